@@ -1,0 +1,147 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Sentinels that decisions are made on. Adapters wrap them with %w.
+var (
+	ErrNotFound   = errors.New("not found")                           // Store: no such entry
+	ErrConflict   = errors.New("changed by another process")          // Store: compare-and-swap lost
+	ErrLeased     = errors.New("leased by another process")           // Store: somebody else acts on the user
+	ErrNoUser     = errors.New("no such IAM user")                    // IAM: NoSuchEntity for the user
+	ErrNoKey      = errors.New("no such access key")                  // IAM: NoSuchEntity for the key
+	ErrLimit      = errors.New("access key quota exceeded")           // IAM: LimitExceeded
+	ErrThrottled  = errors.New("throttled")                           // IAM: Throttling and kin
+	ErrDenied     = errors.New("access denied")                       // IAM: AccessDenied
+	ErrRefused    = errors.New("key not accepted")                    // STS refused the key itself
+	ErrNoUsers    = errors.New("no user is selected")                 // selection is empty
+	ErrNoKeyReady = errors.New("no working key")                      // hand-out: nothing to give now
+	ErrForeignKey = errors.New("user has keys that are not keyrot's") // enrolment refused
+)
+
+// User is an IAM user as selection finds it.
+type User struct {
+	Name string
+	ID   string // AIDA…, unique for ever
+	ARN  string
+	Path string
+	Tags map[string]string // nil when tags were not asked for
+}
+
+// IAM is what the rotator needs of AWS. Implementations must be safe for
+// concurrent use, paginate, and translate errors to the sentinels above. Reads
+// and idempotent writes may be retried inside; Create must not be.
+type IAM interface {
+	// User looks the user up. ErrNoUser if IAM says there is none.
+	User(ctx context.Context, name string) (User, error)
+	// Keys lists all access keys of the user. ErrNoUser if there is none.
+	Keys(ctx context.Context, user string) ([]plan.Key, error)
+	// LastUsed returns when the key last signed a request as IAM knows it
+	// (minutes to hours late); zero if never.
+	LastUsed(ctx context.Context, keyID string) (time.Time, error)
+	// Create calls CreateAccessKey exactly once. Any error other than
+	// ErrLimit, ErrDenied, ErrNoUser and ErrThrottled means "unknown".
+	Create(ctx context.Context, user string) (plan.Key, Secret, error)
+	// SetStatus calls UpdateAccessKey. ErrNoKey if the key is gone.
+	SetStatus(ctx context.Context, user, keyID string, s plan.Status) error
+	// Delete calls DeleteAccessKey. A key that is already gone is success.
+	Delete(ctx context.Context, user, keyID string) error
+	// Verify makes one sts:GetCallerIdentity call signed with the pair.
+	// nil: AWS accepted it and it belongs to u. ErrRefused: AWS answered and
+	// does not accept the pair (yet). Anything else: unknown.
+	Verify(ctx context.Context, u User, keyID string, s Secret) error
+}
+
+// Entry is all that the store holds about one user.
+type Entry struct {
+	Record  plan.Record
+	Secrets map[string]Secret // by access key id; sealed at rest
+	// Due is when the user needs looking at next; the store's due index is
+	// ordered by it. Zero: as soon as possible.
+	Due time.Time
+	// Version is the compare-and-swap token: 0 for an entry that was never
+	// saved, otherwise as the store returned it.
+	Version int64
+}
+
+// Store keeps entries. Implementations must be durable when Save returns,
+// safe for concurrent use by several goroutines and processes, and must not
+// retain or change what they are given. A store never loses a secret: a Save
+// that cannot be completed leaves the old entry readable.
+type Store interface {
+	// Load returns the entry, secrets opened. ErrNotFound if there is none.
+	Load(ctx context.Context, user string) (Entry, error)
+	// Save writes e if the stored version still is e.Version (0: no entry
+	// exists) and returns the new version. ErrConflict otherwise.
+	Save(ctx context.Context, e Entry) (int64, error)
+	// Remove deletes the entry if its version is version. ErrConflict or
+	// ErrNotFound otherwise.
+	Remove(ctx context.Context, user string, version int64) error
+	// List returns all entries ordered by user, without secrets.
+	List(ctx context.Context) ([]Entry, error)
+	// Due returns up to limit users whose Due is not after t, earliest first.
+	Due(ctx context.Context, t time.Time, limit int) ([]string, error)
+	// Acquire takes the user's lease for owner until now+ttl, or extends it
+	// if owner holds it already. ErrLeased while somebody else holds it. The
+	// lease of a crashed process ends by itself. now is the caller's clock.
+	Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error
+	// Release gives the lease up; not holding it is no error.
+	Release(ctx context.Context, user, owner string) error
+}
+
+// Settings keeps a few small named values beside the entries (signing keys,
+// API keys, the audit tail), sealed at rest. The same guarantees as Store.
+type Settings interface {
+	// Setting returns the value and its version. ErrNotFound if unset.
+	Setting(ctx context.Context, name string) (value []byte, version int64, err error)
+	// SaveSetting writes the value if the stored version still is version (0:
+	// unset) and returns the new one. ErrConflict otherwise. A nil value
+	// deletes the setting.
+	SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error)
+	// SettingNames lists the names that begin with prefix, sorted.
+	SettingNames(ctx context.Context, prefix string) ([]string, error)
+}
+
+// Event is one line of the audit log. It never holds a secret.
+type Event struct {
+	Time   time.Time `json:"time"`
+	Action string    `json:"action"` // a plan.Action, "handout", or an operator's command
+	User   string    `json:"user,omitempty"`
+	UserID string    `json:"user_id,omitempty"`
+	Key    string    `json:"key,omitempty"` // whole access key id
+	Reason string    `json:"reason,omitempty"`
+	Due    time.Time `json:"due,omitzero"` // when it was planned for
+	Caller string    `json:"caller,omitempty"`
+	Addr   string    `json:"addr,omitempty"`
+	Actor  string    `json:"actor,omitempty"`  // process or operator that acts
+	Result string    `json:"result,omitempty"` // "" before the effect; "ok" or the error after it
+}
+
+// Audit records events. Append returns once the event is as durable as the
+// log is configured to be; if it fails, the caller must not go on with what it
+// was about to do. Safe for concurrent use.
+type Audit interface {
+	Append(ctx context.Context, e Event) error
+}
+
+// Publisher copies a proven pair to somewhere consumers read it. Publish is
+// idempotent: the same pair twice is one publication.
+type Publisher interface {
+	Name() string
+	Publish(ctx context.Context, c Credential) error
+}
+
+// Credential is a pair as it is handed out or published.
+type Credential struct {
+	User       string
+	UserID     string
+	KeyID      string
+	Secret     Secret
+	Created    time.Time
+	Expiration time.Time
+}
