@@ -66,6 +66,8 @@ type Held struct {
 	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it
 	Adopted     bool      `json:"adopted,omitempty"`    // not created by keyrot
 	Surveyed    time.Time `json:"surveyed,omitzero"`    // Retiring: when its use was last looked up
+	Again       time.Time `json:"again,omitzero"`       // no proof or publication is tried before this
+	Tries       int       `json:"tries,omitempty"`      // unsuccessful ones since the last success
 	HeldBy      []string  `json:"held_by,omitempty"`    // callers found still using it
 	HoldSince   time.Time `json:"hold_since,omitzero"`  // deactivation has waited for them since
 }

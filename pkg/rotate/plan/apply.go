@@ -1,0 +1,239 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// Outcome is what a step's effect answered.
+type Outcome struct {
+	Key     Key      // Create: the new key
+	Refused bool     // Verify, Probe: AWS answered that it does not accept the key
+	Holders []string // Survey
+	Intent  string   // Create: the id of the intent it fulfils
+}
+
+// Apply returns the record after step has had its effect at now. It changes
+// nothing that r shares: the result is a deep copy. A step that failed is not
+// applied; see [Record.Failed].
+func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
+	p = p.WithDefaults()
+	r = r.Clone()
+	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	k := r.Key(step.KeyID)
+	switch step.Action {
+	case Create:
+		r.created(step, out, now)
+	case Verify:
+		k.verified(p, out.Refused, now)
+	case Probe:
+		k.probed(out.Refused, now)
+	case Publish:
+		k.Published, k.Tries, k.Again = now, 0, time.Time{}
+	case Promote:
+		r.promote(k, p, step, now)
+	case Deactivate:
+		k.Deactivated = now
+		if step.Reason == Burning {
+			k.Burned = now
+			if k.Stage == Current {
+				k.Stage = Previous
+			}
+		}
+	case Reactivate:
+		// Proof starts over: the key counts as accepted only once it is again.
+		k.Deactivated, k.Proven, k.Confirmed, k.Refused = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		k.Again, k.Tries = time.Time{}, 0
+	case Delete, Forget:
+		r.drop(step, now)
+	case Survey:
+		k.HeldBy = out.Holders
+		if len(out.Holders) > 0 && k.HoldSince.IsZero() {
+			k.HoldSince = now
+		}
+	case Inspect:
+		if k != nil {
+			k.Surveyed = now
+		}
+	case Retire:
+		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
+	case Notice:
+		if step.Reason == Vanished {
+			r.Foreign = slices.DeleteFunc(r.Foreign, func(id string) bool { return id == step.KeyID })
+		} else {
+			r.Foreign = append(r.Foreign, step.KeyID)
+		}
+	case Dismiss:
+		if step.Reason == OrderDone && r.Order.Kind == Burn && k != nil {
+			k.Burned = r.Order.At
+		}
+		r.Order = nil
+	}
+	r.prune(p, now)
+	return r
+}
+
+// WithIntent returns r with the note that must be saved before CreateAccessKey
+// is called. id is unique; seen are the ids IAM lists now.
+func (r Record) WithIntent(id string, p Policy, step Step, seen []Key, now time.Time) Record {
+	p = p.WithDefaults()
+	r = r.Clone()
+	in := Intent{ID: id, At: now, Until: now.Add(p.CallTimeout), Slot: step.Slot}
+	for _, k := range seen {
+		in.Seen = append(in.Seen, k.ID)
+	}
+	r.Intents = append(r.Intents, in)
+	return r
+}
+
+// Without returns r without the intent: its call certainly had no effect.
+func (r Record) Without(intent string) Record {
+	r = r.Clone()
+	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return in.ID == intent })
+	return r
+}
+
+// Failed returns r after a step whose effect is unknown or did not happen: the
+// next attempt waits, longer each time up to a minute or half an overlap. A
+// proof or publication that fails delays only its own key. The message must
+// hold no secret.
+func (r Record) Failed(p Policy, step Step, message string, now time.Time) Record {
+	p = p.WithDefaults()
+	r = r.Clone()
+	r.Failures++
+	r.Error = message
+	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish) {
+		k.Tries++
+		k.Again = now.Add(p.retry(k.Tries))
+		return r
+	}
+	r.RetryAt = now.Add(p.retry(r.Failures))
+	return r
+}
+
+// retry is the wait before attempt n+1: 1 s, 2 s, 4 s … up to a minute or half
+// an overlap.
+func (p Policy) retry(n int) time.Duration {
+	limit := max(time.Second, min(time.Minute, p.Overlap()/2))
+	return min(limit, time.Second<<max(0, min(n-1, 6)))
+}
+
+// Clone returns a deep copy.
+func (r Record) Clone() Record {
+	r.Keys = slices.Clone(r.Keys)
+	for i := range r.Keys {
+		r.Keys[i].HeldBy = slices.Clone(r.Keys[i].HeldBy)
+	}
+	r.Intents = slices.Clone(r.Intents)
+	for i := range r.Intents {
+		r.Intents[i].Seen = slices.Clone(r.Intents[i].Seen)
+	}
+	r.Gone = slices.Clone(r.Gone)
+	r.Foreign = slices.Clone(r.Foreign)
+	if r.Order != nil {
+		o := *r.Order
+		r.Order = &o
+	}
+	if r.Pause != nil {
+		u := *r.Pause
+		r.Pause = &u
+	}
+	return r
+}
+
+func (r *Record) created(step Step, out Outcome, now time.Time) {
+	r.Slot = step.Slot
+	r.Keys = append(r.Keys, Held{
+		ID: out.Key.ID, Stage: Pending, Slot: step.Slot, Created: out.Key.Created, Made: now,
+	})
+	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return in.ID == out.Intent })
+	if r.Order != nil && r.Order.Kind == Force {
+		r.Order = nil
+	}
+}
+
+func (k *Held) verified(p Policy, refused bool, now time.Time) {
+	if refused {
+		k.Proven, k.Confirmed = time.Time{}, time.Time{}
+		if k.Refused.IsZero() {
+			k.Refused = now
+		}
+		k.Tries++
+		k.Again = now.Add(p.retry(k.Tries))
+		return
+	}
+	k.Refused, k.Again, k.Tries = time.Time{}, time.Time{}, 0
+	switch {
+	case !k.Proven.IsZero(), p.Settle <= 0, k.Stage != Pending:
+		k.Confirmed = now
+	}
+	if k.Proven.IsZero() {
+		k.Proven = now
+	}
+}
+
+func (k *Held) probed(refused bool, now time.Time) {
+	if refused {
+		k.Broken = now
+		return
+	}
+	k.Broken, k.Probed = time.Time{}, now
+}
+
+// promote makes k Current. Its promise is fixed here, in the same save: if the
+// schedule is changed later, what was promised stays promised.
+func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
+	for i := range r.Keys {
+		if c := &r.Keys[i]; c.Stage == Current && c.ID != k.ID {
+			c.Stage = Previous
+		}
+	}
+	k.Stage, k.Promoted, k.Broken, k.Probed = Current, now, time.Time{}, time.Time{}
+	k.Again, k.Tries = time.Time{}, 0
+	if k.Confirmed.IsZero() {
+		k.Confirmed = k.Proven
+	}
+	if promise := k.Slot.Add(p.DeactivateAfter - p.Grace); promise.After(k.Promise) {
+		k.Promise = promise
+	}
+	if r.Order != nil && r.Order.Kind == Rollback && step.Reason == Ordered {
+		r.Pause = &Pause{Since: now, Reason: "rolled back: " + r.Order.Reason, By: r.Order.By}
+		r.Order = nil
+	}
+}
+
+func (r *Record) drop(step Step, now time.Time) {
+	if step.Reason == Orphan {
+		// One call creates one key: its intent is settled.
+		r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return in.ID == r.orphanOf(step.KeyID) })
+	}
+	retiring := false
+	r.Keys = slices.DeleteFunc(r.Keys, func(k Held) bool {
+		retiring = retiring || k.ID == step.KeyID && k.Stage == Retiring
+		return k.ID == step.KeyID
+	})
+	if retiring {
+		return // not ours: should IAM list it again, it is a foreign key
+	}
+	r.Gone = slices.DeleteFunc(r.Gone, func(t Tombstone) bool { return t.ID == step.KeyID })
+	r.Gone = append(r.Gone, Tombstone{ID: step.KeyID, At: now})
+}
+
+// orphanOf returns the oldest open intent that had not seen the key. Which of
+// several it was does not matter: one less call is unaccounted for.
+func (r *Record) orphanOf(id string) string {
+	for _, in := range r.Intents {
+		if !slices.Contains(in.Seen, id) {
+			return in.ID
+		}
+	}
+	return ""
+}
+
+// keepTraces is how long intents and tombstones are remembered.
+const keepTraces = 24 * time.Hour
+
+func (r *Record) prune(_ Policy, now time.Time) {
+	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return now.Sub(in.Until) > keepTraces })
+	r.Gone = slices.DeleteFunc(r.Gone, func(t Tombstone) bool { return now.Sub(t.At) > keepTraces })
+}

@@ -1,0 +1,87 @@
+package plan
+
+import "time"
+
+// create decides on a new key: is one due, is there room, is the outcome of
+// every earlier call known.
+func (d *decision) create() *Step {
+	if k := d.r.In(Pending); k != nil {
+		if d.r.Order != nil && d.r.Order.Kind == Force {
+			return d.step(Dismiss, k.ID, OrderDone) // the rotation under way is the one
+		}
+		return nil
+	}
+	due, why := d.createDue()
+	if d.now.Before(due) {
+		return d.later(NotDue, "", due)
+	}
+	if why == SlotDue && d.p.Frozen {
+		return d.later(IsFrozen, "", d.now.Add(min(time.Minute, d.p.RotateEvery)))
+	}
+	return d.createNow(due, why)
+}
+
+// createDue returns when the next key is due and why. An instant in the past
+// is due now.
+func (d *decision) createDue() (time.Time, Reason) {
+	cur := d.r.In(Current)
+	switch {
+	case d.r.Order != nil && d.r.Order.Kind == Force:
+		return d.r.Order.At, Ordered
+	case cur == nil:
+		return d.now, NoCurrent
+	case !cur.Broken.IsZero():
+		return cur.Broken, CurrentBroken
+	case d.r.Slot.IsZero():
+		return d.now, SlotDue // imported, never rotated
+	}
+	return d.p.NextSlot(d.r.Slot), SlotDue
+}
+
+func (d *decision) createNow(due time.Time, why Reason) *Step {
+	// The outcome of a call whose answer was lost shows in IAM's list only
+	// after a while. Until then another call could fill the second slot.
+	for _, in := range d.r.Intents {
+		if again := in.Until.Add(d.p.Lag); d.now.Before(again) {
+			return d.later(LostCreate, "", again)
+		}
+	}
+	if n, blocker := d.occupied(); n >= Quota {
+		again := d.now.Add(d.p.Lag)
+		if d.wait.Action != "" && d.wait.Wake.After(d.now) {
+			again = d.wait.Wake
+		}
+		reason := NoRoom
+		if d.r.Key(blocker) == nil {
+			reason = ForeignKey
+		}
+		return d.later(reason, blocker, again)
+	}
+	if d.UserID == "" {
+		return d.step(Identify, "", why)
+	}
+	slot := d.now
+	if why == SlotDue {
+		slot = d.p.slotAt(due, d.now)
+	}
+	return &Step{Action: Create, Reason: why, Due: due, Slot: slot}
+}
+
+// occupied counts the keys that take a slot: those listed and those held that
+// the list may not show yet. Keys whose deletion was acknowledged do not
+// count. blocker is one of them that stands in the way, a foreign one first.
+func (d *decision) occupied() (n int, blocker string) {
+	for _, k := range d.Keys {
+		if d.r.Key(k.ID) == nil && d.r.tombstone(k.ID) == nil {
+			n++
+			blocker = k.ID
+		}
+	}
+	for _, k := range d.r.Keys {
+		n++
+		if blocker == "" && k.Stage != Current {
+			blocker = k.ID
+		}
+	}
+	return n, blocker
+}

@@ -1,0 +1,368 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// Next names the one step that is right for the world at now, and why.
+//
+// The order below is part of the contract. What can take access away is
+// guarded where it is named; a wait is the answer only if nothing else is.
+func Next(w World, p Policy, now time.Time) Step {
+	d := &decision{World: w, p: p.WithDefaults(), now: now, r: &w.Record}
+	for _, rule := range []func() *Step{
+		d.identity,   // a vanished or re-created user is left alone
+		d.burn,       // a leak is stopped before anything else, paused or not
+		d.backoff,    // after a failure, wait
+		d.rollback,   // an order, carried out although the user may be paused
+		d.paused,     // frozen: look, do not touch
+		d.doubt,      // IAM's list and the record differ about the served key: ask STS
+		d.unknown,    // orphans die, foreign keys are told once
+		d.deactivate, // superseded keys, once every promise has passed
+		d.delete,     // keys inactive for long enough
+		d.pending,    // prove, publish, promote
+		d.retire,     // keys from before keyrot
+		d.create,     // a new key, if one is due and there is room
+	} {
+		if s := rule(); s != nil {
+			return *s
+		}
+	}
+	return d.wait
+}
+
+// decision is one run of Next: the world, and the wait found so far.
+type decision struct {
+	World
+	p    Policy
+	now  time.Time
+	r    *Record
+	wait Step
+}
+
+func (d *decision) step(a Action, key string, why Reason) *Step {
+	return &Step{Action: a, KeyID: key, Reason: why}
+}
+
+// sleep is a wait that ends the run.
+func (d *decision) sleep(why Reason, until time.Time) *Step {
+	return &Step{Action: Wait, Reason: why, Wake: until}
+}
+
+// later notes a wait without ending the run: the earliest wake-up wins, and a
+// reason that needs attention wins over one that does not.
+func (d *decision) later(why Reason, key string, until time.Time) *Step {
+	if d.wait.Action == "" {
+		d.wait = Step{Action: Wait, Reason: why, KeyID: key, Wake: until}
+		return nil
+	}
+	if until.Before(d.wait.Wake) {
+		d.wait.Wake = until
+	}
+	if why.Stuck() && !d.wait.Reason.Stuck() || d.wait.Reason == NotDue {
+		d.wait.Reason, d.wait.KeyID = why, key
+	}
+	return nil
+}
+
+func (d *decision) identity() *Step {
+	switch {
+	case d.Absent:
+		return d.sleep(UserGone, d.now.Add(d.p.RotateEvery))
+	case d.UserID != "" && d.r.UserID != "" && d.UserID != d.r.UserID:
+		return d.sleep(Stranger, d.now.Add(d.p.RotateEvery))
+	}
+	return nil
+}
+
+func (d *decision) backoff() *Step {
+	if d.now.Before(d.r.RetryAt) {
+		return d.sleep(BackingOff, d.r.RetryAt)
+	}
+	return nil
+}
+
+func (d *decision) paused() *Step {
+	if !d.r.Paused(d.now) {
+		return nil
+	}
+	until := d.r.Pause.Until
+	if until.IsZero() {
+		until = d.now.Add(d.p.RotateEvery)
+	}
+	return d.sleep(IsPaused, until)
+}
+
+// doubt asks STS about the Current key when IAM's list says something else
+// than the record. The list may lag; the key itself does not lie.
+func (d *decision) doubt() *Step {
+	cur := d.r.In(Current)
+	if cur == nil {
+		return nil
+	}
+	k := d.listed(cur.ID)
+	agrees := k != nil && k.Status == Active
+	if agrees == cur.Broken.IsZero() {
+		return nil
+	}
+	since := latest(cur.Promoted, cur.Probed, cur.Broken)
+	if again := since.Add(d.p.Lag); d.now.Before(again) {
+		return d.later(ListDisagrees, cur.ID, again)
+	}
+	return d.step(Probe, cur.ID, ListDisagrees)
+}
+
+// unknown deals with listed keys that the record does not hold.
+func (d *decision) unknown() *Step {
+	for _, k := range d.Keys {
+		if d.r.Key(k.ID) != nil {
+			continue
+		}
+		if t := d.r.tombstone(k.ID); t != nil {
+			if again := t.At.Add(5 * d.p.Lag); d.now.Before(again) {
+				d.later(NotDue, "", again)
+				continue
+			}
+			return d.step(Delete, k.ID, Zombie)
+		}
+		if in := d.r.intentFor(k, d.p); in != nil {
+			if d.now.Before(in.Until) {
+				d.later(LostCreate, k.ID, in.Until) // the call may be under way still
+				continue
+			}
+			if !k.Usage.Known {
+				return d.step(Inspect, k.ID, Orphan)
+			}
+			if k.Usage.LastUsed.IsZero() {
+				return d.step(Delete, k.ID, Orphan)
+			}
+		}
+		if !slices.Contains(d.r.Foreign, k.ID) {
+			return d.step(Notice, k.ID, ForeignKey)
+		}
+	}
+	for _, id := range d.r.Foreign {
+		if d.listed(id) == nil {
+			return d.step(Notice, id, Vanished)
+		}
+	}
+	return nil
+}
+
+// intentFor returns the intent whose lost call may have created k: one that
+// had not seen k, and whose window k's CreateDate lies in.
+func (r *Record) intentFor(k Key, p Policy) *Intent {
+	for i := range r.Intents {
+		in := &r.Intents[i]
+		if slices.Contains(in.Seen, k.ID) {
+			continue
+		}
+		// CreateDate is cut to whole seconds and set by another clock.
+		from, to := in.At.Add(-p.Skew-time.Second), in.Until.Add(p.Skew)
+		if !k.Created.Before(from) && !k.Created.After(to) {
+			return in
+		}
+	}
+	return nil
+}
+
+// successor returns the key that has taken over from the superseded ones, or
+// nil while there is none that certainly works.
+func (d *decision) successor() *Held {
+	cur := d.r.In(Current)
+	if cur == nil || cur.Promoted.IsZero() || cur.Confirmed.IsZero() || !cur.Broken.IsZero() {
+		return nil
+	}
+	if k := d.listed(cur.ID); k != nil && k.Status == Active {
+		return cur
+	}
+	if d.now.Before(latest(cur.Promoted, cur.Probed).Add(d.p.Lag)) {
+		return cur // proven a moment ago; the list lags
+	}
+	return nil
+}
+
+func (d *decision) deactivate() *Step {
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		if k.Stage != Previous {
+			continue
+		}
+		seen := d.listed(k.ID)
+		if seen == nil {
+			if s := d.vanished(k); s != nil {
+				return s
+			}
+			continue
+		}
+		if !k.Deactivated.IsZero() {
+			// Reactivated by somebody else: they get until it is due to
+			// be deleted, then it is made inactive once more.
+			if seen.Status != Active || d.now.Before(latest(k.Deactivated.Add(d.p.Lag), d.deleteDue(k))) {
+				continue
+			}
+		}
+		due := d.deactivateDue(k)
+		if d.now.Before(due) {
+			d.later(NotDue, k.ID, due)
+			continue
+		}
+		if d.successor() == nil {
+			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
+			continue
+		}
+		if s := d.inUse(k, seen, due); s != nil {
+			if s.Action != Wait {
+				return s
+			}
+			d.later(InUse, k.ID, s.Wake)
+			continue
+		}
+		return &Step{Action: Deactivate, KeyID: k.ID, Reason: Superseded, Due: due}
+	}
+	return nil
+}
+
+// deactivateDue is when a superseded key may stop working: at age D, and never
+// before the latest promise given for it has passed.
+func (d *decision) deactivateDue(k *Held) time.Time {
+	due := k.Slot.Add(d.p.DeactivateAfter)
+	if !k.Promise.IsZero() {
+		due = latest(due, k.Promise.Add(d.p.Grace))
+	}
+	return due
+}
+
+// inUse is nil if callers do not stand in the way of deactivating k.
+func (d *decision) inUse(k *Held, seen *Key, due time.Time) *Step {
+	if d.p.OnInUse == Press {
+		return nil
+	}
+	if !seen.Usage.Surveyed {
+		return d.step(Survey, k.ID, Superseded)
+	}
+	if d.p.OnInUse != Hold || len(seen.Usage.Holders) == 0 {
+		return nil
+	}
+	if end := due.Add(d.p.MaxHold); d.now.Before(end) {
+		again := d.now.Add(min(d.p.Lag, d.p.MaxHold/10))
+		if end.Before(again) {
+			again = end
+		}
+		return d.sleep(InUse, again)
+	}
+	return nil
+}
+
+// vanished deals with a held key that IAM does not list. The list may lag, and
+// a key is not given up while a promise for it is open.
+func (d *decision) vanished(k *Held) *Step {
+	if again := latest(k.Made.Add(d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
+		return d.later(NotDue, k.ID, again)
+	}
+	return d.step(Forget, k.ID, Vanished)
+}
+
+func (d *decision) delete() *Step {
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		if k.Stage != Previous || k.Deactivated.IsZero() {
+			continue
+		}
+		seen := d.listed(k.ID)
+		if seen == nil || seen.Status == Active && d.now.Sub(k.Deactivated) > d.p.Lag {
+			continue // gone, or reactivated: an active key is never deleted
+		}
+		due := d.deleteDue(k)
+		if d.now.Before(due) {
+			d.later(NotDue, k.ID, due)
+			continue
+		}
+		return &Step{Action: Delete, KeyID: k.ID, Reason: GraceOver, Due: due}
+	}
+	return nil
+}
+
+// deleteDue keeps the time for a roll-back (X−D) also when the deactivation
+// was late.
+func (d *decision) deleteDue(k *Held) time.Time {
+	grace := d.p.DeleteAfter - d.p.DeactivateAfter
+	if !k.Burned.IsZero() {
+		grace = max(grace, d.p.Evidence)
+	}
+	return latest(k.Slot.Add(d.p.DeleteAfter), k.Deactivated.Add(grace))
+}
+
+func (d *decision) pending() *Step {
+	k := d.r.In(Pending)
+	if k == nil {
+		return nil
+	}
+	if d.now.Sub(k.Made) > d.p.Lag {
+		seen := d.listed(k.ID)
+		if seen != nil && seen.Status != Active {
+			return d.step(Delete, k.ID, SpoiltPending)
+		}
+		if seen == nil && !k.Refused.IsZero() {
+			return d.step(Delete, k.ID, Vanished)
+		}
+	}
+	switch {
+	case k.Proven.IsZero() && !k.Refused.IsZero() && d.now.Sub(k.Refused) >= d.p.VerifyDeadline:
+		return d.step(Delete, k.ID, NeverAccepted)
+	case d.now.Before(k.Again):
+		return d.later(Unproven, k.ID, k.Again)
+	case k.Proven.IsZero():
+		return d.step(Verify, k.ID, Unproven)
+	case d.now.Before(k.Proven.Add(d.p.Settle)):
+		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle))
+	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:
+		return d.step(Verify, k.ID, Unconfirmed)
+	case d.p.Publish && k.Published.IsZero():
+		return d.step(Publish, k.ID, Unpublished)
+	}
+	return &Step{Action: Promote, KeyID: k.ID, Reason: Ready, Due: k.Slot}
+}
+
+func (d *decision) retire() *Step {
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		if k.Stage != Retiring {
+			continue
+		}
+		seen := d.listed(k.ID)
+		if seen == nil {
+			if s := d.vanished(k); s != nil {
+				return s
+			}
+			continue
+		}
+		if d.successor() == nil {
+			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
+			continue
+		}
+		if again := k.Surveyed.Add(max(d.p.RetireIdle/24, d.p.Lag)); d.now.Before(again) {
+			d.later(NotRetired, k.ID, again)
+			continue
+		}
+		if !seen.Usage.Known {
+			return d.step(Inspect, k.ID, Idle)
+		}
+		if d.now.Sub(latest(seen.Usage.LastUsed, k.Made)) >= d.p.RetireIdle {
+			return d.step(Retire, k.ID, Idle)
+		}
+		return d.step(Inspect, k.ID, NotRetired) // notes that it was looked at
+	}
+	return nil
+}
+
+func latest(ts ...time.Time) time.Time {
+	var t time.Time
+	for _, u := range ts {
+		if u.After(t) {
+			t = u
+		}
+	}
+	return t
+}
