@@ -10,18 +10,19 @@ import (
 
 // Sentinels that decisions are made on. Adapters wrap them with %w.
 var (
-	ErrNotFound   = errors.New("not found")                           // Store: no such entry
-	ErrConflict   = errors.New("changed by another process")          // Store: compare-and-swap lost
-	ErrLeased     = errors.New("leased by another process")           // Store: somebody else acts on the user
-	ErrNoUser     = errors.New("no such IAM user")                    // IAM: NoSuchEntity for the user
-	ErrNoKey      = errors.New("no such access key")                  // IAM: NoSuchEntity for the key
-	ErrLimit      = errors.New("access key quota exceeded")           // IAM: LimitExceeded
-	ErrThrottled  = errors.New("throttled")                           // IAM: Throttling and kin
-	ErrDenied     = errors.New("access denied")                       // IAM: AccessDenied
-	ErrRefused    = errors.New("key not accepted")                    // STS refused the key itself
-	ErrNoUsers    = errors.New("no user is selected")                 // selection is empty
-	ErrNoKeyReady = errors.New("no working key")                      // hand-out: nothing to give now
-	ErrForeignKey = errors.New("user has keys that are not keyrot's") // enrolment refused
+	ErrNotFound    = errors.New("not found")                           // Store: no such entry
+	ErrConflict    = errors.New("changed by another process")          // Store: compare-and-swap lost
+	ErrLeased      = errors.New("leased by another process")           // Store: somebody else acts on the user
+	ErrNoUser      = errors.New("no such IAM user")                    // IAM: NoSuchEntity for the user
+	ErrNoKey       = errors.New("no such access key")                  // IAM: NoSuchEntity for the key
+	ErrLimit       = errors.New("access key quota exceeded")           // IAM: LimitExceeded
+	ErrThrottled   = errors.New("throttled")                           // IAM: Throttling and kin
+	ErrDenied      = errors.New("access denied")                       // IAM: AccessDenied
+	ErrRefused     = errors.New("key not accepted")                    // STS refused the key itself
+	ErrNoUsers     = errors.New("no user is selected")                 // selection is empty
+	ErrNoKeyReady  = errors.New("no working key")                      // hand-out: nothing to give now
+	ErrNotSelected = errors.New("not among the selected users")        // an option names a user outside
+	ErrForeignKey  = errors.New("user has keys that are not keyrot's") // enrolment refused
 )
 
 // User is an IAM user as selection finds it.

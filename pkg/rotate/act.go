@@ -1,0 +1,242 @@
+package rotate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// act has the step's effect. An error means that the effect is unknown or did
+// not happen; the world is then not changed and looked at anew by the next
+// pass. After a success the world shows the effect, because what IAM
+// acknowledged is newer than what it lists.
+func (p *pass) act(step plan.Step) (plan.Outcome, error) {
+	var out plan.Outcome
+	user := p.entry.Record.User
+	switch step.Action {
+	case plan.Create:
+		return p.create(step)
+	case plan.Deactivate:
+		return out, p.setStatus(step.KeyID, plan.Inactive)
+	case plan.Reactivate:
+		return out, p.setStatus(step.KeyID, plan.Active)
+	case plan.Delete:
+		ctx, cancel := p.effect()
+		defer cancel()
+		if err := p.IAM.Delete(ctx, user, step.KeyID); err != nil && !errors.Is(err, ErrNoKey) {
+			return out, err
+		}
+		p.unlist(step.KeyID)
+	case plan.Identify:
+		ctx, cancel := p.effect()
+		defer cancel()
+		u, err := p.IAM.User(ctx, user)
+		if errors.Is(err, ErrNoUser) {
+			p.world.Absent = true
+			return out, nil
+		}
+		p.world.UserID = u.ID
+		return out, err
+	case plan.Inspect:
+		ctx, cancel := p.effect()
+		defer cancel()
+		used, err := p.IAM.LastUsed(ctx, step.KeyID)
+		if err != nil {
+			return out, err
+		}
+		p.learn(step.KeyID, func(u *plan.Usage) { u.Known, u.LastUsed = true, used })
+	case plan.Survey:
+		return p.survey(step.KeyID)
+	case plan.Verify:
+		return p.verify(step.KeyID, p.Proofs)
+	case plan.Probe:
+		return p.verify(step.KeyID, 1)
+	case plan.Publish:
+		return out, p.publish(step.KeyID)
+	}
+	return out, nil // the rest is done by saving
+}
+
+// create writes the intent down, calls CreateAccessKey once, and saves the
+// secret, whatever else is going on: IAM shows it only now.
+func (p *pass) create(step plan.Step) (plan.Outcome, error) {
+	id, user := rand.Text(), p.entry.Record.User
+	if err := p.commit(func(e *Entry) {
+		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
+	}); err != nil {
+		return plan.Outcome{}, fmt.Errorf("noting the intent: %w", err)
+	}
+	ctx, cancel := p.effect()
+	defer cancel()
+	key, secret, err := p.IAM.Create(ctx, user)
+	if err != nil {
+		if certain(err) {
+			_ = p.commit(func(e *Entry) { e.Record = e.Record.Without(id) })
+		}
+		return plan.Outcome{}, err
+	}
+	out := plan.Outcome{Key: key, Intent: id}
+	now := p.now()
+	p.world.Keys = append(p.world.Keys, plan.Key{ID: key.ID, Status: plan.Active, Created: key.Created})
+	if err := p.keep(step, out, secret, now); err != nil {
+		// The secret is lost with this process. Take the key back at once;
+		// if that fails too, the intent will find it.
+		del, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.policy.CallTimeout)
+		defer cancel()
+		if derr := p.IAM.Delete(del, user, key.ID); derr == nil {
+			p.unlist(key.ID)
+		}
+		return plan.Outcome{}, fmt.Errorf("saving the new key %s: %w", ShortID(key.ID), err)
+	}
+	return out, nil
+}
+
+// keep saves a created key with its secret, several times if need be.
+func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Time) error {
+	var err error
+	for try := range 4 {
+		if try > 0 {
+			t := time.NewTimer(time.Duration(try) * 500 * time.Millisecond) // not cut short by a shutdown
+			<-t.C
+		}
+		err = p.commit(func(e *Entry) {
+			if e.Record.Key(out.Key.ID) == nil {
+				e.Record = plan.Apply(e.Record, p.policy, step, out, now)
+			}
+			e.Secrets[out.Key.ID] = secret
+		})
+		if err == nil || errors.Is(err, ErrConflict) {
+			break
+		}
+		// The failed save may have taken effect; a reload shows it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+		fresh, lerr := p.Store.Load(ctx, p.entry.Record.User)
+		cancel()
+		if lerr == nil && fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero() {
+			p.entry = fresh
+			return nil
+		}
+	}
+	return err
+}
+
+// certain reports whether the error proves that the call had no effect.
+func certain(err error) bool {
+	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) ||
+		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
+}
+
+func (p *pass) setStatus(id string, s plan.Status) error {
+	ctx, cancel := p.effect()
+	defer cancel()
+	err := p.IAM.SetStatus(ctx, p.entry.Record.User, id, s)
+	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
+		p.unlist(id) // it does not work any more, which is what was wanted
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := range p.world.Keys {
+		if p.world.Keys[i].ID == id {
+			p.world.Keys[i].Status = s
+		}
+	}
+	return nil
+}
+
+// verify makes n GetCallerIdentity calls in a row with the pair. One refusal
+// ends it; an error that says nothing about the key is returned.
+func (p *pass) verify(id string, n int) (plan.Outcome, error) {
+	rec := p.entry.Record
+	u := User{Name: rec.User, ID: rec.UserID, ARN: rec.ARN}
+	secret, ok := p.entry.Secrets[id]
+	if !ok || secret.IsZero() {
+		return plan.Outcome{}, fmt.Errorf("the secret of key %s is not in the store", ShortID(id))
+	}
+	for i := range n {
+		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
+			return plan.Outcome{}, p.ctx.Err()
+		}
+		ctx, cancel := p.effect()
+		err := p.IAM.Verify(ctx, u, id, secret)
+		cancel()
+		if errors.Is(err, ErrRefused) {
+			return plan.Outcome{Refused: true}, nil
+		}
+		if err != nil {
+			return plan.Outcome{}, err
+		}
+	}
+	return plan.Outcome{}, nil
+}
+
+func (p *pass) survey(id string) (plan.Outcome, error) {
+	var holders []string
+	if p.Handouts != nil {
+		var err error
+		if holders, err = p.Handouts.Holders(p.ctx, p.entry.Record.User, id); err != nil {
+			return plan.Outcome{}, err
+		}
+	}
+	p.learn(id, func(u *plan.Usage) { u.Surveyed, u.Holders = true, holders })
+	return plan.Outcome{Holders: holders}, nil
+}
+
+// publish gives the pair to every publisher, in order. All are asked again
+// after a failure; publishing is idempotent.
+func (p *pass) publish(id string) error {
+	k := p.entry.Record.Key(id)
+	c := Credential{
+		User: p.entry.Record.User, UserID: p.entry.Record.UserID, KeyID: id, Secret: p.entry.Secrets[id],
+		Created: k.Created, Expiration: k.Slot.Add(p.policy.DeactivateAfter - p.policy.Grace),
+	}
+	for _, pub := range p.Publishers {
+		ctx, cancel := p.effect()
+		err := pub.Publish(ctx, c)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("publisher %s: %w", pub.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (p *pass) learn(id string, f func(*plan.Usage)) {
+	for i := range p.world.Keys {
+		if p.world.Keys[i].ID == id {
+			f(&p.world.Keys[i].Usage)
+		}
+	}
+}
+
+func (p *pass) unlist(id string) {
+	keys := p.world.Keys[:0:0]
+	for _, k := range p.world.Keys {
+		if k.ID != id {
+			keys = append(keys, k)
+		}
+	}
+	p.world.Keys = keys
+}
+
+func cloneSecrets(m map[string]Secret) map[string]Secret {
+	if m == nil {
+		return map[string]Secret{}
+	}
+	return maps.Clone(m)
+}
+
+// ShortID shortens an access key id for logs and screens: AKIA…F2. Whole ids
+// belong in the audit log.
+func ShortID(id string) string {
+	if len(id) <= 8 {
+		return id
+	}
+	return id[:4] + "…" + id[len(id)-2:]
+}

@@ -1,0 +1,94 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Recipient is who a credential is handed out to.
+type Recipient struct {
+	Caller string // API key id or another authenticated name
+	Addr   string // network address, for the record
+}
+
+// Dispenser hands out the Current keys. It is safe for concurrent use, also by
+// several processes over one store.
+type Dispenser struct {
+	Store  Store
+	Policy func(user string) plan.Policy                                                   // nil: the default policy for all
+	Audit  Audit                                                                           // nil: nothing is recorded
+	Now    func() time.Time                                                                // nil: time.Now
+	Noted  func(ctx context.Context, user, keyID string, to Recipient, at time.Time) error // nil; remembers who holds what
+}
+
+// Give returns the key that works now, with the instant until which it will.
+// The hand-out is on record before Give returns. Errors: ErrNotFound (the user
+// is not managed), ErrNoKeyReady (nothing certainly works at the moment),
+// or what the store or the audit log answered.
+func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
+	now := time.Now
+	if d.Now != nil {
+		now = d.Now
+	}
+	c, err := d.offer(ctx, user, now().UTC())
+	if err != nil {
+		return Credential{}, err
+	}
+	at := now().UTC()
+	if d.Audit != nil {
+		if err := d.Audit.Append(ctx, Event{
+			Time: at, Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
+			Due: c.Expiration, Caller: to.Caller, Addr: to.Addr, Result: "ok",
+		}); err != nil {
+			return Credential{}, fmt.Errorf("auditing the hand-out: %w", err)
+		}
+	}
+	if d.Noted != nil {
+		if err := d.Noted(ctx, user, c.KeyID, to, at); err != nil {
+			return Credential{}, fmt.Errorf("noting the hand-out: %w", err)
+		}
+	}
+	return c, nil
+}
+
+func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Credential, error) {
+	var policy plan.Policy
+	if d.Policy != nil {
+		policy = d.Policy(user)
+	}
+	for {
+		e, err := d.Store.Load(ctx, user)
+		if err != nil {
+			return Credential{}, fmt.Errorf("loading %q: %w", user, err)
+		}
+		o, ok := plan.Serve(e.Record, policy, now)
+		secret := e.Secrets[o.KeyID]
+		if !ok || secret.IsZero() {
+			return Credential{}, fmt.Errorf("user %q: %w", user, ErrNoKeyReady)
+		}
+		c := Credential{User: user, UserID: e.Record.UserID, KeyID: o.KeyID, Secret: secret, Created: o.Created, Expiration: o.Expiration}
+		if !o.Roll {
+			return c, nil
+		}
+		// The promise is saved before it leaves, so that every process that
+		// might deactivate the key knows of it.
+		promised := e
+		promised.Record = e.Record.Promised(o)
+		_, err = d.Store.Save(ctx, promised)
+		switch {
+		case err == nil:
+			return c, nil
+		case errors.Is(err, ErrConflict):
+			continue
+		}
+		if old := e.Record.Key(o.KeyID).Promise; old.After(now.Add(time.Second)) {
+			c.Expiration = old // short, but kept
+			return c, nil
+		}
+		return Credential{}, fmt.Errorf("saving the promise for %q: %w", user, errors.Join(ErrNoKeyReady, err))
+	}
+}

@@ -1,0 +1,166 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// enrol returns the user's entry, made if the user is new. A user that has
+// keys already is refused or its keys are kept until they are idle, as
+// Existing says. With dry nothing is saved.
+func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
+	e, err := r.Store.Load(ctx, u.Name)
+	if err == nil || !errors.Is(err, ErrNotFound) {
+		if err != nil {
+			err = fmt.Errorf("loading %q: %w", u.Name, err)
+		}
+		return e, err
+	}
+	keys, err := r.IAM.Keys(ctx, u.Name)
+	if err != nil {
+		return Entry{}, fmt.Errorf("listing access keys of %q: %w", u.Name, err)
+	}
+	if u.ID == "" {
+		full, err := r.IAM.User(ctx, u.Name)
+		if err != nil {
+			return Entry{}, fmt.Errorf("looking up user %q: %w", u.Name, err)
+		}
+		u = full
+	}
+	now := r.now()
+	e = Entry{
+		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
+		Secrets: map[string]Secret{}, Due: now,
+	}
+	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
+		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
+	}
+	for _, k := range keys {
+		e.Record.Keys = append(e.Record.Keys, plan.Held{
+			ID: k.ID, Stage: plan.Retiring, Slot: k.Created, Created: k.Created, Made: k.Created, Adopted: true,
+		})
+	}
+	if dry {
+		return e, nil
+	}
+	if r.Audit != nil {
+		if err := r.Audit.Append(ctx, Event{Time: now, Action: "enrol", User: u.Name, UserID: u.ID, Actor: r.Owner}); err != nil {
+			return Entry{}, fmt.Errorf("auditing the enrolment of %q: %w", u.Name, err)
+		}
+	}
+	v, err := r.Store.Save(ctx, e)
+	if errors.Is(err, ErrConflict) {
+		return r.Store.Load(ctx, u.Name) // another process was faster
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("saving %q: %w", u.Name, err)
+	}
+	r.Log.Info("user enrolled", "user", u.Name)
+	e.Version = v
+	return e, nil
+}
+
+// ForeignKeysError says which keys stand in the way of enrolling a user.
+// It matches ErrForeignKey.
+type ForeignKeysError struct {
+	User string
+	Keys []plan.Key
+}
+
+func (e *ForeignKeysError) Error() string {
+	ids := make([]string, len(e.Keys))
+	for i, k := range e.Keys {
+		ids[i] = fmt.Sprintf("%s (%s, created %s)", ShortID(k.ID), k.Status, k.Created.Format("2006-01-02"))
+	}
+	return fmt.Sprintf("user %q has keys that keyrot did not create: %s", e.User, strings.Join(ids, ", "))
+}
+
+// Is makes errors.Is(err, ErrForeignKey) true.
+func (e *ForeignKeysError) Is(target error) bool { return target == ErrForeignKey }
+
+// order saves an operator's order. An order that waits already is replaced.
+func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, error) {
+	user := e.Record.User
+	if !dry && r.Audit != nil {
+		if err := r.Audit.Append(ctx, Event{Time: o.At, Action: string(o.Kind), User: user, Key: o.KeyID, Reason: o.Reason, Actor: o.By}); err != nil {
+			return e, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
+		}
+	}
+	return r.Update(ctx, e, dry, func(rec *plan.Record) { rec.Order = &o })
+}
+
+// Update changes a record on an operator's behalf and makes the user due at
+// once. It is repeated on the fresh entry if another process saved meanwhile.
+// With dry nothing is saved.
+func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*plan.Record)) (Entry, error) {
+	r.init()
+	for {
+		e.Record = e.Record.Clone()
+		change(&e.Record)
+		e.Due = r.now()
+		if dry {
+			return e, nil
+		}
+		v, err := r.Store.Save(ctx, e)
+		if err == nil {
+			e.Version = v
+			return e, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return e, fmt.Errorf("saving %q: %w", e.Record.User, err)
+		}
+		if e, err = r.Store.Load(ctx, e.Record.User); err != nil {
+			return e, fmt.Errorf("loading %q: %w", e.Record.User, err)
+		}
+	}
+}
+
+// rehearse says what a pass would do, as if every call were to succeed. It
+// reads IAM and changes nothing.
+func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
+	rep := UserReport{User: e.Record.User}
+	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User)}
+	p.leased = r.now().Add(leaseTTL)
+	if err := p.observe(); err != nil {
+		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)
+		return rep
+	}
+	now := r.now()
+	for range maxSteps {
+		p.world.Record = p.entry.Record
+		step := plan.Next(p.world, p.policy, now)
+		if step.Action == plan.Wait {
+			rep.Wait = step
+			return rep
+		}
+		rep.Steps = append(rep.Steps, Done{Step: step, At: now})
+		var out plan.Outcome
+		switch step.Action {
+		case plan.Create:
+			out.Key = plan.Key{ID: "(new key)", Status: plan.Active, Created: now}
+			p.world.Keys = append(p.world.Keys, out.Key)
+		case plan.Deactivate, plan.Reactivate:
+			for i := range p.world.Keys {
+				if p.world.Keys[i].ID == step.KeyID {
+					p.world.Keys[i].Status = map[plan.Action]plan.Status{plan.Deactivate: plan.Inactive, plan.Reactivate: plan.Active}[step.Action]
+				}
+			}
+		case plan.Delete:
+			p.unlist(step.KeyID)
+		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked
+			var err error
+			if out, err = p.act(step); err != nil {
+				rep.Err = err
+				return rep
+			}
+		}
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
+			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
+		}
+	}
+	return rep
+}

@@ -1,0 +1,314 @@
+package rotate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+const (
+	leaseTTL = time.Minute
+	maxSteps = 40 // more than any user can need in one pass; a bound, not a budget
+	saveTime = 10 * time.Second
+)
+
+// pass is one turn of the loop for one user: observe, then plan → audit → act
+// → save until there is nothing to do. It holds the user's lease throughout.
+type pass struct {
+	*Rotator
+	ctx    context.Context // ends when the pass should start nothing new
+	entry  Entry
+	world  plan.World
+	policy plan.Policy
+	leased time.Time // when the lease ends
+	report UserReport
+}
+
+func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration) UserReport {
+	p := &pass{Rotator: r, ctx: ctx, policy: r.policy(user), report: UserReport{User: user}}
+	if err := p.run(user, patience); err != nil {
+		p.report.Err = err
+		if !errors.Is(err, ErrLeased) && !errors.Is(err, ErrConflict) {
+			r.Log.Warn("pass ended early", "user", user, "err", err)
+		} else {
+			r.Log.Info("another process acts on this user", "user", user, "reason", err)
+			p.report.Err = nil
+		}
+	}
+	return p.report
+}
+
+func (p *pass) run(user string, patience time.Duration) error {
+	if err := p.lease(user); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+		defer cancel()
+		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
+	}()
+	var err error
+	// Only now: what was read before the lease may be out of date.
+	if p.entry, err = p.Store.Load(p.ctx, user); err != nil {
+		return fmt.Errorf("loading %q: %w", user, err)
+	}
+	if err := p.observe(); err != nil {
+		return p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+	}
+	limit := p.now().Add(patience)
+	for range maxSteps {
+		p.world.Record = p.entry.Record
+		step := plan.Next(p.world, p.policy, p.now())
+		if step.Action == plan.Wait {
+			p.report.Wait = step
+			if again := patient(step, limit); again && p.sleep(step.Wake.Sub(p.now())) {
+				continue
+			}
+			return p.rest(step)
+		}
+		if p.ctx.Err() != nil {
+			return p.ctx.Err()
+		}
+		if err := p.lease(user); err != nil {
+			return err
+		}
+		if err := p.do(step); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
+}
+
+// patient reports whether a pass should wait for the step itself.
+func patient(step plan.Step, limit time.Time) bool {
+	return (step.Reason == plan.Settling || step.Reason == plan.Unproven) && !step.Wake.After(limit)
+}
+
+func (p *pass) sleep(d time.Duration) bool {
+	t := time.NewTimer(max(d, time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-p.ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// lease takes or extends the user's lease if less than half of it is left.
+func (p *pass) lease(user string) error {
+	now := p.now()
+	if p.leased.Sub(now) > leaseTTL/2 {
+		return nil
+	}
+	if err := p.Store.Acquire(p.ctx, user, p.Owner, now, leaseTTL); err != nil {
+		return fmt.Errorf("acquiring the lease of %q: %w", user, err)
+	}
+	p.leased = now.Add(leaseTTL)
+	return nil
+}
+
+// effect returns the context for one call that changes something: it is not
+// cut short by a shutdown, and ends well before the lease does.
+func (p *pass) effect() (context.Context, context.CancelFunc) {
+	d := min(p.policy.CallTimeout, p.leased.Sub(p.now())-time.Second)
+	return context.WithTimeout(context.WithoutCancel(p.ctx), d)
+}
+
+func (p *pass) observe() error {
+	ctx, cancel := p.effect()
+	defer cancel()
+	keys, err := p.IAM.Keys(ctx, p.entry.Record.User)
+	switch {
+	case errors.Is(err, ErrNoUser):
+		p.world = plan.World{Absent: true}
+	case err != nil:
+		return err
+	default:
+		p.world = plan.World{Keys: keys}
+	}
+	return nil
+}
+
+// do audits the step, has its effect and saves the result.
+func (p *pass) do(step plan.Step) error {
+	if err := p.audit(step, ""); err != nil {
+		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
+	}
+	out, err := p.act(step)
+	at := p.now()
+	if err == nil {
+		err = p.save(step, out)
+	} else {
+		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
+	}
+	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: err})
+	p.tell(step, out, err)
+	return err
+}
+
+func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
+	result := "ok"
+	if err != nil {
+		result = err.Error()
+	} else if out.Refused {
+		result = "refused"
+	}
+	if step.KeyID == "" {
+		step.KeyID = out.Key.ID
+	}
+	if aerr := p.audit(step, result); aerr != nil {
+		p.Log.Warn("audit log did not take the result", "user", p.report.User, "action", step.Action, "err", aerr)
+	}
+	if p.Observe != nil {
+		p.Observe(p.report.User, step, err)
+	}
+	if err != nil {
+		return // the pass returns it
+	}
+	log := p.Log.Debug
+	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice {
+		log = p.Log.Info
+	}
+	log("step", "user", p.report.User, "action", step.Action, "key", ShortID(step.KeyID), "reason", step.Reason, "result", result)
+}
+
+func (p *pass) audit(step plan.Step, result string) error {
+	if p.Audit == nil {
+		return nil
+	}
+	// Recorded are changes and decisions; looking is not.
+	if !step.Action.Mutates() && result != "" && result != "ok" && step.Action != plan.Publish {
+		return nil
+	}
+	switch step.Action {
+	case plan.Identify, plan.Inspect, plan.Survey, plan.Probe, plan.Verify:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+	defer cancel()
+	return p.Audit.Append(ctx, Event{
+		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
+		Key: step.KeyID, Reason: string(step.Reason), Due: step.Due, Actor: p.Owner, Result: result,
+	})
+}
+
+// save stores the record after a step. If somebody else saved meanwhile and
+// changed nothing but promises or orders, the step is applied to what they
+// saved; otherwise the pass ends with ErrConflict and the next one looks
+// again.
+func (p *pass) save(step plan.Step, out plan.Outcome) error {
+	switch step.Action {
+	case plan.Identify, plan.Inspect, plan.Survey:
+		if p.entry.Record.Key(step.KeyID) == nil {
+			return nil // only the world has learned something
+		}
+	}
+	now := p.now()
+	return p.commit(func(e *Entry) {
+		e.Record = plan.Apply(e.Record, p.policy, step, out, now)
+		if step.Action == plan.Delete || step.Action == plan.Forget {
+			delete(e.Secrets, step.KeyID)
+		}
+	})
+}
+
+// commit applies change to the entry and saves it, with its next due time.
+// Changes by the hand-out (promises) and by operators (orders) made meanwhile
+// are kept.
+func (p *pass) commit(change func(*Entry)) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+	defer cancel()
+	for {
+		next := p.entry
+		next.Secrets = cloneSecrets(p.entry.Secrets)
+		change(&next)
+		next.Due = p.dueOf(next)
+		v, err := p.Store.Save(ctx, next)
+		if err == nil {
+			next.Version = v
+			p.entry = next
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return fmt.Errorf("saving %q: %w", next.Record.User, err)
+		}
+		fresh, lerr := p.Store.Load(ctx, next.Record.User)
+		if lerr != nil || !sameKeys(fresh.Record, p.entry.Record) {
+			return fmt.Errorf("saving %q: %w", next.Record.User, err)
+		}
+		p.entry = fresh
+	}
+}
+
+// dueOf looks one step ahead: a step that is due makes the user due now.
+func (p *pass) dueOf(e Entry) time.Time {
+	w := p.world
+	w.Record = e.Record
+	now := p.now()
+	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
+		return s.Wake
+	}
+	return now
+}
+
+// rest notes when to look again, and why nothing moves if that is not as it
+// should be.
+func (p *pass) rest(step plan.Step) error {
+	waiting := plan.Reason("")
+	if step.Reason.Stuck() {
+		waiting = step.Reason
+	}
+	told := p.entry.Record.Waiting == waiting
+	if told && p.entry.Due.Equal(step.Wake) {
+		return nil
+	}
+	if !told && waiting != "" {
+		p.Log.Warn("cannot go on", "user", p.report.User, "key", ShortID(step.KeyID), "reason", step.Reason)
+		_ = p.audit(step, "held")
+		if p.Observe != nil {
+			p.Observe(p.report.User, step, nil)
+		}
+	}
+	now := p.now()
+	return p.commit(func(e *Entry) {
+		if e.Record.Waiting != waiting {
+			e.Record = e.Record.Clone()
+			e.Record.Waiting, e.Record.Since = waiting, now
+		}
+	})
+}
+
+// failed saves that a step failed, so that the next attempt waits, also after
+// a restart. It returns cause.
+func (p *pass) failed(step plan.Step, cause error) error {
+	now := p.now()
+	if err := p.commit(func(e *Entry) {
+		e.Record = e.Record.Failed(p.policy, step, cause.Error(), now)
+		e.Due = now
+	}); err != nil && !errors.Is(err, ErrConflict) {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
+
+// sameKeys reports whether two records differ in nothing that a decision about
+// a key rests on: promises and orders may have been added.
+func sameKeys(a, b plan.Record) bool {
+	strip := func(r plan.Record) plan.Record {
+		r = r.Clone()
+		for i := range r.Keys {
+			r.Keys[i].Promise = time.Time{}
+		}
+		r.Order, r.Pause = nil, nil
+		return r
+	}
+	ja, erra := json.Marshal(strip(a))
+	jb, errb := json.Marshal(strip(b))
+	return erra == nil && errb == nil && bytes.Equal(ja, jb)
+}

@@ -1,0 +1,238 @@
+package rotate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// ExistingKeys says what enrolment does with a user that has keys already.
+type ExistingKeys string
+
+// The rules for keys that were there before keyrot.
+const (
+	Refuse ExistingKeys = "refuse" // do not manage the user; say which keys stand in the way
+	Retire ExistingKeys = "retire" // keep them until they are idle, then treat them as superseded
+)
+
+// Rotator moves the keys of all selected users. Its exported fields are its
+// dependencies and must not be changed once a method was called. It is safe
+// for concurrent use, and any number of Rotators in any number of processes
+// may share one Store.
+type Rotator struct {
+	IAM        IAM
+	Store      Store
+	Audit      Audit                                      // nil: nothing is recorded
+	Handouts   Handouts                                   // nil: nobody is known to hold a key
+	Publishers []Publisher                                // all required before promotion
+	Policy     func(user string) plan.Policy              // nil: the default policy for all
+	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed
+	Existing   ExistingKeys                               // default Refuse
+	Log        *slog.Logger                               // nil: discarded
+	Now        func() time.Time                           // nil: time.Now
+	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
+	Owner      string                                     // names this process in leases and audit; default host and pid
+	Workers    int                                        // users acted on at once; default 8
+	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
+	Reselect   time.Duration                              // how often Run reads the selection; default 1 min
+	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
+	Proofs     int                                        // calls in a row that make a proof; default 3
+
+	once     sync.Once
+	selected selection
+}
+
+// Options of one pass.
+type Options struct {
+	Users  []string // only these; nil: all selected
+	Force  bool     // rotate now, not at the next slot
+	DryRun bool     // say what would be done, change nothing
+	// Patience is how long the pass waits for a key to settle, so that a
+	// rotation that it began is completed by it. 0: not at all.
+	Patience time.Duration
+}
+
+// Done is one step that was carried out, or attempted.
+type Done struct {
+	Step plan.Step
+	At   time.Time
+	Err  error
+}
+
+// UserReport is what a pass did for one user.
+type UserReport struct {
+	User  string
+	Steps []Done
+	Wait  plan.Step // why it ended and when to look again
+	Err   error     // what stopped it; nil also if there was nothing to do
+}
+
+// Report is what a pass did, ordered by user.
+type Report struct{ Users []UserReport }
+
+// Failed returns the users whose pass ended in an error.
+func (r Report) Failed() []UserReport {
+	return slices.DeleteFunc(slices.Clone(r.Users), func(u UserReport) bool { return u.Err == nil })
+}
+
+// Changed reports whether any step was taken.
+func (r Report) Changed() bool {
+	return slices.ContainsFunc(r.Users, func(u UserReport) bool { return len(u.Steps) > 0 })
+}
+
+func (r *Rotator) init() {
+	r.once.Do(func() {
+		if r.Log == nil {
+			r.Log = slog.New(slog.DiscardHandler)
+		}
+		if r.Now == nil {
+			r.Now = time.Now
+		}
+		if r.Owner == "" {
+			host, _ := os.Hostname()
+			r.Owner = fmt.Sprintf("%s/%d", host, os.Getpid())
+		}
+		if r.Workers <= 0 {
+			r.Workers = 8
+		}
+		if r.Tick <= 0 {
+			r.Tick = time.Second
+		}
+		if r.Reselect <= 0 {
+			r.Reselect = time.Minute
+		}
+		switch {
+		case r.ProofGap == 0:
+			r.ProofGap = 500 * time.Millisecond
+		case r.ProofGap < 0:
+			r.ProofGap = 0
+		}
+		if r.Proofs <= 0 {
+			r.Proofs = 3
+		}
+	})
+}
+
+// now is the clock as records hold it: UTC and without a monotonic reading, so
+// that a saved time equals the one it was saved from.
+func (r *Rotator) now() time.Time { return r.Now().UTC().Round(0) }
+
+func (r *Rotator) policy(user string) plan.Policy {
+	var p plan.Policy
+	if r.Policy != nil {
+		p = r.Policy(user)
+	}
+	p = p.WithDefaults()
+	p.Publish = len(r.Publishers) > 0
+	if !r.selected.includes(user) {
+		p.Frozen = true // finish what is under way, start nothing
+	}
+	return p
+}
+
+// RunOnce makes one pass over the selected users: it enrols the new ones and
+// does what is due. It returns an error if the selection could not be read or
+// an option names a user outside it; what went wrong for single users is in
+// the report, and never stops the others.
+func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
+	r.init()
+	users, err := r.choose(ctx, o.Users)
+	if err != nil {
+		return Report{}, err
+	}
+	reports := make([]UserReport, len(users))
+	r.each(ctx, len(users), func(i int) { reports[i] = r.visit(ctx, users[i], o) })
+	return Report{Users: reports}, nil
+}
+
+// choose reads the selection and narrows it to names.
+func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
+	all, err := r.Select(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the selection of users: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, ErrNoUsers
+	}
+	r.selected.set(all)
+	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
+	if len(names) == 0 {
+		return all, nil
+	}
+	var some []User
+	for _, n := range names {
+		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })
+		if i < 0 {
+			return nil, fmt.Errorf("user %q: %w", n, ErrNotSelected)
+		}
+		some = append(some, all[i])
+	}
+	return some, nil
+}
+
+// visit enrols the user if need be and makes a pass if something is due.
+func (r *Rotator) visit(ctx context.Context, u User, o Options) UserReport {
+	e, err := r.enrol(ctx, u, o.DryRun)
+	if err != nil {
+		return UserReport{User: u.Name, Err: err}
+	}
+	if o.Force {
+		if e, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
+			return UserReport{User: u.Name, Err: err}
+		}
+	}
+	if now := r.now(); e.Due.After(now) {
+		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: e.Due}}
+	}
+	if o.DryRun {
+		return r.rehearse(ctx, e)
+	}
+	return r.pass(ctx, u.Name, o.Patience)
+}
+
+// each runs f for 0..n-1 on at most Workers goroutines and waits for all.
+func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
+	sem := make(chan struct{}, r.Workers)
+	var wg sync.WaitGroup
+	for i := range n {
+		if ctx.Err() != nil {
+			break
+		}
+		sem <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-sem }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// selection remembers the last selection that could be read.
+type selection struct {
+	mu    sync.RWMutex
+	users map[string]User // nil: never read
+}
+
+func (s *selection) set(us []User) {
+	m := make(map[string]User, len(us))
+	for _, u := range us {
+		m[u.Name] = u
+	}
+	s.mu.Lock()
+	s.users = m
+	s.mu.Unlock()
+}
+
+func (s *selection) includes(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.users[name]
+	return ok
+}

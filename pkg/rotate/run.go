@@ -1,0 +1,125 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Run is the scheduler: it acts on users as they become due until ctx ends,
+// then waits for the passes under way. A pass that hangs delays its own user
+// only. The selection is read at the start and every Reselect; while it cannot
+// be read, the last one that could be stays in force, and before the first one
+// nobody is rotated.
+func (r *Rotator) Run(ctx context.Context) error {
+	r.init()
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, slots: make(chan struct{}, r.Workers)}
+	defer s.wg.Wait()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if now := r.now(); !now.Before(s.reselect) {
+			s.reselect = now.Add(r.Reselect)
+			s.background("", func() { s.enrolAll(ctx) })
+		}
+		s.dispatch(ctx)
+		t.Reset(r.Tick)
+	}
+}
+
+type scheduler struct {
+	*Rotator
+	slots    chan struct{}
+	wg       sync.WaitGroup
+	reselect time.Time
+
+	mu   sync.Mutex
+	busy map[string]bool // users a pass is under way for; "" the selection
+	told map[string]string
+}
+
+// background runs f unless one for the same user is under way.
+func (s *scheduler) background(user string, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[user] {
+		return
+	}
+	s.busy[user] = true
+	s.wg.Go(func() {
+		defer func() {
+			s.mu.Lock()
+			delete(s.busy, user)
+			s.mu.Unlock()
+		}()
+		f()
+	})
+}
+
+// dispatch starts a pass for every due user, as far as workers are free; the
+// rest keep until the next tick.
+func (s *scheduler) dispatch(ctx context.Context) {
+	due, err := s.Store.Due(ctx, s.now(), 16*s.Workers)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Log.Error("reading the due index", "err", err)
+		}
+		return
+	}
+	for _, user := range due {
+		s.mu.Lock()
+		busy := s.busy[user]
+		s.mu.Unlock()
+		if busy {
+			continue
+		}
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			return
+		}
+		s.background(user, func() {
+			defer func() { <-s.slots }()
+			s.pass(ctx, user, 0)
+		})
+	}
+}
+
+// enrolAll reads the selection and enrols who is new.
+func (s *scheduler) enrolAll(ctx context.Context) {
+	users, err := s.choose(ctx, nil)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Log.Error("nobody new is managed until the selection can be read", "err", err)
+		}
+		return
+	}
+	known, err := s.Store.List(ctx)
+	if err != nil {
+		s.Log.Error("listing the store", "err", err)
+		return
+	}
+	have := make(map[string]bool, len(known))
+	for _, e := range known {
+		have[e.Record.User] = true
+	}
+	told := map[string]string{}
+	for _, u := range users {
+		if have[u.Name] || ctx.Err() != nil {
+			continue
+		}
+		if _, err := s.enrol(ctx, u, false); err != nil {
+			told[u.Name] = err.Error()
+			if s.told[u.Name] != err.Error() {
+				s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))
+			}
+		}
+	}
+	s.told = told
+}
