@@ -108,6 +108,33 @@ type Settings interface {
 	SettingNames(ctx context.Context, prefix string) ([]string, error)
 }
 
+// Handout says when a caller was given a key of a user.
+type Handout struct {
+	Caller string    `json:"caller"`
+	User   string    `json:"user"`
+	Key    string    `json:"key"`  // access key id
+	Addr   string    `json:"addr"` // where the latest request came from
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"` // may be a few seconds early: see RecordHandout
+}
+
+// Handouts remembers which caller holds which key. The audit log has every
+// single hand-out; this is its index, which the in-use gate asks. Safe for
+// concurrent use by several goroutines and processes.
+type Handouts interface {
+	// RecordHandout notes that caller was given the key at at. What changes
+	// Holders is durable when it returns; an implementation may leave out a
+	// repetition (same caller, user, key and address) within 10 s of one that
+	// it has recorded.
+	RecordHandout(ctx context.Context, caller, user, keyID, addr string, at time.Time) error
+	// Holders returns the callers, sorted, whose latest hand-out of the user
+	// is the key.
+	Holders(ctx context.Context, user, keyID string) ([]string, error)
+	// WhoHas returns who was ever given the key, latest first, one element
+	// for each caller.
+	WhoHas(ctx context.Context, keyID string) ([]Handout, error)
+}
+
 // Event is one line of the audit log. It never holds a secret.
 type Event struct {
 	Time   time.Time `json:"time"`

@@ -1,0 +1,286 @@
+package rotatetest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// The names of MemStore's operations, as Before and After see them.
+const (
+	OpLoad          = "load"
+	OpSave          = "save"
+	OpRemove        = "remove"
+	OpList          = "list"
+	OpDue           = "due"
+	OpAcquire       = "acquire"
+	OpRelease       = "release"
+	OpSetting       = "setting"
+	OpSaveSetting   = "save setting"
+	OpSettingNames  = "setting names"
+	OpRecordHandout = "record handout"
+	OpHolders       = "holders"
+	OpWhoHas        = "who has"
+)
+
+// MemStore is a [rotate.Store], [rotate.Settings] and [rotate.Handouts] in
+// memory. It starts no goroutine and reads no clock, so that it can be used
+// under testing/synctest. The zero value is an empty store.
+type MemStore struct {
+	// Before and After, if set, are called around every operation with its
+	// name and the user (or the setting's name; empty if there is neither).
+	// An error of Before means that the operation took no effect; an error of
+	// After is returned though it did. After is not called when the operation
+	// itself failed. Both may be called concurrently and may call the store.
+	Before, After func(op, user string) error
+
+	mu       sync.Mutex
+	version  int64 // the last one given out; never reused, not even after Remove
+	entries  map[string]rotate.Entry
+	leases   map[string]lease
+	settings map[string]setting
+	handouts []rotate.Handout
+}
+
+type lease struct {
+	owner string
+	until time.Time
+}
+
+type setting struct {
+	value   []byte
+	version int64
+}
+
+// do runs one operation under the lock, between the hooks.
+func (m *MemStore) do(ctx context.Context, op, user string, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.Before != nil {
+		if err := m.Before(op, user); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	err := f()
+	m.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", op, user, err)
+	}
+	if m.After != nil {
+		return m.After(op, user)
+	}
+	return nil
+}
+
+// Load implements [rotate.Store].
+func (m *MemStore) Load(ctx context.Context, user string) (rotate.Entry, error) {
+	var out rotate.Entry
+	err := m.do(ctx, OpLoad, user, func() error {
+		e, ok := m.entries[user]
+		if !ok {
+			return rotate.ErrNotFound
+		}
+		out = cloneEntry(e)
+		return nil
+	})
+	return orZero(out, err)
+}
+
+// Save implements [rotate.Store].
+func (m *MemStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
+	user := e.Record.User
+	var version int64
+	err := m.do(ctx, OpSave, user, func() error {
+		if user == "" {
+			return errors.New("record without a user")
+		}
+		if m.entries[user].Version != e.Version {
+			return rotate.ErrConflict
+		}
+		e = cloneEntry(e)
+		e.Version = m.next()
+		version = e.Version
+		if m.entries == nil {
+			m.entries = make(map[string]rotate.Entry)
+		}
+		m.entries[user] = e
+		return nil
+	})
+	return orZero(version, err)
+}
+
+// Remove implements [rotate.Store].
+func (m *MemStore) Remove(ctx context.Context, user string, version int64) error {
+	return m.do(ctx, OpRemove, user, func() error {
+		e, ok := m.entries[user]
+		if !ok {
+			return rotate.ErrNotFound
+		}
+		if e.Version != version {
+			return rotate.ErrConflict
+		}
+		delete(m.entries, user)
+		return nil
+	})
+}
+
+// List implements [rotate.Store].
+func (m *MemStore) List(ctx context.Context) ([]rotate.Entry, error) {
+	var out []rotate.Entry
+	err := m.do(ctx, OpList, "", func() error {
+		for _, user := range slices.Sorted(maps.Keys(m.entries)) {
+			e := m.entries[user]
+			e.Secrets = nil
+			out = append(out, cloneEntry(e))
+		}
+		return nil
+	})
+	return orZero(out, err)
+}
+
+// Due implements [rotate.Store].
+func (m *MemStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+	var out []string
+	err := m.do(ctx, OpDue, "", func() error {
+		for user, e := range m.entries {
+			if !e.Due.After(t) {
+				out = append(out, user)
+			}
+		}
+		slices.SortFunc(out, func(a, b string) int {
+			return cmp.Or(m.entries[a].Due.Compare(m.entries[b].Due), strings.Compare(a, b))
+		})
+		out = out[:max(0, min(limit, len(out)))]
+		return nil
+	})
+	return orZero(out, err)
+}
+
+// Acquire implements [rotate.Store].
+func (m *MemStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
+	return m.do(ctx, OpAcquire, user, func() error {
+		if l, ok := m.leases[user]; ok && l.owner != owner && now.Before(l.until) {
+			return rotate.ErrLeased
+		}
+		if m.leases == nil {
+			m.leases = make(map[string]lease)
+		}
+		m.leases[user] = lease{owner, now.Add(ttl)}
+		return nil
+	})
+}
+
+// Release implements [rotate.Store].
+func (m *MemStore) Release(ctx context.Context, user, owner string) error {
+	return m.do(ctx, OpRelease, user, func() error {
+		if m.leases[user].owner == owner {
+			delete(m.leases, user)
+		}
+		return nil
+	})
+}
+
+// Setting implements [rotate.Settings].
+func (m *MemStore) Setting(ctx context.Context, name string) ([]byte, int64, error) {
+	var out setting
+	err := m.do(ctx, OpSetting, name, func() error {
+		s, ok := m.settings[name]
+		if !ok {
+			return rotate.ErrNotFound
+		}
+		out = setting{append([]byte{}, s.value...), s.version}
+		return nil
+	})
+	out, err = orZero(out, err)
+	return out.value, out.version, err
+}
+
+// SaveSetting implements [rotate.Settings].
+func (m *MemStore) SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error) {
+	var saved int64
+	err := m.do(ctx, OpSaveSetting, name, func() error {
+		if m.settings[name].version != version {
+			return rotate.ErrConflict
+		}
+		if value == nil {
+			delete(m.settings, name)
+			return nil
+		}
+		if m.settings == nil {
+			m.settings = make(map[string]setting)
+		}
+		saved = m.next()
+		m.settings[name] = setting{append([]byte{}, value...), saved}
+		return nil
+	})
+	return orZero(saved, err)
+}
+
+// SettingNames implements [rotate.Settings].
+func (m *MemStore) SettingNames(ctx context.Context, prefix string) ([]string, error) {
+	var out []string
+	err := m.do(ctx, OpSettingNames, prefix, func() error {
+		for name := range m.settings {
+			if strings.HasPrefix(name, prefix) {
+				out = append(out, name)
+			}
+		}
+		slices.Sort(out)
+		return nil
+	})
+	return orZero(out, err)
+}
+
+// next gives out a version. The lock is held.
+func (m *MemStore) next() int64 {
+	m.version++
+	return m.version
+}
+
+// orZero keeps a result that must not be used from leaving with an error.
+func orZero[T any](v T, err error) (T, error) {
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return v, nil
+}
+
+// cloneEntry copies e with all that it points to. A field of a reference type
+// that is added to the record must be added here; a test finds it missing.
+func cloneEntry(e rotate.Entry) rotate.Entry {
+	e.Secrets = maps.Clone(e.Secrets) // a Secret is immutable
+	r := &e.Record
+	r.Keys = slices.Clone(r.Keys)
+	for i := range r.Keys {
+		r.Keys[i].HeldBy = slices.Clone(r.Keys[i].HeldBy)
+	}
+	r.Intents = slices.Clone(r.Intents)
+	for i := range r.Intents {
+		r.Intents[i].Seen = slices.Clone(r.Intents[i].Seen)
+	}
+	r.Gone = slices.Clone(r.Gone)
+	r.Foreign = slices.Clone(r.Foreign)
+	r.Order = clonePtr(r.Order)
+	r.Pause = clonePtr(r.Pause)
+	return e
+}
+
+func clonePtr[T plan.Order | plan.Pause](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}
