@@ -18,11 +18,11 @@ type Recipient struct {
 // Dispenser hands out the Current keys. It is safe for concurrent use, also by
 // several processes over one store.
 type Dispenser struct {
-	Store  Store
-	Policy func(user string) plan.Policy                                                   // nil: the default policy for all
-	Audit  Audit                                                                           // nil: nothing is recorded
-	Now    func() time.Time                                                                // nil: time.Now
-	Noted  func(ctx context.Context, user, keyID string, to Recipient, at time.Time) error // nil; remembers who holds what
+	Store    Store
+	Policy   func(user string) plan.Policy // nil: the default policy for all
+	Audit    Audit                         // nil: nothing is recorded
+	Handouts Handouts                      // nil: nobody remembers who holds what
+	Now      func() time.Time              // nil: time.Now
 }
 
 // Give returns the key that works now, with the instant until which it will.
@@ -47,8 +47,8 @@ func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Creden
 			return Credential{}, fmt.Errorf("auditing the hand-out: %w", err)
 		}
 	}
-	if d.Noted != nil {
-		if err := d.Noted(ctx, user, c.KeyID, to, at); err != nil {
+	if d.Handouts != nil {
+		if err := d.Handouts.RecordHandout(ctx, to.Caller, user, c.KeyID, to.Addr, at); err != nil {
 			return Credential{}, fmt.Errorf("noting the hand-out: %w", err)
 		}
 	}

@@ -149,11 +149,3 @@ func (a *AWS) find(name, keyID string) (*key, error) {
 	}
 	return k, nil
 }
-
-func orZero[T any](v T, err error) (T, error) {
-	if err != nil {
-		var zero T
-		return zero, err
-	}
-	return v, nil
-}
