@@ -204,6 +204,8 @@ func (p *pass) audit(step plan.Step, result string) error {
 // again.
 func (p *pass) save(step plan.Step, out plan.Outcome) error {
 	switch step.Action {
+	case plan.Create:
+		return nil // saved with its secret
 	case plan.Identify, plan.Inspect, plan.Survey:
 		if p.entry.Record.Key(step.KeyID) == nil {
 			return nil // only the world has learned something

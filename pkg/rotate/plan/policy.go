@@ -158,7 +158,8 @@ func (p Policy) NextSlot(last time.Time) time.Time {
 		off += r
 	}
 	toGrid := time.Duration(r - off) // in (0, R]
-	shortest := max(p.RotateEvery/2, p.DeleteAfter-p.RotateEvery)
+	// Two intervals in a row must outlast a key (X), or a third slot is needed.
+	shortest := max(p.RotateEvery/2, p.DeleteAfter/2)
 	switch {
 	case toGrid >= shortest:
 		return last.Add(toGrid)

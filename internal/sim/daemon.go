@@ -1,0 +1,188 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+var (
+	errStore = errors.New("store: input/output error")
+	errDead  = errors.New("the process is dead")
+)
+
+// daemon runs one rotator, and starts it again after every crash.
+func (s *simulation) daemon(ctx context.Context, n int) {
+	r := s.dice("daemon", n)
+	for life := 0; ctx.Err() == nil; life++ {
+		p := &process{simulation: s, r: s.dice(fmt.Sprintf("process-%d", n), life)}
+		until := s.For * 2
+		if s.Faults.Crash > 0 {
+			until = time.Duration(r.ExpFloat64() * float64(s.Faults.Crash))
+		}
+		p.crash.Store(time.Now().Add(until).UnixNano())
+		run, cancel := context.WithTimeout(ctx, until+time.Second)
+		p.run(run, fmt.Sprintf("daemon-%d.%d", n, life))
+		cancel()
+		if ctx.Err() == nil {
+			s.note(func() { s.result.Crashes++ })
+			pause(ctx, time.Duration(r.Int64N(int64(time.Minute)))) // somebody starts it again
+		}
+	}
+}
+
+// process is one life of a daemon. From the instant of its crash on, every
+// call that it makes has no effect, or its last one had and it does not know.
+type process struct {
+	*simulation
+	r     *rand.Rand
+	crash atomic.Int64 // unix nanoseconds
+	skew  atomic.Int64 // of its clock
+}
+
+func (p *process) run(ctx context.Context, owner string) {
+	var iam rotate.IAM = &mortalIAM{p.aws, p}
+	if p.Mutate != nil {
+		iam = p.Mutate(iam)
+	}
+	rot := &rotate.Rotator{
+		IAM: iam, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: owner, Tick: time.Second,
+		Now: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
+		Select: func(context.Context) ([]rotate.User, error) {
+			if p.dead() {
+				return nil, errDead
+			}
+			return p.aws.Users(), nil
+		},
+		Observe: p.observe,
+	}
+	if err := rot.Run(ctx); err != nil {
+		p.violation("run ended: %v", err)
+	}
+}
+
+func (p *process) dead() bool { return time.Now().UnixNano() >= p.crash.Load() }
+
+// strike draws the fate of a store operation.
+func (p *process) strike() (before, after bool) {
+	if p.dead() {
+		return true, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.r.Float64()
+	return x < p.Faults.Store, x >= p.Faults.Store && x < 2*p.Faults.Store
+}
+
+func (p *process) observe(user string, step plan.Step, err error) {
+	if step.Action != plan.Promote || err != nil {
+		return
+	}
+	p.note(func() {
+		p.result.Rotations++
+		if late := time.Since(step.Due); !step.Due.IsZero() && late > p.result.Late {
+			p.result.Late = late
+		}
+	})
+}
+
+// mortalIAM is IAM as a process sees it that may die at any time.
+type mortalIAM struct {
+	rotate.IAM
+	p *process
+}
+
+func mortal[T any](p *process, f func() (T, error)) (T, error) {
+	var zero T
+	if p.dead() {
+		return zero, errDead
+	}
+	v, err := f()
+	if p.dead() {
+		return zero, errDead // it had its effect and never learned of it
+	}
+	return v, err
+}
+
+func (m *mortalIAM) Keys(ctx context.Context, user string) ([]plan.Key, error) {
+	return mortal(m.p, func() ([]plan.Key, error) { return m.IAM.Keys(ctx, user) })
+}
+
+func (m *mortalIAM) Create(ctx context.Context, user string) (plan.Key, rotate.Secret, error) {
+	type pair struct {
+		k plan.Key
+		s rotate.Secret
+	}
+	v, err := mortal(m.p, func() (pair, error) {
+		k, s, err := m.IAM.Create(ctx, user)
+		return pair{k, s}, err
+	})
+	return v.k, v.s, err
+}
+
+func (m *mortalIAM) SetStatus(ctx context.Context, user, id string, s plan.Status) error {
+	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.SetStatus(ctx, user, id, s) })
+	return err
+}
+
+func (m *mortalIAM) Delete(ctx context.Context, user, id string) error {
+	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.Delete(ctx, user, id) })
+	return err
+}
+
+func (m *mortalIAM) Verify(ctx context.Context, u rotate.User, id string, s rotate.Secret) error {
+	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.Verify(ctx, u, id, s) })
+	return err
+}
+
+// mortalStore is the store as such a process sees it, with faults.
+type mortalStore struct {
+	rotate.Store
+	p *process
+}
+
+func (m *mortalStore) Load(ctx context.Context, user string) (rotate.Entry, error) {
+	if before, after := m.p.strike(); before || after {
+		return rotate.Entry{}, errStore
+	}
+	return m.Store.Load(ctx, user)
+}
+
+func (m *mortalStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
+	before, after := m.p.strike()
+	if before {
+		return 0, errStore
+	}
+	v, err := m.Store.Save(ctx, e)
+	if after && err == nil {
+		return 0, errStore
+	}
+	return v, err
+}
+
+func (m *mortalStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+	if before, _ := m.p.strike(); before {
+		return nil, errStore
+	}
+	return m.Store.Due(ctx, t, limit)
+}
+
+func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
+	if before, after := m.p.strike(); before || after {
+		return errStore
+	}
+	return m.Store.Acquire(ctx, user, owner, now, ttl)
+}
+
+func (m *mortalStore) Release(ctx context.Context, user, owner string) error {
+	if m.p.dead() {
+		return errDead // a dead process gives nothing back
+	}
+	return m.Store.Release(ctx, user, owner)
+}

@@ -1,0 +1,331 @@
+// Package sim runs the real rotator against an AWS that misbehaves, in virtual
+// time, and watches the promises of the design being kept: clients use what
+// they were handed until its Expiration, and every refusal is a violation.
+//
+// It must be called inside a testing/synctest bubble. The same Config gives
+// the same faults; only tests import it.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// Config of one run. Everything random follows from Seed.
+type Config struct {
+	Seed    uint64
+	Users   int
+	For     time.Duration
+	Daemons int         // rotators that share the store; default 1
+	Policy  plan.Policy // default: the preset "default"
+	Faults  Faults
+	Log     io.Writer // nil: discarded
+
+	// Mutate spoils the IAM that a rotator sees, to show that the simulation
+	// would notice a rotator that is wrong. See the mutation tests.
+	Mutate func(rotate.IAM) rotate.IAM
+}
+
+// Faults says what goes wrong. The zero value is a perfect world.
+type Faults struct {
+	Consistency bool          // IAM's answers lag, new keys flap
+	Errors      float64       // chance of a call failing before, and again as much after its effect
+	Late        float64       // chance of a change taking effect after its caller gave up
+	Store       float64       // chance of a store operation failing before, and again after its effect
+	Crash       time.Duration // mean time between crashes of a daemon; 0: none
+	Outages     time.Duration // mean time between outages of IAM or STS of up to an hour; 0: none
+	Storms      time.Duration // mean time between throttling storms; 0: none
+	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
+	Vanish      time.Duration // mean time between users being deleted and made again; 0: none
+	ClockSteps  time.Duration // mean time between steps of a daemon's clock, both ways; 0: none
+}
+
+// Result of one run.
+type Result struct {
+	Violations []string // empty: every promise was kept
+	Rotations  int      // promotions
+	Handouts   int
+	Uses       int // signed requests of the clients
+	Crashes    int
+	Refusals   int           // of hand-outs, while no key was ready
+	Late       time.Duration // the latest promotion after its slot
+}
+
+func (r Result) String() string {
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d not ready, latest promotion %s after its slot, %d violations",
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+}
+
+type simulation struct {
+	Config
+	aws   *rotatetest.AWS
+	store *rotatetest.MemStore
+	log   *slog.Logger
+	rng   *rand.Rand // only used before and between runs of goroutines: see dice
+
+	mu       sync.Mutex
+	result   Result
+	foreign  map[string]bool      // keys that keyrot did not create
+	excused  map[string]time.Time // users whose keys somebody else spoiled, until when
+	promised map[string]time.Time // latest Expiration handed out, by key
+}
+
+// Run simulates c and returns what happened.
+func Run(ctx context.Context, c Config) Result {
+	s := &simulation{
+		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
+		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
+		log: slog.New(slog.DiscardHandler),
+	}
+	if c.Log != nil {
+		s.log = slog.New(slog.NewTextHandler(c.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if s.Daemons == 0 {
+		s.Daemons = 1
+	}
+	s.Policy = s.Policy.WithDefaults()
+	s.setUp()
+	ctx, cancel := context.WithTimeout(ctx, c.For)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range s.Daemons {
+		wg.Go(func() { s.daemon(ctx, i) })
+	}
+	for i := range s.Users {
+		wg.Go(func() { s.client(ctx, i) })
+	}
+	for _, t := range s.troubles() {
+		wg.Go(func() { t(ctx) })
+	}
+	wg.Wait()
+	s.settle()
+	return s.result
+}
+
+func userName(i int) string { return fmt.Sprintf("app-%03d", i) }
+
+func (s *simulation) setUp() {
+	a := &rotatetest.AWS{Seed: s.Seed, Log: s.watch}
+	if s.Faults.Consistency {
+		a.NewKey = rotatetest.Delay{Max: 8 * time.Second, Flap: 4 * time.Second}
+		a.OldKey = rotatetest.Delay{Max: 5 * time.Second}
+		a.List = rotatetest.Delay{Max: 5 * time.Second, Flap: 3 * time.Second}
+		a.Quota = rotatetest.Delay{Max: 3 * time.Second}
+		a.Usage = rotatetest.Delay{Min: time.Minute, Max: 2 * time.Hour}
+	}
+	a.Errors, a.Lost, a.Late = s.Faults.Errors, s.Faults.Errors, s.Faults.Late
+	a.LateBy = rotatetest.Delay{Min: time.Second, Max: 20 * time.Second}
+	for i := range s.Users {
+		a.AddUser(userName(i), "/app/", nil)
+	}
+	a.Spells = s.spells()
+	s.aws = a
+}
+
+// spells draws outages and throttling storms beforehand.
+func (s *simulation) spells() []rotatetest.Spell {
+	var all []rotatetest.Spell
+	start := time.Now()
+	draw := func(every time.Duration, make func(from time.Time) rotatetest.Spell) {
+		if every <= 0 {
+			return
+		}
+		for at := s.exp(every); at < s.For; at += s.exp(every) {
+			all = append(all, make(start.Add(at)))
+		}
+	}
+	draw(s.Faults.Outages, func(from time.Time) rotatetest.Spell {
+		both := s.rng.IntN(3)
+		to := from.Add(time.Duration(s.rng.Int64N(int64(time.Hour))))
+		return rotatetest.Spell{From: from, To: to, IAM: both != 1, STS: both != 0}
+	})
+	draw(s.Faults.Storms, func(from time.Time) rotatetest.Spell {
+		to := from.Add(time.Duration(s.rng.Int64N(int64(5 * time.Minute))))
+		return rotatetest.Spell{From: from, To: to, IAM: true, Err: rotate.ErrThrottled, Chance: 0.8}
+	})
+	return all
+}
+
+// exp draws an exponentially distributed time with the given mean.
+func (s *simulation) exp(mean time.Duration) time.Duration {
+	return time.Duration(s.rng.ExpFloat64() * float64(mean))
+}
+
+// dice returns randomness of its own for one goroutine.
+func (s *simulation) dice(role string, n int) *rand.Rand {
+	var h uint64 = 14695981039346656037
+	for _, b := range []byte(role) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return rand.New(rand.NewPCG(s.Seed^h, uint64(n))) //nolint:gosec // simulation
+}
+
+// client asks for credentials and uses them until they expire.
+func (s *simulation) client(ctx context.Context, i int) {
+	r, user := s.dice("client", i), userName(i)
+	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf}
+	served := false
+	for ctx.Err() == nil {
+		c, err := d.Give(ctx, user, rotate.Recipient{Caller: "client-" + user})
+		if err != nil {
+			if ctx.Err() == nil {
+				s.notReady(user, served, err)
+			}
+			pause(ctx, time.Second+time.Duration(r.Int64N(int64(5*time.Second))))
+			continue
+		}
+		served = true
+		s.note(func() {
+			s.result.Handouts++
+			if c.Expiration.After(s.promised[c.KeyID]) {
+				s.promised[c.KeyID] = c.Expiration
+			}
+		})
+		if !c.Expiration.After(time.Now()) {
+			s.violation("%s: hand-out of %s had expired already", user, c.KeyID)
+		}
+		s.useUp(ctx, r, c)
+	}
+}
+
+// useUp signs requests with c at random instants, and right at the end.
+func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credential) {
+	for {
+		err := s.aws.Use(c.KeyID, c.Secret.Reveal())
+		s.note(func() { s.result.Uses++ })
+		if err != nil && !s.isExcused(c.User) {
+			s.violation("served works: %s: %s refused %s before its Expiration: %v", c.User, c.KeyID, time.Until(c.Expiration), err)
+			return
+		}
+		left := time.Until(c.Expiration)
+		if left <= time.Millisecond || ctx.Err() != nil {
+			return
+		}
+		wait := time.Second + time.Duration(r.Int64N(int64(3*time.Minute)))
+		switch {
+		case wait >= left && r.IntN(2) == 0:
+			return // asks a little early, as the SDKs do
+		case wait >= left:
+			wait = left - time.Microsecond
+		}
+		pause(ctx, wait)
+	}
+}
+
+func (s *simulation) policyOf(user string) plan.Policy {
+	p := s.Policy
+	p.Phase = plan.PhaseOf(user, p.RotateEvery)
+	return p
+}
+
+// notReady judges a hand-out that was refused: once a user was served, there
+// is always something to serve, unless the store itself failed or somebody
+// else took the key away.
+func (s *simulation) notReady(user string, served bool, err error) {
+	s.note(func() { s.result.Refusals++ })
+	if served && errors.Is(err, rotate.ErrNoKeyReady) && !errors.Is(err, errStore) && !s.isExcused(user) {
+		s.violation("never zero: %s: %v", user, err)
+	}
+}
+
+func (s *simulation) isExcused(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.excused[user])
+}
+
+// excuse marks a user whose keys somebody else is about to spoil.
+func (s *simulation) excuse(user string, d time.Duration) {
+	s.note(func() { s.excused[user] = time.Now().Add(d) })
+}
+
+// watch sees every call that AWS gets.
+func (s *simulation) watch(c rotatetest.Call) {
+	if c.Op != rotatetest.UpdateKey && c.Op != rotatetest.DeleteKey {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.foreign[c.KeyID] {
+		s.result.Violations = append(s.result.Violations, fmt.Sprintf("ours only: %s of the foreign key %s of %s", c.Op, c.KeyID, c.User))
+	}
+	if until := s.promised[c.KeyID]; c.At.Before(until) && c.Effect {
+		s.result.Violations = append(s.result.Violations, fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
+	}
+}
+
+func (s *simulation) violation(format string, args ...any) {
+	at := time.Now().UTC().Format("01-02 15:04:05.000 ")
+	s.note(func() { s.result.Violations = append(s.result.Violations, at+fmt.Sprintf(format, args...)) })
+}
+
+func (s *simulation) note(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// settle ends all troubles, lets one daemon run for a while and checks that
+// the world is in order: no orphans, no user without a working key.
+func (s *simulation) settle() {
+	s.aws.Change(func(a *rotatetest.AWS) {
+		a.Errors, a.Lost, a.Late, a.Spells = 0, 0, 0, nil
+	})
+	calm := s.Config
+	calm.Faults = Faults{Consistency: s.Faults.Consistency}
+	s.Config = calm
+	ctx, cancel := context.WithTimeout(context.Background(), 3*s.Policy.DeleteAfter+10*time.Minute)
+	defer cancel()
+	s.daemon(ctx, s.Daemons)
+	es, err := s.store.List(context.Background())
+	if err != nil {
+		s.violation("listing the store: %v", err)
+	}
+	for _, e := range es {
+		s.inspect(e.Record)
+	}
+	sort.Strings(s.result.Violations)
+}
+
+// inspect compares what a user has with what the record says.
+func (s *simulation) inspect(r plan.Record) {
+	held := map[string]bool{}
+	for _, k := range r.Keys {
+		held[k.ID] = true
+	}
+	var extra []string
+	for _, k := range s.aws.Truth(r.User) {
+		if !held[k.ID] && !s.foreign[k.ID] {
+			extra = append(extra, k.ID)
+		}
+	}
+	if len(extra) > 0 {
+		s.violation("orphans die: %s still has %s", r.User, strings.Join(extra, ", "))
+	}
+	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
+		s.violation("never zero: %s has nothing to serve in the end", r.User)
+	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !s.isExcused(r.User) && len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
+		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User, since.Format(time.TimeOnly), o.KeyID, r.Waiting)
+	}
+}

@@ -1,0 +1,60 @@
+package sim
+
+import (
+	"context"
+	"time"
+)
+
+// troubles returns what other people and machines do to the users meanwhile.
+func (s *simulation) troubles() []func(context.Context) {
+	var all []func(context.Context)
+	if s.Faults.Foreign > 0 {
+		all = append(all, s.foreigners)
+	}
+	if s.Faults.Vanish > 0 {
+		all = append(all, s.vanishing)
+	}
+	return all
+}
+
+// foreigners creates keys by hand, and takes them away again after a while. A
+// user that has one cannot be rotated meanwhile, but must be served.
+func (s *simulation) foreigners(ctx context.Context) {
+	r := s.dice("foreign", 0)
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(r.ExpFloat64()*float64(s.Faults.Foreign)))
+		user := userName(r.IntN(s.Users))
+		k, _, err := s.aws.Create(ctx, user)
+		if err != nil {
+			continue
+		}
+		s.note(func() { s.foreign[k.ID] = true })
+		pause(ctx, time.Duration(r.ExpFloat64()*float64(20*time.Minute)))
+		s.note(func() { delete(s.foreign, k.ID) })
+		for s.aws.Delete(context.WithoutCancel(ctx), user, k.ID) != nil {
+			pause(context.WithoutCancel(ctx), time.Second)
+		}
+	}
+}
+
+// vanishing deletes users with all their keys and makes them again under the
+// same name: strangers, which keyrot must leave alone.
+func (s *simulation) vanishing(ctx context.Context) {
+	r := s.dice("vanish", 0)
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(r.ExpFloat64()*float64(s.Faults.Vanish)))
+		if ctx.Err() != nil {
+			return
+		}
+		user := userName(r.IntN(s.Users))
+		s.excuse(user, 1000*24*time.Hour) // somebody else took the keys away, for good
+		for _, k := range s.aws.Truth(user) {
+			s.note(func() { delete(s.promised, k.ID) })
+			_ = s.aws.Delete(ctx, user, k.ID)
+		}
+		pause(ctx, 10*time.Second)
+		if s.aws.DeleteUser(user) == nil {
+			s.aws.AddUser(user, "/app/", nil)
+		}
+	}
+}
