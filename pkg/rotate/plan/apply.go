@@ -69,7 +69,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		}
 		r.Order = nil
 	}
-	r.prune(p, now)
+	r.prune(now)
 	return r
 }
 
@@ -230,10 +230,14 @@ func (r *Record) orphanOf(id string) string {
 	return ""
 }
 
-// keepTraces is how long intents and tombstones are remembered.
-const keepTraces = 24 * time.Hour
+// How long the traces of calls are remembered. IAM's answers lag by seconds;
+// a lost call's key may be noticed late after an outage.
+const (
+	keepIntents    = 24 * time.Hour
+	keepTombstones = time.Hour
+)
 
-func (r *Record) prune(_ Policy, now time.Time) {
-	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return now.Sub(in.Until) > keepTraces })
-	r.Gone = slices.DeleteFunc(r.Gone, func(t Tombstone) bool { return now.Sub(t.At) > keepTraces })
+func (r *Record) prune(now time.Time) {
+	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return now.Sub(in.Until) > keepIntents })
+	r.Gone = slices.DeleteFunc(r.Gone, func(t Tombstone) bool { return now.Sub(t.At) > keepTombstones })
 }

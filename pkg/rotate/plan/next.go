@@ -50,20 +50,36 @@ func (d *decision) sleep(why Reason, until time.Time) *Step {
 	return &Step{Action: Wait, Reason: why, Wake: until}
 }
 
-// later notes a wait without ending the run: the earliest wake-up wins, and a
-// reason that needs attention wins over one that does not.
+// later notes a wait without ending the run: the earliest wake-up wins; a
+// reason that needs attention wins over one that does not, and that over
+// "not due".
 func (d *decision) later(why Reason, key string, until time.Time) *Step {
+	next := Step{Action: Wait, Reason: why, KeyID: key, Wake: until}
 	if d.wait.Action == "" {
-		d.wait = Step{Action: Wait, Reason: why, KeyID: key, Wake: until}
+		d.wait = next
 		return nil
 	}
-	if until.Before(d.wait.Wake) {
+	old := d.wait
+	sooner := until.Before(old.Wake)
+	if w := weight(why) - weight(old.Reason); w > 0 || w == 0 && sooner {
+		d.wait = next
+	}
+	if !sooner {
+		d.wait.Wake = old.Wake
+	} else {
 		d.wait.Wake = until
 	}
-	if why.Stuck() && !d.wait.Reason.Stuck() || d.wait.Reason == NotDue {
-		d.wait.Reason, d.wait.KeyID = why, key
-	}
 	return nil
+}
+
+func weight(r Reason) int {
+	switch {
+	case r.Stuck():
+		return 2
+	case r != NotDue:
+		return 1
+	}
+	return 0
 }
 
 func (d *decision) identity() *Step {

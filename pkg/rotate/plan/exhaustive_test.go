@@ -1,0 +1,332 @@
+package plan
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// keyState is one way a key can be: as the record holds it (held nil: not at
+// all) and as IAM lists it (listed nil: not at all).
+type keyState struct {
+	name   string
+	held   *Held
+	listed *Key
+}
+
+// heldStates are all lives of a held key that decisions distinguish, seen at
+// minute 20 of a test in which slots fall on 0, 10 and 20.
+func heldStates(id string) []Held {
+	h := func(f func(*Held)) Held { return with(previous(id, 8), f) }
+	return []Held{
+		pendingKey(id, 19.9),
+		pendingKey(id, 10),
+		with(pendingKey(id, 10), func(k *Held) { k.Refused = at(19.5); k.Again = at(20.5) }),
+		with(pendingKey(id, 9), func(k *Held) { k.Refused = at(9.1) }),
+		with(pendingKey(id, 19.8), func(k *Held) { k.Proven = at(19.95) }),
+		with(pendingKey(id, 10), func(k *Held) { k.Proven = at(11) }),
+		proven(pendingKey(id, 19.5)),
+		proven(pendingKey(id, 10)),
+		with(proven(pendingKey(id, 19.5)), func(k *Held) { k.Published = at(19.9) }),
+		current(id, 19.5),
+		current(id, 10),
+		current(id, 5),
+		with(current(id, 5), func(k *Held) { k.Promise = at(20.9) }),
+		with(current(id, 10), func(k *Held) { k.Broken = at(15) }),
+		with(current(id, 10), func(k *Held) { k.Probed = at(19.9) }),
+		h(func(*Held) {}),
+		h(func(k *Held) { k.Slot = at(7) }),
+		h(func(k *Held) { k.Promise = at(25) }),
+		h(func(k *Held) { k.Confirmed = at(20) }),
+		h(func(k *Held) { k.Deactivated = at(20) }),
+		h(func(k *Held) { k.Slot, k.Deactivated = at(2), at(14) }),
+		h(func(k *Held) { k.Slot, k.Deactivated, k.Burned = at(2), at(14), at(14) }),
+		with(pendingKey(id, -5000), func(k *Held) { k.Stage, k.Adopted = Retiring, true }),
+	}
+}
+
+func keyStates(id string) []keyState {
+	all := []keyState{{name: id + " does not exist"}}
+	for i, h := range heldStates(id) {
+		h := h
+		for _, l := range []*Key{
+			nil,
+			{ID: id, Status: Active, Created: h.Created},
+			{ID: id, Status: Active, Created: h.Created, Usage: Usage{Known: true, LastUsed: at(-4900), Surveyed: true}},
+			{ID: id, Status: Active, Created: h.Created, Usage: Usage{Known: true, LastUsed: at(19), Surveyed: true, Holders: []string{"batch"}}},
+			{ID: id, Status: Inactive, Created: h.Created, Usage: Usage{Surveyed: true}},
+			{ID: id, Status: "Expired", Created: h.Created},
+		} {
+			name := "not listed"
+			if l != nil {
+				name = fmt.Sprintf("listed as %s, %+v", l.Status, l.Usage)
+			}
+			all = append(all, keyState{fmt.Sprintf("%s held #%d (%s), %s", id, i, h.Stage, name), &h, l})
+		}
+	}
+	return all
+}
+
+func unknownStates() []keyState {
+	all := []keyState{{name: "no unknown key"}}
+	for _, m := range []float64{19.9, 18, -60} {
+		for _, u := range []Usage{{}, {Known: true}, {Known: true, LastUsed: at(19.5)}} {
+			all = append(all, keyState{
+				name:   fmt.Sprintf("unknown key of minute %v, %+v", m, u),
+				listed: &Key{ID: "X", Status: Active, Created: at(m), Usage: u},
+			})
+		}
+	}
+	return all
+}
+
+// TestEveryWorld enumerates every combination of two held keys, an unknown
+// key, intents, tombstones, orders, pauses and policies, and holds the step
+// that Next names against the rules of the design.
+func TestEveryWorld(t *testing.T) {
+	t.Parallel()
+	now := at(20)
+	policies := []Policy{
+		{}, {OnInUse: Hold, Publish: true}, {OnInUse: Press, Frozen: true, Settle: -1},
+		{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},
+	}
+	intents := []func(Record) Record{
+		func(r Record) Record { return r },
+		func(r Record) Record { return r.intent(19.95, "A", "B") },
+		func(r Record) Record { return r.intent(19.5, "A", "B") },
+		func(r Record) Record { return r.intent(17.9) },
+		func(r Record) Record { r.Gone = []Tombstone{{"X", at(19)}}; return r },
+		func(r Record) Record { r.Gone = []Tombstone{{"X", at(1)}}; r.Foreign = []string{"X"}; return r },
+	}
+	orders := []func(Record) Record{
+		func(r Record) Record { return r },
+		func(r Record) Record { return r.ordered(Force, "", 19.9) },
+		func(r Record) Record { return r.ordered(Rollback, "A", 19.9) },
+		func(r Record) Record { return r.ordered(Burn, "A", 19.9) },
+		func(r Record) Record { return r.ordered(Burn, "B", 18) },
+		func(r Record) Record { r.Pause = &Pause{Since: at(1)}; return r },
+		func(r Record) Record { r.RetryAt = at(20.5); return r },
+	}
+	n := 0
+	for pi, p := range policies {
+		p = p.WithDefaults()
+		// All pairs of lives meet; of the listings of the second, every fifth.
+		as, bs := keyStates("A"), thin(keyStates("B"), 5, pi)
+		if raceEnabled {
+			as = thin(as, 5, pi) // the race detector finds nothing here and costs tenfold
+		}
+		for _, a := range as {
+			for _, b := range bs {
+				if twice(a, b, Current) || twice(a, b, Pending) {
+					continue
+				}
+				base, keys := world(a, b)
+				for _, x := range unknownStates() {
+					ks := keys
+					if x.listed != nil {
+						ks = append(slices.Clip(keys), *x.listed)
+					}
+					for ii, in := range intents {
+						for oi, or := range orders {
+							w := World{Record: or(in(base)), UserID: "AIDA1", Keys: ks}
+							n++
+							if err := judge(w, p, now); err != nil {
+								t.Fatalf("policy %d, intents %d, order %d, %s; %s; %s: %v", pi, ii, oi, a.name, b.name, x.name, err)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d worlds", n)
+}
+
+func thin(ks []keyState, every, from int) []keyState {
+	var some []keyState
+	for i := from % every; i < len(ks); i += every {
+		some = append(some, ks[i])
+	}
+	return some
+}
+
+func twice(a, b keyState, s Stage) bool {
+	return a.held != nil && b.held != nil && a.held.Stage == s && b.held.Stage == s
+}
+
+func world(states ...keyState) (Record, []Key) {
+	r := rec()
+	var keys []Key
+	for _, k := range states {
+		if k.held != nil {
+			r.Keys = append(r.Keys, *k.held)
+			r.Slot = latest(r.Slot, k.held.Slot)
+		}
+		if k.listed != nil {
+			keys = append(keys, *k.listed)
+		}
+	}
+	return r, keys
+}
+
+// judge holds one decision against the rules.
+func judge(w World, p Policy, now time.Time) error {
+	step := Next(w, p, now)
+	k, seen := w.Record.Key(step.KeyID), w.listed(step.KeyID)
+	burning := w.Record.Order != nil && w.Record.Order.Kind == Burn
+	switch step.Action {
+	case Wait:
+		if !step.Wake.After(now) {
+			return fmt.Errorf("waits for %s until %s, which is not after now", step.Reason, step.Wake)
+		}
+		return nil
+	case Deactivate:
+		if err := judgeDeactivate(w, p, k, now, burning); err != nil {
+			return err
+		}
+	case Delete:
+		if err := judgeDelete(w, p, step, k, seen, now, burning); err != nil {
+			return err
+		}
+	case Create:
+		if err := judgeCreate(w, p, now); err != nil {
+			return err
+		}
+	case Promote:
+		if k.Proven.IsZero() && k.Confirmed.IsZero() {
+			return fmt.Errorf("served works: promotes %s without proof", k.ID)
+		}
+		if k.Stage == Pending && !burning && (k.Confirmed.IsZero() || now.Sub(k.Confirmed) > p.ProofTTL) {
+			return fmt.Errorf("served works: promotes %s without a fresh confirmation", k.ID)
+		}
+		if p.Publish && k.Published.IsZero() && !burning {
+			return fmt.Errorf("promotes %s unpublished", k.ID)
+		}
+	}
+	paused := w.Record.Pause != nil
+	if paused && !burning && step.Action != Wait {
+		return fmt.Errorf("%s of a paused user", step.Action)
+	}
+	if w.Record.RetryAt.After(now) && !burning {
+		return fmt.Errorf("%s while backing off", step.Action)
+	}
+	return judgeApply(w, p, step, now)
+}
+
+func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) error {
+	if k == nil {
+		return fmt.Errorf("ours only: deactivates a key that is not held")
+	}
+	if burning && k.ID == w.Record.Order.KeyID {
+		if k.Stage == Current && now.Sub(w.Record.Order.At) < burnPatience {
+			return fmt.Errorf("burns the current key without waiting for a replacement")
+		}
+		return nil
+	}
+	cur := w.Record.In(Current)
+	switch {
+	case k.Stage != Previous:
+		return fmt.Errorf("deactivates a key that is %s", k.Stage)
+	case now.Before(k.Promise.Add(p.Grace)):
+		return fmt.Errorf("served works: deactivates a key promised until %s", k.Promise)
+	case now.Before(k.Slot.Add(p.DeactivateAfter)):
+		return fmt.Errorf("deactivates before its age")
+	case cur == nil || cur.Confirmed.IsZero() || !cur.Broken.IsZero():
+		return fmt.Errorf("never zero: deactivates without a successor")
+	}
+	if c := w.listed(cur.ID); (c == nil || c.Status != Active) && now.Sub(latest(cur.Promoted, cur.Probed)) > p.Lag {
+		return fmt.Errorf("never zero: deactivates though IAM does not list the successor as active")
+	}
+	return nil
+}
+
+func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time, burning bool) error {
+	if k == nil {
+		if tomb := w.Record.tombstone(step.KeyID); tomb != nil {
+			return nil
+		}
+		in := w.Record.intentFor(*seen, p)
+		switch {
+		case in == nil:
+			return fmt.Errorf("ours only: deletes %s, which no intent explains", step.KeyID)
+		case now.Before(in.Until):
+			return fmt.Errorf("deletes %s while the call that may have made it is under way", step.KeyID)
+		case !seen.Usage.Known || !seen.Usage.LastUsed.IsZero():
+			return fmt.Errorf("ours only: deletes %s, which may be in use", step.KeyID)
+		}
+		return nil
+	}
+	switch {
+	case k.Stage == Pending:
+		return nil // never handed out
+	case k.Stage != Previous:
+		return fmt.Errorf("never zero: deletes a key that is %s", k.Stage)
+	case k.Deactivated.IsZero():
+		return fmt.Errorf("deletes a key that it has not deactivated")
+	case seen != nil && seen.Status == Active && now.Sub(k.Deactivated) > p.Lag && !burning:
+		return fmt.Errorf("deletes an active key")
+	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning:
+		return fmt.Errorf("deletes before its age")
+	}
+	return nil
+}
+
+func judgeCreate(w World, p Policy, now time.Time) error {
+	ids := map[string]bool{}
+	for _, k := range w.Keys {
+		if w.Record.tombstone(k.ID) == nil {
+			ids[k.ID] = true
+		}
+	}
+	for _, k := range w.Record.Keys {
+		ids[k.ID] = true
+	}
+	if len(ids) >= Quota {
+		return fmt.Errorf("creates a key beside %d others", len(ids))
+	}
+	if w.Record.In(Pending) != nil {
+		return fmt.Errorf("creates a key while another is pending")
+	}
+	for _, in := range w.Record.Intents {
+		if now.Before(in.Until.Add(p.Lag)) {
+			return fmt.Errorf("creates a key while an earlier call's outcome is unknown")
+		}
+	}
+	if p.Frozen && w.Record.Order == nil && w.Record.In(Current) != nil && w.Record.In(Current).Broken.IsZero() {
+		return fmt.Errorf("starts a rotation in a maintenance window")
+	}
+	return nil
+}
+
+// judgeApply checks that taking the step leaves a record that makes sense, and
+// that the input was not changed by it.
+func judgeApply(w World, p Policy, step Step, now time.Time) error {
+	before := w.Record.Clone()
+	out := Outcome{Key: Key{ID: "N", Status: Active, Created: now}, Intent: "i"}
+	after := Apply(w.Record, p, step, out, now)
+	if !reflect.DeepEqual(before, w.Record) {
+		return fmt.Errorf("Apply(%s) changed its argument", step.Action)
+	}
+	currents := 0
+	for _, k := range after.Keys {
+		if k.Stage == Current {
+			currents++
+		}
+	}
+	if currents > 1 {
+		return fmt.Errorf("%d current keys after %s", currents, step.Action)
+	}
+	for _, k := range w.Record.Keys {
+		if n := after.Key(k.ID); n != nil && n.Promise.Before(k.Promise) {
+			return fmt.Errorf("served works: %s takes a promise back", step.Action)
+		}
+	}
+	if o, ok := Serve(after, p, now); ok {
+		if k := after.Key(o.KeyID); !o.Expiration.After(now) || k.Confirmed.IsZero() {
+			return fmt.Errorf("served works: after %s, %s is offered until %s", step.Action, o.KeyID, o.Expiration)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package plan
+
+import (
+	"testing"
+	"time"
+)
+
+var t0 = time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+
+// at is the instant m minutes into the test.
+func at(m float64) time.Time { return t0.Add(time.Duration(m * float64(time.Minute))) }
+
+func active(id string, m float64) Key   { return Key{ID: id, Status: Active, Created: at(m)} }
+func inactive(id string, m float64) Key { return Key{ID: id, Status: Inactive, Created: at(m)} }
+
+// The life of a key that was created at slot m, up to each stage.
+func pendingKey(id string, m float64) Held {
+	return Held{ID: id, Stage: Pending, Slot: at(m), Created: at(m), Made: at(m)}
+}
+
+func proven(k Held) Held {
+	k.Proven, k.Confirmed = k.Made.Add(2*time.Second), k.Made.Add(14*time.Second)
+	return k
+}
+
+func current(id string, m float64) Held {
+	k := proven(pendingKey(id, m))
+	k.Stage, k.Promoted = Current, k.Confirmed
+	k.Promise = k.Slot.Add(12*time.Minute - 5*time.Second)
+	return k
+}
+
+func previous(id string, m float64) Held {
+	k := current(id, m)
+	k.Stage = Previous
+	return k
+}
+
+func deactivated(id string, m float64) Held {
+	k := previous(id, m)
+	k.Deactivated = k.Slot.Add(12 * time.Minute)
+	return k
+}
+
+func with(k Held, f func(*Held)) Held {
+	f(&k)
+	return k
+}
+
+// rec is a record whose newest slot is the newest key's.
+func rec(keys ...Held) Record {
+	r := Record{User: "ci", UserID: "AIDA1", Enrolled: at(-100), Keys: keys}
+	for _, k := range keys {
+		r.Slot = latest(r.Slot, k.Slot)
+	}
+	return r
+}
+
+func (r Record) intent(m float64, seen ...string) Record {
+	r.Intents = append(r.Intents, Intent{ID: "i", At: at(m), Until: at(m).Add(15 * time.Second), Slot: at(m), Seen: seen})
+	return r
+}
+
+func (r Record) ordered(kind OrderKind, key string, m float64) Record {
+	r.Order = &Order{Kind: kind, KeyID: key, At: at(m)}
+	return r
+}
+
+func used(k Key, m float64) Key {
+	k.Usage = Usage{Known: true, LastUsed: at(m)}
+	return k
+}
+
+func unused(k Key) Key {
+	k.Usage = Usage{Known: true}
+	return k
+}
+
+func surveyed(k Key, holders ...string) Key {
+	k.Usage = Usage{Surveyed: true, Holders: holders}
+	return k
+}
+
+const s = 1.0 / 60 // a second, in minutes
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	hold := Policy{OnInUse: Hold}.WithDefaults()
+	tests := []struct {
+		name   string
+		rec    Record
+		keys   []Key
+		policy Policy
+		now    time.Time
+		want   Action
+		key    string
+		reason Reason
+	}{
+		// The ordinary life.
+		{"a new user gets a key at once, once IAM has said who it is", rec(), nil, Policy{}, at(0), Identify, "", NoCurrent},
+		{"a new key is proven first", rec(pendingKey("A", 0)), []Key{active("A", 0)}, Policy{}, at(0), Verify, "A", Unproven},
+		{"a proven key settles", rec(with(pendingKey("A", 0), func(k *Held) { k.Proven = at(1 * s) })), []Key{active("A", 0)}, Policy{}, at(5 * s), Wait, "A", Settling},
+		{"after settling it is proven once more", rec(with(pendingKey("A", 0), func(k *Held) { k.Proven = at(1 * s) })), []Key{active("A", 0)}, Policy{}, at(11 * s), Verify, "A", Unconfirmed},
+		{"a confirmed key is published", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{Publish: true}, at(0.5), Publish, "A", Unpublished},
+		{"a confirmed key without publishers is promoted", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(0.5), Promote, "A", Ready},
+		{"an old confirmation is repeated before promotion", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(6), Verify, "A", Unconfirmed},
+		{"nothing to do in the middle of an interval", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(5), Wait, "", NotDue},
+		{"a rotation begins at the slot", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(10), Identify, "", SlotDue},
+		{"the old key stays until its age is reached", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11.9), Wait, "A", NotDue},
+		{"who holds the old key is asked before it is deactivated", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(12), Survey, "A", Superseded},
+		{"the old key is deactivated at its age", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(12), Deactivate, "A", Superseded},
+		{"an inactive key waits out its grace", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(14.9), Wait, "A", NotDue},
+		{"an inactive key is deleted at its age", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(15), Delete, "A", GraceOver},
+
+		// Late is safe, early is an outage.
+		{"no deactivation before the latest promise has passed", rec(with(previous("A", 0), func(k *Held) { k.Promise = at(20) }), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(19), Wait, "", NotDue},
+		{"no deactivation without a successor", rec(previous("A", 0)), []Key{surveyed(active("A", 0))}, Policy{}, at(30), Identify, "", NoCurrent},
+		{"a successor that IAM lists as inactive is asked about", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Probe, "B", ListDisagrees},
+		{"a successor that AWS refuses is none", rec(previous("A", 0), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Wait, "A", NoSuccessor},
+		{"a late deactivation keeps its whole grace", rec(with(deactivated("A", 0), func(k *Held) { k.Deactivated = at(19) }), current("B", 18)), []Key{inactive("A", 0), active("B", 18)}, Policy{}, at(21), Wait, "A", NotDue},
+		{"a key reactivated by hand is not deleted while active", rec(deactivated("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(15), Deactivate, "A", Superseded},
+
+		// A crash leaves a world.
+		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
+		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Delete, "X", Orphan},
+		{"a used key in the window is somebody else's", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), used(active("X", 10), 10.5)}, Policy{}, at(11), Notice, "X", ForeignKey},
+		{"while the call may be under way nothing is deleted", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(10.1), Wait, "X", LostCreate},
+		{"after a lost call the list may lag: no second call", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0)}, Policy{}, at(11), Wait, "", LostCreate},
+		{"when nothing shows the call is made again", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0)}, Policy{}, at(12), Identify, "", SlotDue},
+		{"a key outside every intent's window is foreign", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 2))}, Policy{}, at(11), Notice, "X", ForeignKey},
+		{"a key seen before the call is foreign", rec(current("A", 0)).intent(10, "A", "X"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Notice, "X", ForeignKey},
+		{"a deletion that was not recorded is forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Forget, "A", Vanished},
+		{"a deactivation that was not recorded is repeated", rec(previous("A", 0), current("B", 10)), []Key{surveyed(inactive("A", 0)), active("B", 10)}, Policy{}, at(12.1), Deactivate, "A", Superseded},
+		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
+		{"a new key that somebody made inactive is given up", rec(current("A", 0), pendingKey("B", 10)), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(12), Delete, "B", SpoiltPending},
+
+		// Other people.
+		{"a foreign key is told once", with2(rec(current("A", 0)), func(r *Record) { r.Foreign = []string{"X"} }), []Key{active("A", 0), active("X", 2)}, Policy{}, at(5), Wait, "", NotDue},
+		{"a foreign key in the way stops rotation, not service", with2(rec(current("A", 0)), func(r *Record) { r.Foreign = []string{"X"} }), []Key{active("A", 0), active("X", 2)}, Policy{}, at(10), Wait, "X", ForeignKey},
+		{"a foreign key that went away is told", with2(rec(current("A", 0)), func(r *Record) { r.Foreign = []string{"X"} }), []Key{active("A", 0)}, Policy{}, at(5), Notice, "X", Vanished},
+		{"a served key missing from the list is asked about", rec(current("A", 0)), nil, Policy{}, at(5), Probe, "A", ListDisagrees},
+		{"a served key that is refused is replaced at once", rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), []Key{inactive("A", 0)}, Policy{}, at(5.1), Identify, "", CurrentBroken},
+		{"callers that hold the key make it wait", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(12.1), Wait, "A", InUse},
+		{"but not longer than max_hold", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(72), Deactivate, "A", Superseded},
+		{"with force nobody is asked", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{OnInUse: Press}, at(12), Deactivate, "A", Superseded},
+
+		// Orders.
+		{"force rotates before the slot", rec(current("A", 0)).ordered(Force, "", 3), []Key{active("A", 0)}, Policy{}, at(3), Identify, "", Ordered},
+		{"force waits for room", rec(deactivated("A", 0), current("B", 10)).ordered(Force, "", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Wait, "A", NoRoom},
+		{"force during a rotation is that rotation", rec(current("A", 0), pendingKey("B", 10)).ordered(Force, "", 10.1), []Key{active("A", 0), active("B", 10)}, Policy{}, at(10.2), Verify, "B", Unproven},
+		{"rollback reactivates the previous key", rec(deactivated("A", 0), current("B", 10)).ordered(Rollback, "A", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Reactivate, "A", Ordered},
+		{"rollback proves the previous key again", rec(previous("A", 0), current("B", 10)).ordered(Rollback, "A", 11), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Verify, "A", Ordered},
+		{"rollback repoints", rec(with(previous("A", 0), func(k *Held) { k.Confirmed = at(11.1) }), current("B", 10)).ordered(Rollback, "A", 11), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11.2), Promote, "A", Ordered},
+		{"rollback to a key that is gone is pointless", rec(current("B", 10)).ordered(Rollback, "A", 16), []Key{active("B", 10)}, Policy{}, at(16), Dismiss, "A", OrderPointless},
+		{"burn makes a new key first if it can", rec(current("A", 0)).ordered(Burn, "A", 3), []Key{active("A", 0)}, Policy{}, at(3), Identify, "", Burning},
+		{"burn makes room by deleting an inactive key", rec(deactivated("A", 0), current("B", 10)).ordered(Burn, "B", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Delete, "A", Burning},
+		{"burn falls back on the previous key that still works", rec(previous("A", 0), current("B", 10)).ordered(Burn, "B", 11), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Verify, "A", Burning},
+		{"burn promotes a proven key without settling", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Proven = at(10.1) })).ordered(Burn, "A", 10), []Key{active("A", 0), active("B", 10)}, Policy{}, at(10.1), Promote, "B", Burning},
+		{"burn ignores promises", rec(previous("A", 0), current("B", 10)).ordered(Burn, "A", 11), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Deactivate, "A", Burning},
+		{"burn does not wait for a replacement for ever", rec(current("A", 0)).ordered(Burn, "A", 3), []Key{active("A", 0)}, Policy{}, at(4), Deactivate, "A", Burning},
+		{"a paused user is burned nevertheless", with2(rec(previous("A", 0), current("B", 10)).ordered(Burn, "A", 11), func(r *Record) { r.Pause = &Pause{Since: at(1)} }), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Deactivate, "A", Burning},
+		{"a paused user is left alone", with2(rec(current("A", 0)), func(r *Record) { r.Pause = &Pause{Since: at(1)} }), []Key{active("A", 0)}, Policy{}, at(30), Wait, "", IsPaused},
+		{"a pause ends by itself", with2(rec(current("A", 0)), func(r *Record) { r.Pause = &Pause{Since: at(1), Until: at(20)} }), []Key{active("A", 0)}, Policy{}, at(20), Identify, "", SlotDue},
+		{"in a maintenance window nothing new is begun", rec(current("A", 0)), []Key{active("A", 0)}, Policy{Frozen: true}, at(30), Wait, "", IsFrozen},
+
+		// Keys from before.
+		{"a key from before is looked at", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), current("A", 0)), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Inspect, "O", Idle},
+		{"it retires once idle", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), current("A", 0)), []Key{used(active("O", -5000), -2000), active("A", 0)}, Policy{}, at(1), Retire, "O", Idle},
+		{"it stays while it is used", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring; k.Surveyed = at(0) }), current("A", 0)), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Wait, "O", NotRetired},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := Next(World{Record: tt.rec, Keys: tt.keys}, tt.policy, tt.now)
+			if got.Action != tt.want || got.KeyID != tt.key || got.Reason != tt.reason {
+				t.Errorf("Next() = %s %q because %s, want %s %q because %s", got.Action, got.KeyID, got.Reason, tt.want, tt.key, tt.reason)
+			}
+			if got.Action == Wait && !got.Wake.After(tt.now) {
+				t.Errorf("Next() waits until %v, which is not after now", got.Wake)
+			}
+		})
+	}
+}
+
+func with2(r Record, f func(*Record)) Record {
+	f(&r)
+	return r
+}
+
+func TestNextLeavesStrangersAlone(t *testing.T) {
+	t.Parallel()
+	w := World{Record: rec(current("A", 0)), UserID: "AIDA2", Keys: []Key{active("A", 0)}}
+	if got := Next(w, Policy{}, at(10)); got.Action != Wait || got.Reason != Stranger {
+		t.Errorf("Next() of a re-created user = %s because %s, want wait because %s", got.Action, got.Reason, Stranger)
+	}
+	w = World{Record: rec(current("A", 0)), Absent: true}
+	if got := Next(w, Policy{}, at(10)); got.Action != Wait || got.Reason != UserGone {
+		t.Errorf("Next() of a deleted user = %s because %s, want wait because %s", got.Action, got.Reason, UserGone)
+	}
+}
+
+func TestCreateKeepsToTheSlot(t *testing.T) {
+	t.Parallel()
+	p := Policy{}.WithDefaults()
+	for _, tt := range []struct {
+		name      string
+		now, slot float64
+	}{
+		{"on time", 10, 10},
+		{"a little late: counts from its slot", 11, 10},
+		{"very late: counts from now", 17, 17},
+		{"a missed slot: counts from the newest one", 31, 30},
+	} {
+		w := World{Record: rec(current("A", 0)), UserID: "AIDA1", Keys: []Key{active("A", 0)}}
+		p.Phase = time.Duration(t0.UnixNano() % int64(p.RotateEvery))
+		got := Next(w, p, at(tt.now))
+		if got.Action != Create || !got.Slot.Equal(at(tt.slot)) {
+			t.Errorf("%s: Next() = %s with slot %s, want create with slot %s", tt.name, got.Action, got.Slot, at(tt.slot))
+		}
+	}
+}
