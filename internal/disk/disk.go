@@ -1,0 +1,38 @@
+// Package disk holds what every file with something private in it needs: a
+// check of its mode, and a directory that is as durable as the file.
+package disk
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/keyrot/keyrot/internal/hint"
+)
+
+// Private refuses a file that is not regular or that others than its owner
+// can read or change.
+func Private(path string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	// Windows has no such mode bits; there the directory's ACL protects it.
+	if m := info.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
+		return hint.Wrap(fmt.Errorf("%s can be read or changed by others (mode %04o)", path, m), "chmod 600 "+path)
+	}
+	return nil
+}
+
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
