@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/disk"
@@ -93,32 +92,13 @@ func readKeyFile(path string) (*Local, error) {
 	return l, nil
 }
 
-// createKeyFile makes the file with a new key unless it exists. The link is
-// what makes it appear: whole, and by one process only.
+// createKeyFile makes the file with a new key unless it exists.
 func createKeyFile(path string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".keyrot-key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails
-	if _, err := f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n"); err != nil {
-		return err
+	err := disk.Create(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process was faster; its key is as good
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return disk.SyncDir(dir)
+	return err
 }
