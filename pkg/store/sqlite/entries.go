@@ -1,0 +1,280 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+)
+
+// Load implements [rotate.Store].
+func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
+	e, err := s.load(ctx, user)
+	if err != nil {
+		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), err)
+	}
+	return e, nil
+}
+
+func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
+	var e rotate.Entry
+	if s.sealer == nil {
+		return e, seal.ErrKeyMissing
+	}
+	var due int64
+	var record, secrets sql.RawBytes
+	rows, err := s.stmt.load.QueryContext(ctx, user)
+	if err != nil {
+		return e, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return e, err
+		}
+		return e, rotate.ErrNotFound
+	}
+	if err := rows.Scan(&e.Version, &due, &record, &secrets); err != nil {
+		return e, err
+	}
+	e.Due = fromNanos(due)
+	if err := decode(record, user, &e); err != nil {
+		return e, err
+	}
+	if e.Secrets, err = s.unseal(ctx, e, secrets); err != nil {
+		return e, err
+	}
+	return e, rows.Close()
+}
+
+// Save implements [rotate.Store].
+func (s *Store) Save(ctx context.Context, e rotate.Entry) (int64, error) {
+	v, err := s.save(ctx, e)
+	if err != nil {
+		return 0, explain(ctx, fmt.Sprintf("saving %q", e.Record.User), err)
+	}
+	return v, nil
+}
+
+func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
+	user := e.Record.User
+	if user == "" {
+		return 0, errors.New("record without a user")
+	}
+	if s.sealer == nil {
+		return 0, seal.ErrKeyMissing
+	}
+	record, err := json.Marshal(e.Record)
+	if err != nil {
+		return 0, err
+	}
+	secrets, err := s.sealAll(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	if stored, err := storedVersion(ctx, tx, s.stmt.version, user); err != nil {
+		return 0, err
+	} else if stored != e.Version {
+		return 0, rotate.ErrConflict
+	}
+	version, err := s.nextVersion(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, toNanos(e.Due), string(record), string(secrets))
+	if err != nil {
+		return 0, err
+	}
+	return version, tx.Commit()
+}
+
+// storedVersion returns the version of the row, 0 if there is none.
+func storedVersion(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, name string) (v int64, err error) {
+	err = tx.StmtContext(ctx, stmt).QueryRowContext(ctx, name).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return v, err
+}
+
+// Remove implements [rotate.Store].
+func (s *Store) Remove(ctx context.Context, user string, version int64) error {
+	return explain(ctx, fmt.Sprintf("removing %q", user), s.remove(ctx, user, version))
+}
+
+func (s *Store) remove(ctx context.Context, user string, version int64) error {
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	switch stored, err := storedVersion(ctx, tx, s.stmt.version, user); {
+	case err != nil:
+		return err
+	case stored == 0:
+		return rotate.ErrNotFound
+	case stored != version:
+		return rotate.ErrConflict
+	}
+	if _, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, user); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// List implements [rotate.Store]. It does not need the key.
+func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
+	var out []rotate.Entry
+	err := query(ctx, s.stmt.list, func(rows *sql.Rows) error {
+		var e rotate.Entry
+		var user string
+		var due int64
+		var record sql.RawBytes
+		if err := rows.Scan(&user, &e.Version, &due, &record); err != nil {
+			return err
+		}
+		e.Due = fromNanos(due)
+		if err := decode(record, user, &e); err != nil {
+			return err
+		}
+		out = append(out, e)
+		return nil
+	})
+	if err != nil {
+		return nil, explain(ctx, "listing the store", err)
+	}
+	return out, nil
+}
+
+// Due implements [rotate.Store]. It does not need the key.
+func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+	out, err := queryStrings(ctx, s.stmt.due, toNanos(t), max(0, limit))
+	return out, explain(ctx, "reading what is due", err)
+}
+
+// Acquire implements [rotate.Store].
+func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
+	doing := fmt.Sprintf("leasing %q", user)
+	r, err := s.stmt.acquire.ExecContext(ctx, user, owner, toNanos(now.Add(ttl)), toNanos(now))
+	if err != nil {
+		return explain(ctx, doing, err)
+	}
+	n, err := r.RowsAffected()
+	if err == nil && n == 0 {
+		err = rotate.ErrLeased
+	}
+	return explain(ctx, doing, err)
+}
+
+// Release implements [rotate.Store].
+func (s *Store) Release(ctx context.Context, user, owner string) error {
+	_, err := s.stmt.release.ExecContext(ctx, user, owner)
+	return explain(ctx, fmt.Sprintf("releasing %q", user), err)
+}
+
+func decode(record []byte, user string, e *rotate.Entry) error {
+	if err := json.Unmarshal(record, &e.Record); err != nil {
+		return refuse(ErrCorrupt, "record of %q: %w: %w", user, ErrCorrupt, err)
+	}
+	if e.Record.User != user {
+		return refuse(ErrCorrupt, "record of %q is that of %q: %w", user, e.Record.User, ErrCorrupt)
+	}
+	return nil
+}
+
+// aad binds a sealed secret to its place, so that none can be moved to
+// another user or key. It is a URL query, which another Sealer can take apart
+// into an encryption context.
+func aad(e rotate.Entry, keyID string) []byte {
+	r := &e.Record
+	return []byte(url.Values{"arn": {r.ARN}, "id": {r.UserID}, "key": {keyID}, "user": {r.User}}.Encode())
+}
+
+func (s *Store) sealAll(ctx context.Context, e rotate.Entry) ([]byte, error) {
+	sealed := make(map[string][]byte, len(e.Secrets))
+	for keyID, secret := range e.Secrets {
+		b, err := s.sealer.Seal(ctx, []byte(secret.Reveal()), aad(e, keyID))
+		if err != nil {
+			return nil, fmt.Errorf("sealing the secret of %s: %w", keyID, err)
+		}
+		sealed[keyID] = b
+	}
+	return json.Marshal(sealed)
+}
+
+func (s *Store) unseal(ctx context.Context, e rotate.Entry, secrets []byte) (map[string]rotate.Secret, error) {
+	var sealed map[string][]byte
+	if err := json.Unmarshal(secrets, &sealed); err != nil {
+		return nil, refuse(ErrCorrupt, "secrets: %w: %w", ErrCorrupt, err)
+	}
+	opened := make(map[string]rotate.Secret, len(sealed))
+	for keyID, b := range sealed {
+		secret, err := s.sealer.Open(ctx, b, aad(e, keyID))
+		if err != nil {
+			return nil, fmt.Errorf("opening the secret of %s: %w", keyID, err)
+		}
+		opened[keyID] = rotate.NewSecret(string(secret))
+	}
+	return opened, nil
+}
+
+// toNanos and fromNanos keep a time as an integer that sorts; times that Unix
+// nanoseconds cannot express (before 1970, after 2262) become the nearest one.
+func toNanos(t time.Time) int64 {
+	switch {
+	case t.Unix() <= 0:
+		return 0
+	case t.Year() > 2261:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// query calls each for every row.
+func query(ctx context.Context, stmt *sql.Stmt, each func(*sql.Rows) error, args ...any) error {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := each(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func queryStrings(ctx context.Context, stmt *sql.Stmt, args ...any) (out []string, err error) {
+	err = query(ctx, stmt, func(rows *sql.Rows) error {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return err
+		}
+		out = append(out, v)
+		return nil
+	}, args...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

@@ -1,0 +1,86 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	driver "modernc.org/sqlite"
+
+	"github.com/keyrot/keyrot/internal/hint"
+)
+
+// Sentinels for what is wrong with the store's file. In all these cases
+// nothing was overwritten.
+var (
+	ErrNewer    = errors.New("store was written by a newer keyrot")
+	ErrCorrupt  = errors.New("store is corrupt or not a keyrot store")
+	ErrReadOnly = errors.New("store cannot be written")
+	ErrLocked   = errors.New("store is locked by another process")
+	ErrFull     = errors.New("disk is full")
+)
+
+var advice = map[error]string{
+	ErrNewer:    "upgrade keyrot, or point it at another store",
+	ErrCorrupt:  "keep the file and its -wal, restore a backup; the keys in AWS still work",
+	ErrReadOnly: "check the owner and mode of the store's file and directory, and that the file system is mounted read-write",
+	ErrLocked:   "find the process that holds the store open and let it finish",
+	ErrFull:     "free space on the store's file system",
+}
+
+// SQLite's primary result codes (https://www.sqlite.org/rescode.html).
+const (
+	codePerm      = 3
+	codeBusy      = 5
+	codeLocked    = 6
+	codeReadOnly  = 8
+	codeInterrupt = 9
+	codeCorrupt   = 11
+	codeFull      = 13
+	codeCantOpen  = 14
+	codeNotADB    = 26
+)
+
+// explain wraps an error of the driver or the file system in the sentinel
+// that it stands for, with advice.
+func explain(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var s *driver.Error
+	var sentinel error
+	switch {
+	case errors.As(err, &s):
+		switch s.Code() & 0xff {
+		case codeBusy, codeLocked:
+			sentinel = ErrLocked
+		case codeReadOnly, codePerm, codeCantOpen:
+			sentinel = ErrReadOnly
+		case codeCorrupt, codeNotADB:
+			sentinel = ErrCorrupt
+		case codeFull:
+			sentinel = ErrFull
+		case codeInterrupt:
+			sentinel = ctx.Err()
+		}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		sentinel = ErrReadOnly
+	case errors.Is(err, syscall.ENOSPC):
+		sentinel = ErrFull
+	}
+	if sentinel == nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return refuse(sentinel, "%s: %w (%w)", doing, sentinel, err)
+}
+
+// refuse formats an error and adds the sentinel's advice.
+func refuse(sentinel error, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if text := advice[sentinel]; text != "" {
+		return hint.Wrap(err, text)
+	}
+	return err
+}

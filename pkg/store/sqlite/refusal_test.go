@@ -1,0 +1,377 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+)
+
+// saved returns the path of a closed store with one entry, without a -wal.
+func saved(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keyrot.db")
+	s := openAt(t, path)
+	save(t, s, entry("ann"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func execSQL(t *testing.T, path, text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), text); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func refused(t *testing.T, o Options, want error) {
+	t.Helper()
+	before, _ := os.ReadFile(o.Path)
+	s, err := Open(t.Context(), o)
+	if err == nil {
+		_ = s.Close()
+	}
+	if !errors.Is(err, want) {
+		t.Errorf("Open = %v, want %v", err, want)
+	}
+	if hint.Of(err) == "" && !errors.Is(want, seal.ErrWrongKey) {
+		t.Errorf("Open = %v without a hint", err)
+	}
+	if after, _ := os.ReadFile(o.Path); !bytes.Equal(before, after) {
+		t.Error("Open changed the file")
+	}
+}
+
+func TestNewerStoreIsRefused(t *testing.T) {
+	t.Parallel()
+	path := saved(t)
+	execSQL(t, path, "PRAGMA user_version = 99")
+	refused(t, Options{Path: path, Key: testKey(t, 1)}, ErrNewer)
+}
+
+func TestCorruptStoreIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func([]byte) []byte{
+		"no database": func([]byte) []byte { return bytes.Repeat([]byte("keyrot "), 1000) },
+		"cut short":   func(b []byte) []byte { return b[:len(b)/2] },
+		"overwritten": func(b []byte) []byte {
+			copy(b[4096+50:], bytes.Repeat([]byte{0xff}, 4096*3))
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := saved(t)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, spoil(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, Options{Path: path, Key: testKey(t, 1)}, ErrCorrupt)
+		})
+	}
+}
+
+func TestOtherDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "other.db")
+	execSQL(t, path, "CREATE TABLE precious (x)")
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, Options{Path: path, Key: testKey(t, 1)}, ErrCorrupt)
+}
+
+func TestWrongKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	refused(t, Options{Path: saved(t), Key: testKey(t, 2)}, seal.ErrWrongKey)
+}
+
+func TestLostKeyIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyrot.db")
+	key := seal.KeyFile(path + ".key")
+	s, err := Open(t.Context(), Options{Path: path, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, s, entry("ann"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path + ".key"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, Options{Path: path, Key: key}, seal.ErrKeyMissing)
+	if _, err := os.Stat(path + ".key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the key file was made again: %v", err)
+	}
+}
+
+func TestKeyOfAnEmptyStoreMayBeReplaced(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyrot.db")
+	first := openAt(t, path)
+	second, err := Open(t.Context(), Options{Path: path, Key: testKey(t, 2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	save(t, second, entry("ann"))
+	if _, err := first.Save(t.Context(), entry("bob")); !errors.Is(err, seal.ErrWrongKey) {
+		t.Errorf("Save with the replaced key = %v, want %v", err, seal.ErrWrongKey)
+	}
+}
+
+func TestWithoutKey(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Options{Path: saved(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if l, err := s.List(t.Context()); err != nil || len(l) != 1 {
+		t.Errorf("List = %v, %v", l, err)
+	}
+	if due, err := s.Due(t.Context(), now, 1); err != nil || len(due) != 1 {
+		t.Errorf("Due = %v, %v", due, err)
+	}
+	_, load := s.Load(t.Context(), "ann")
+	_, saving := s.Save(t.Context(), entry("bob"))
+	_, _, setting := s.Setting(t.Context(), "x")
+	_, saveSetting := s.SaveSetting(t.Context(), "x", nil, 0)
+	for _, err := range []error{load, saving, setting, saveSetting} {
+		if !errors.Is(err, seal.ErrKeyMissing) {
+			t.Errorf("without a key: %v, want %v", err, seal.ErrKeyMissing)
+		}
+	}
+}
+
+func TestUnusablePaths(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open.db")
+	if err := os.WriteFile(open, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"":                               "no path",
+		dir:                              "not a regular file",
+		open:                             "mode 0644",
+		filepath.Join(open, "keyrot.db"): "not a directory",
+	} {
+		if _, err := Open(t.Context(), Options{Path: path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open(%q) = %v, want %q", path, err, want)
+		}
+	}
+}
+
+func TestFileModes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a dir with ?#% in its name")
+	s := openAt(t, filepath.Join(dir, "keyrot.db"))
+	save(t, s, entry("ann"))
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 3 {
+		t.Errorf("directory holds %v, %v, want the file, -wal and -shm", names, err)
+	}
+	for _, n := range names {
+		if info, err := n.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v, want 0600", n.Name(), info.Mode(), err)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, n.Name()))
+		if err != nil || bytes.Contains(b, []byte("secret of ann")) {
+			t.Errorf("%s holds a secret in the clear, %v", n.Name(), err)
+		}
+	}
+}
+
+// TestFailedWrite checks that a save that SQLite refuses is told apart and
+// leaves the old entry readable.
+func TestFailedWrite(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pragma string
+		want   error
+	}{
+		{"PRAGMA max_page_count = 1", ErrFull}, // SQLite makes it the current size
+		{"PRAGMA query_only = 1", ErrReadOnly},
+	} {
+		s := openNew(t)
+		want := save(t, s, entry("ann"))
+		if _, err := s.write.ExecContext(t.Context(), c.pragma); err != nil {
+			t.Fatal(err)
+		}
+		big := want
+		big.Record.Error = strings.Repeat("x", 1<<20)
+		_, err := s.Save(t.Context(), big)
+		if !errors.Is(err, c.want) || hint.Of(err) == "" {
+			t.Errorf("%s: Save = %v, want %v and a hint", c.pragma, err, c.want)
+		}
+		got, err := s.Load(t.Context(), "ann")
+		if err != nil || got.Version != want.Version || got.Secrets["AKIA2ann"].Reveal() != "second secret of ann" {
+			t.Errorf("%s: after the failed Save: version %d, %v, want %d", c.pragma, got.Version, err, want.Version)
+		}
+	}
+}
+
+func TestLockedStore(t *testing.T) {
+	t.Parallel()
+	path := saved(t)
+	holder := openAt(t, path)
+	tx, err := holder.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	short := Options{Path: path, Key: testKey(t, 1), LockWait: 20 * time.Millisecond}
+	if _, err := Open(t.Context(), short); !errors.Is(err, ErrLocked) || hint.Of(err) == "" {
+		t.Errorf("Open of a locked store = %v, want %v and a hint", err, ErrLocked)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, short); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open with a cancelled context = %v", err)
+	}
+}
+
+// TestMovedSecrets checks that rows cannot be swapped by whoever can write
+// the file but does not have the key.
+func TestMovedSecrets(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sql  string
+		want error
+	}{
+		"another user's secrets": {`UPDATE entries SET secrets = (SELECT secrets FROM entries WHERE user = 'bob') WHERE user = 'ann'`, seal.ErrWrongKey},
+		"another user's row":     {`UPDATE entries SET record = b.record, secrets = b.secrets FROM (SELECT * FROM entries WHERE user = 'bob') b WHERE entries.user = 'ann'`, ErrCorrupt},
+		"another key's secret":   {`UPDATE entries SET secrets = replace(secrets, 'AKIA1ann', 'AKIA3ann')`, seal.ErrWrongKey},
+		"another user id":        {`UPDATE entries SET record = replace(record, 'AIDAann', 'AIDAeve')`, seal.ErrWrongKey},
+		"a spoilt record":        {`UPDATE entries SET record = 'x'`, ErrCorrupt},
+		"spoilt secrets":         {`UPDATE entries SET secrets = 'x'`, ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openNew(t)
+			save(t, s, entry("ann"))
+			save(t, s, entry("bob"))
+			if _, err := s.write.ExecContext(t.Context(), c.sql); err != nil {
+				t.Fatal(err)
+			}
+			if e, err := s.Load(t.Context(), "ann"); !errors.Is(err, c.want) || e.Secrets != nil {
+				t.Errorf("Load = %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestMovedSetting(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	if _, err := s.SaveSetting(t.Context(), "a", []byte("value"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.write.ExecContext(t.Context(), `UPDATE settings SET name = 'b'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Setting(t.Context(), "b"); !errors.Is(err, seal.ErrWrongKey) {
+		t.Errorf("Setting = %v, want %v", err, seal.ErrWrongKey)
+	}
+}
+
+func TestHandoutRepetitions(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	record := func(key, addr string, d time.Duration) {
+		t.Helper()
+		if err := s.RecordHandout(t.Context(), "ci", "ann", key, addr, now.Add(d)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := func(key string) (time.Duration, string) {
+		t.Helper()
+		h, err := s.WhoHas(t.Context(), key)
+		if err != nil || len(h) != 1 {
+			t.Fatalf("WhoHas(%s) = %v, %v", key, h, err)
+		}
+		return h[0].Last.Sub(now), h[0].Addr
+	}
+	for _, c := range []struct {
+		key, addr string
+		at, want  time.Duration
+	}{
+		{"K1", "a", 0, 0},
+		{"K1", "a", repeatAfter - 1, 0},
+		{"K1", "b", repeatAfter - 1, repeatAfter - 1},
+		{"K1", "b", 3 * repeatAfter, 3 * repeatAfter},
+		{"K2", "b", 3*repeatAfter + 1, 3*repeatAfter + 1},
+		{"K1", "b", 3*repeatAfter + 2, 3*repeatAfter + 2},
+	} {
+		record(c.key, c.addr, c.at)
+		if got, addr := last(c.key); got != c.want || addr != c.addr {
+			t.Errorf("after a hand-out of %s to %s at %s: last %s to %s, want %s", c.key, c.addr, c.at, got, addr, c.want)
+		}
+	}
+	if n, err := s.PruneHandouts(t.Context(), now.Add(time.Hour)); err != nil || n != 1 {
+		t.Errorf("PruneHandouts = %d, %v, want 1", n, err)
+	}
+	if got, err := s.Holders(t.Context(), "ann", "K1"); err != nil || len(got) != 1 {
+		t.Errorf("Holders after pruning = %v, %v", got, err)
+	}
+}
+
+func TestConflictIsNotExplainedAway(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	save(t, s, entry("ann"))
+	_, err := s.Save(t.Context(), entry("ann"))
+	if !errors.Is(err, rotate.ErrConflict) || hint.Of(err) != "" {
+		t.Errorf("Save = %v, want a plain %v", err, rotate.ErrConflict)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping = %v", err)
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	s := openNew(b)
+	save(b, s, entry("ann"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Load(b.Context(), "ann"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSave(b *testing.B) {
+	s := openNew(b)
+	e := entry("ann")
+	for b.Loop() {
+		e = save(b, s, e)
+	}
+}

@@ -1,0 +1,85 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+)
+
+// Setting implements [rotate.Settings].
+func (s *Store) Setting(ctx context.Context, name string) ([]byte, int64, error) {
+	doing := fmt.Sprintf("reading setting %q", name)
+	if s.sealer == nil {
+		return nil, 0, explain(ctx, doing, seal.ErrKeyMissing)
+	}
+	var version int64
+	var sealed []byte
+	err := s.stmt.setting.QueryRowContext(ctx, name).Scan(&version, &sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = rotate.ErrNotFound
+	}
+	if err != nil {
+		return nil, 0, explain(ctx, doing, err)
+	}
+	value, err := s.sealer.Open(ctx, sealed, settingAAD(name))
+	if err != nil {
+		return nil, 0, explain(ctx, doing, err)
+	}
+	if value == nil {
+		value = []byte{} // set to nothing is not unset
+	}
+	return value, version, nil
+}
+
+// SaveSetting implements [rotate.Settings].
+func (s *Store) SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error) {
+	v, err := s.saveSetting(ctx, name, value, version)
+	if err != nil {
+		return 0, explain(ctx, fmt.Sprintf("saving setting %q", name), err)
+	}
+	return v, nil
+}
+
+func (s *Store) saveSetting(ctx context.Context, name string, value []byte, version int64) (next int64, err error) {
+	if s.sealer == nil {
+		return 0, seal.ErrKeyMissing
+	}
+	sealed, err := s.sealer.Seal(ctx, value, settingAAD(name))
+	if err != nil {
+		return 0, err
+	}
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	stored, err := storedVersion(ctx, tx, s.stmt.settingVersion, name)
+	if err != nil {
+		return 0, err
+	}
+	if stored != version {
+		return 0, rotate.ErrConflict
+	}
+	if value == nil {
+		_, err = tx.StmtContext(ctx, s.stmt.deleteSetting).ExecContext(ctx, name)
+	} else if next, err = s.nextVersion(ctx, tx); err == nil {
+		_, err = tx.StmtContext(ctx, s.stmt.saveSetting).ExecContext(ctx, name, next, sealed)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return next, tx.Commit()
+}
+
+// SettingNames implements [rotate.Settings]. It does not need the key.
+func (s *Store) SettingNames(ctx context.Context, prefix string) ([]string, error) {
+	out, err := queryStrings(ctx, s.stmt.settingNames, prefix)
+	return out, explain(ctx, "listing settings", err)
+}
+
+func settingAAD(name string) []byte { return []byte(url.Values{"setting": {name}}.Encode()) }
