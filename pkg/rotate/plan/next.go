@@ -358,17 +358,15 @@ func (d *decision) retire() *Step {
 			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
 			continue
 		}
-		if again := k.Surveyed.Add(max(d.p.RetireIdle/24, d.p.Lag)); d.now.Before(again) {
+		again := k.Surveyed.Add(max(d.p.RetireIdle/24, d.p.Lag))
+		switch {
+		case seen.Usage.Known && d.now.Sub(latest(seen.Usage.LastUsed, k.Made)) >= d.p.RetireIdle:
+			return d.step(Retire, k.ID, Idle)
+		case d.now.Before(again):
 			d.later(NotRetired, k.ID, again)
-			continue
-		}
-		if !seen.Usage.Known {
+		default:
 			return d.step(Inspect, k.ID, Idle)
 		}
-		if d.now.Sub(latest(seen.Usage.LastUsed, k.Made)) >= d.p.RetireIdle {
-			return d.step(Retire, k.ID, Idle)
-		}
-		return d.step(Inspect, k.ID, NotRetired) // notes that it was looked at
 	}
 	return nil
 }

@@ -1,0 +1,59 @@
+package main
+
+var mutants = []mutant{
+	{
+		Name: "drop-intent", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())", New: "_ = id",
+		Pkg: "./pkg/rotate", Test: "TestCrashAnywhere", Says: "orphans die",
+	},
+	{
+		Name: "promote-unproven", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "promotes . without proof",
+	},
+	{
+		Name: "promote-unsettled", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a fresh confirmation",
+	},
+	{
+		Name: "no-successor", Rule: "never zero",
+		File: "pkg/rotate/plan/next.go", Old: "if d.successor() == nil {\n\t\t\td.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))\n\t\t\tcontinue\n\t\t}\n\t\tif s := d.inUse", New: "if s := d.inUse",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a successor",
+	},
+	{
+		Name: "break-promise", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "if !k.Promise.IsZero() {\n\t\tdue = latest(due, k.Promise.Add(d.p.Grace))\n\t}", New: "",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",
+	},
+	{
+		Name: "unsaved-promise", Rule: "served works",
+		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
+	},
+	{
+		Name: "delete-foreign", Rule: "ours only",
+		File: "pkg/rotate/plan/next.go", Old: "if !slices.Contains(d.r.Foreign, k.ID) {", New: "if true {\n\t\t\treturn d.step(Delete, k.ID, Orphan)\n\t\t}\n\t\tif !slices.Contains(d.r.Foreign, k.ID) {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "ours only",
+	},
+	{
+		Name: "ignore-conflict", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.entry.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
+		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
+	},
+	{
+		Name: "act-before-audit", Rule: "on record",
+		File: "pkg/rotate/pass.go", Old: "if err := p.audit(step, \"\"); err != nil {", New: "if err := p.audit(step, \"\"); err != nil && false {",
+		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
+	},
+	{
+		Name: "shutdown-loses-secret", Rule: "orphans die",
+		File: "pkg/rotate/pass.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
+		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
+	},
+	{
+		Name: "retry-create", Rule: "orphans die",
+		File: "pkg/awsiam/client.go", Old: "RETRY", New: "",
+		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "",
+	},
+}
