@@ -74,7 +74,6 @@ func (p Policy) WithDefaults() Policy {
 		p.RotateEvery, p.DeactivateAfter, p.DeleteAfter = t[0], t[1], t[2]
 	}
 	def(&p.Settle, 10*time.Second)
-	p.Settle = max(p.Settle, 0)
 	def(&p.VerifyDeadline, min(10*time.Minute, max(30*time.Second, p.RotateEvery)))
 	def(&p.Lag, min(time.Minute, max(time.Second, p.RotateEvery/10)))
 	def(&p.Skew, 2*time.Minute)
@@ -115,7 +114,7 @@ func (p Policy) Validate(tick time.Duration) error {
 		fail("delete_after <= 2 x rotate_every fails: %s > %s; a third key would be needed and IAM allows two", x, 2*r)
 	}
 	if d > r {
-		if need := p.Settle + tick + 2*p.Grace; d-r <= need {
+		if need := max(p.Settle, 0) + tick + 2*p.Grace; d-r <= need {
 			fail("deactivate_after - rotate_every > settle + tick + 2 x grace fails: %s <= %s; the overlap is too short to prove a new key", d-r, need)
 		}
 	}
