@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type process struct {
 	r     *rand.Rand
 	crash atomic.Int64 // unix nanoseconds
 	skew  atomic.Int64 // of its clock
+	known atomic.Int64 // skew at the latest answer of AWS, plus one
 }
 
 func (p *process) run(ctx context.Context, owner string) {
@@ -58,12 +60,26 @@ func (p *process) run(ctx context.Context, owner string) {
 			if p.dead() {
 				return nil, errDead
 			}
+			p.known.Store(p.skew.Load() + 1)
 			return p.aws.Users(), nil
 		},
 		Observe: p.observe,
 	}
+	if p.Faults.ClockSteps > 0 {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { p.stepClock(ctx, p.dice("clock "+owner, 0)) })
+	}
 	if err := rot.Run(ctx); err != nil {
 		p.violation("run ended: %v", err)
+	}
+}
+
+// stepClock sets the machine's clock wrong, by up to an hour both ways.
+func (p *process) stepClock(ctx context.Context, r *rand.Rand) {
+	for ctx.Err() == nil {
+		p.skew.Store(r.Int64N(int64(2*time.Hour)) - int64(time.Hour))
+		pause(ctx, time.Duration(r.ExpFloat64()*float64(p.Faults.ClockSteps)))
 	}
 }
 
@@ -104,10 +120,17 @@ func mortal[T any](p *process, f func() (T, error)) (T, error) {
 		return zero, errDead
 	}
 	v, err := f()
+	p.known.Store(p.skew.Load() + 1)
 	if p.dead() {
 		return zero, errDead // it had its effect and never learned of it
 	}
 	return v, err
+}
+
+// Offset implements [rotate.Clock].
+func (m *mortalIAM) Offset() (time.Duration, bool) {
+	k := m.p.known.Load()
+	return -time.Duration(k - 1), k != 0
 }
 
 func (m *mortalIAM) Keys(ctx context.Context, user string) ([]plan.Key, error) {

@@ -57,6 +57,17 @@ func TestCalmWorld(t *testing.T) {
 	}
 }
 
+// TestManyHands adds what only several rotators, other people and bad clocks
+// can do.
+func TestManyHands(t *testing.T) {
+	t.Parallel()
+	f := everything
+	f.Foreign, f.Vanish, f.ClockSteps = 30*time.Minute, 12*time.Hour, time.Hour
+	for daemons := 2; daemons <= 5; daemons++ {
+		run(t, Config{Seed: uint64(daemons), Users: 10, For: 48 * time.Hour, Daemons: daemons, Faults: f})
+	}
+}
+
 func TestWeekOfFaults(t *testing.T) {
 	t.Parallel()
 	res := run(t, Config{Seed: 2, Users: 100, For: 7 * 24 * time.Hour, Faults: everything})

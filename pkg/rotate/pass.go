@@ -29,15 +29,21 @@ type pass struct {
 	report UserReport
 }
 
+// errClock ends a pass that began by a wrong clock.
+var errClock = errors.New("the clock was corrected")
+
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration) UserReport {
 	p := &pass{Rotator: r, ctx: ctx, policy: r.policy(user), report: UserReport{User: user}}
 	if err := p.run(user, patience); err != nil {
 		p.report.Err = err
-		if !errors.Is(err, ErrLeased) && !errors.Is(err, ErrConflict) {
-			r.Log.Warn("pass ended early", "user", user, "err", err)
-		} else {
+		switch {
+		case errors.Is(err, errClock):
+			return r.pass(ctx, user, patience) // with the right time
+		case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 			r.Log.Info("another process acts on this user", "user", user, "reason", err)
 			p.report.Err = nil
+		default:
+			r.Log.Warn("pass ended early", "user", user, "err", err)
 		}
 	}
 	return p.report
@@ -59,6 +65,9 @@ func (p *pass) run(user string, patience time.Duration) error {
 	}
 	if err := p.observe(); err != nil {
 		return p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+	}
+	if p.sync() {
+		return fmt.Errorf("user %q: %w", user, errClock)
 	}
 	limit := p.now().Add(patience)
 	for range maxSteps {

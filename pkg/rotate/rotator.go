@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -47,6 +48,7 @@ type Rotator struct {
 
 	once     sync.Once
 	selected selection
+	offset   atomic.Int64 // AWS's clock minus ours, nanoseconds; 0 within clockSlack
 }
 
 // Options of one pass.
@@ -120,9 +122,9 @@ func (r *Rotator) init() {
 	})
 }
 
-// now is the clock as records hold it: UTC and without a monotonic reading, so
-// that a saved time equals the one it was saved from.
-func (r *Rotator) now() time.Time { return r.Now().UTC().Round(0) }
+// now is the clock as records hold it: AWS's, in UTC and without a monotonic
+// reading, so that a saved time equals the one it was saved from.
+func (r *Rotator) now() time.Time { return r.Time().UTC().Round(0) }
 
 func (r *Rotator) policy(user string) plan.Policy {
 	var p plan.Policy
@@ -158,6 +160,7 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the selection of users: %w", err)
 	}
+	r.sync()
 	if len(all) == 0 {
 		return nil, ErrNoUsers
 	}
@@ -228,6 +231,13 @@ func (s *selection) set(us []User) {
 	s.mu.Lock()
 	s.users = m
 	s.mu.Unlock()
+}
+
+// known reports whether a selection could be read yet.
+func (s *selection) known() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.users != nil
 }
 
 func (s *selection) includes(name string) bool {

@@ -11,7 +11,7 @@ import (
 // then waits for the passes under way. A pass that hangs delays its own user
 // only. The selection is read at the start and every Reselect; while it cannot
 // be read, the last one that could be stays in force, and before the first one
-// nobody is rotated.
+// nothing is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
 	s := &scheduler{Rotator: r, busy: map[string]bool{}, slots: make(chan struct{}, r.Workers)}
@@ -28,7 +28,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 			s.reselect = now.Add(r.Reselect)
 			s.background("", func() { s.enrolAll(ctx) })
 		}
-		s.dispatch(ctx)
+		if s.selected.known() {
+			s.dispatch(ctx)
+		}
 		t.Reset(r.Tick)
 	}
 }

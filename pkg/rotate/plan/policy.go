@@ -22,7 +22,7 @@ type Policy struct {
 	Settle         time.Duration // wait between first proof and confirmation; negative: none; default 10 s
 	VerifyDeadline time.Duration // a new key refused for this long is given up; default R within [30 s, 10 min]
 	Lag            time.Duration // how long IAM's answers may contradict what it acknowledged; default R/10 within [1 s, 60 s]
-	Skew           time.Duration // bound on the difference of IAM's clock and ours; default 2 min
+	Skew           time.Duration // bound on the difference of IAM's clock and the planner's; default 5 s
 	Grace          time.Duration // Expiration lies this long before the planned deactivation; default min(5 s, (D−R)/8)
 	CallTimeout    time.Duration // bound on one mutating call; default R/4 within [2 s, 15 s]
 	ProofTTL       time.Duration // a confirmation older than this is repeated before promotion; default 5 min
@@ -76,7 +76,7 @@ func (p Policy) WithDefaults() Policy {
 	def(&p.Settle, 10*time.Second)
 	def(&p.VerifyDeadline, min(10*time.Minute, max(30*time.Second, p.RotateEvery)))
 	def(&p.Lag, min(time.Minute, max(time.Second, p.RotateEvery/10)))
-	def(&p.Skew, 2*time.Minute)
+	def(&p.Skew, 5*time.Second)
 	def(&p.Grace, max(0, min(5*time.Second, (p.DeactivateAfter-p.RotateEvery)/8)))
 	def(&p.CallTimeout, min(15*time.Second, max(2*time.Second, p.RotateEvery/4)))
 	def(&p.ProofTTL, 5*time.Minute)
