@@ -76,6 +76,11 @@ func prepareFile(path string) error {
 	if err != nil {
 		return err
 	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o200 == 0 {
+		// SQLite would open it for reading, and leave a -shm file behind that
+		// still could not be written when the mode was put right.
+		return &fs.PathError{Op: "write", Path: path, Err: fs.ErrPermission}
+	}
 	return disk.Private(path, info)
 }
 
