@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/seal"
 )
 
@@ -80,6 +81,10 @@ func prepareFile(path string) error {
 		// SQLite would open it for reading, and leave a -shm file behind that
 		// still could not be written when the mode was put right.
 		return &fs.PathError{Op: "write", Path: path, Err: fs.ErrPermission}
+	}
+	if fs := network(path); fs != "" {
+		return hint.Wrap(fmt.Errorf("%s is on %s, which does not lock as SQLite needs it", path, fs),
+			"keep the store on a local disk, or use DynamoDB")
 	}
 	return disk.Private(path, info)
 }
