@@ -82,8 +82,8 @@ func prepareFile(path string) error {
 		// still could not be written when the mode was put right.
 		return &fs.PathError{Op: "write", Path: path, Err: fs.ErrPermission}
 	}
-	if fs := network(path); fs != "" {
-		return hint.Wrap(fmt.Errorf("%s is on %s, which does not lock as SQLite needs it", path, fs),
+	if name := network(path); name != "" {
+		return hint.Wrap(fmt.Errorf("%s is on %s, which does not lock as SQLite needs it", path, name),
 			"keep the store on a local disk, or use DynamoDB")
 	}
 	return disk.Private(path, info)
