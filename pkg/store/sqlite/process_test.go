@@ -132,6 +132,27 @@ func TestProcessesShareOneStore(t *testing.T) {
 	}
 }
 
+func TestConcurrentFirstOpen(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		path := filepath.Join(t.TempDir(), "keyrot.db")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				s, err := Open(t.Context(), Options{Path: path, Key: seal.KeyFile(path + ".key")})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keyrot.db")

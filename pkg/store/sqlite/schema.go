@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/seal"
 )
 
@@ -75,6 +76,15 @@ func prepareFile(path string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o200 == 0 {
+		// SQLite would open it for reading, and leave a -shm file behind that
+		// still could not be written when the mode was put right.
+		return &fs.PathError{Op: "write", Path: path, Err: fs.ErrPermission}
+	}
+	if name := network(path); name != "" {
+		return hint.Wrap(fmt.Errorf("%s is on %s, which does not lock as SQLite needs it", path, name),
+			"keep the store on a local disk, or use DynamoDB")
 	}
 	return disk.Private(path, info)
 }

@@ -1,0 +1,165 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// ErrBroken: a line was changed, dropped, reordered or cut off.
+var ErrBroken = errors.New("audit log is broken")
+
+// maxLine bounds one line, in bytes.
+const maxLine = 1 << 20
+
+// genesis is what the first line of a chain has as prev.
+const genesis = "0000000000000000000000000000000000000000000000000000000000000000"
+
+// Line is one line of the log:
+//
+//	{"seq":N,"prev":"<hash of line N-1>",<fields of the event>,"hash":"<hash>"}
+//
+// The hash is the SHA-256, in lower-case hex, of the bytes of the line before
+// `,"hash":`. As prev is among them, each hash stands for all lines before.
+type Line struct {
+	Seq  uint64 `json:"seq"`
+	Prev string `json:"prev"`
+	rotate.Event
+	Hash string `json:"hash"`
+}
+
+// Tail names the end of a chain. The zero value is the end of the empty one.
+type Tail struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+func (t Tail) prev() string {
+	if t.Seq == 0 {
+		return genesis
+	}
+	return t.Hash
+}
+
+const (
+	hashKey  = `,"hash":"`
+	hashLen  = 2 * sha256.Size
+	trailLen = len(hashKey) + hashLen + len(`"}`)
+)
+
+// frame appends the line after tail with an event in JSON, and its newline.
+func frame(buf []byte, tail Tail, event []byte) ([]byte, Tail) {
+	start := len(buf)
+	buf = append(buf, `{"seq":`...)
+	buf = strconv.AppendUint(buf, tail.Seq+1, 10)
+	buf = append(buf, `,"prev":"`...)
+	buf = append(buf, tail.prev()...)
+	buf = append(buf, `",`...)
+	buf = append(buf, event[1:len(event)-1]...) // an event has at least its time
+	sum := sha256.Sum256(buf[start:])
+	buf = append(buf, hashKey...)
+	buf = hex.AppendEncode(buf, sum[:])
+	next := Tail{tail.Seq + 1, string(buf[len(buf)-hashLen:])}
+	return append(buf, "\"}\n"...), next
+}
+
+// ParseLine reads one line, without its newline, and checks its own hash.
+func ParseLine(b []byte) (Line, error) {
+	var l Line
+	if len(b) < trailLen || len(b) > maxLine {
+		return l, fmt.Errorf("a line of %d bytes: %w", len(b), ErrBroken)
+	}
+	body, trail := b[:len(b)-trailLen], b[len(b)-trailLen:]
+	sum := sha256.Sum256(body)
+	want := append(hex.AppendEncode([]byte(hashKey), sum[:]), `"}`...)
+	if !bytes.Equal(trail, want) {
+		return l, fmt.Errorf("hash does not fit the content: %w", ErrBroken)
+	}
+	if err := json.Unmarshal(b, &l); err != nil {
+		return Line{}, fmt.Errorf("not a record: %w: %w", ErrBroken, err)
+	}
+	return l, nil
+}
+
+// Lines yields the lines of a log in order, each checked for itself. It ends
+// with the first error, which names the line. Memory is bounded by the
+// longest line.
+func Lines(r io.Reader) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		in := bufio.NewScanner(r)
+		in.Buffer(make([]byte, 64<<10), maxLine+1)
+		in.Split(wholeLines)
+		n := 0
+		for in.Scan() {
+			n++
+			l, err := ParseLine(in.Bytes())
+			if err != nil {
+				yield(Line{}, fmt.Errorf("line %d: %w", n, err))
+				return
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+		if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
+			yield(Line{}, fmt.Errorf("line %d: longer than %d bytes: %w", n+1, maxLine, ErrBroken))
+		} else if err != nil {
+			yield(Line{}, fmt.Errorf("line %d: %w", n+1, err))
+		}
+	}
+}
+
+// wholeLines splits at newlines only; bytes after the last one are an error,
+// and nothing is trimmed.
+func wholeLines(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return 0, nil, fmt.Errorf("incomplete: %w", ErrBroken)
+	}
+	return 0, nil, nil
+}
+
+// Verify checks a whole log from its first line. Lines cut off at the end
+// leave a sound, shorter chain: [VerifyBetween] finds them with an anchor.
+func Verify(r io.Reader) error {
+	_, err := VerifyBetween(r, Tail{}, Tail{})
+	return err
+}
+
+// VerifyBetween checks a log that continues from (zero: begins) and must
+// reach to (zero: may end anywhere), and returns its end. The error names the
+// first line that is wrong.
+func VerifyBetween(r io.Reader, from, to Tail) (Tail, error) {
+	end, n := from, 0
+	for l, err := range Lines(r) {
+		if err != nil {
+			return end, err
+		}
+		n++
+		switch {
+		case l.Seq != end.Seq+1:
+			return end, fmt.Errorf("line %d: has number %d, want %d: %w", n, l.Seq, end.Seq+1, ErrBroken)
+		case l.Prev != end.prev():
+			return end, fmt.Errorf("line %d: does not follow the line before it: %w", n, ErrBroken)
+		}
+		end = Tail{l.Seq, l.Hash}
+		if end.Seq == to.Seq && end.Hash != to.Hash {
+			return end, fmt.Errorf("line %d: is not the line the anchor names: %w", n, ErrBroken)
+		}
+	}
+	if end.Seq < to.Seq {
+		return end, fmt.Errorf("line %d: missing; the log ends at number %d, the anchor names %d: %w", n+1, end.Seq, to.Seq, ErrBroken)
+	}
+	return end, nil
+}
