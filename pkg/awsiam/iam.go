@@ -67,9 +67,21 @@ func New(cfg aws.Config) *IAM {
 			CreateAccessKey:                i.CreateAccessKey,
 			UpdateAccessKey:                i.UpdateAccessKey,
 			DeleteAccessKey:                i.DeleteAccessKey,
-			GetCallerIdentity:              s.GetCallerIdentity,
+			GetCallerIdentity:              freshSigner(s),
 		},
 		Pace: &Pace{},
+	}
+}
+
+// freshSigner returns GetCallerIdentity with a signer of its own for every
+// call. A client's signer caches the derived signing key by access key id
+// without looking at the secret: a wrong secret would pass once the right one
+// has been seen. The connections are shared.
+func freshSigner(c *sts.Client) func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+	return func(ctx context.Context, in *sts.GetCallerIdentityInput, opts ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+		o := c.Options()
+		o.HTTPSignerV4, o.AuthSchemes = nil, nil
+		return sts.New(o, opts...).GetCallerIdentity(ctx, in)
 	}
 }
 
