@@ -1,0 +1,8 @@
+//go:build nosandbox
+
+package sandbox
+
+import "context"
+
+// Start returns ErrAbsent.
+func Start(context.Context, Options) (*AWS, error) { return nil, ErrAbsent }

@@ -1,0 +1,237 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// service is an IAM and STS that answers as told and counts.
+type service struct {
+	*httptest.Server
+	mu    sync.Mutex
+	calls map[string]int // by action
+	conns int
+	agent string
+}
+
+func newService(t *testing.T, answer func(w http.ResponseWriter, action string, form url.Values)) (*service, aws.Config) {
+	t.Helper()
+	s := &service{calls: map[string]int{}}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		s.mu.Lock()
+		s.calls[form.Get("Action")]++
+		s.agent = r.UserAgent()
+		s.mu.Unlock()
+		answer(w, form.Get("Action"), form)
+	}))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			s.mu.Lock()
+			s.conns++
+			s.mu.Unlock()
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s, aws.Config{
+		Region: "us-east-1", BaseEndpoint: &s.URL, Credentials: pair{"AKIAOWN", rotate.NewSecret("own")},
+		Retryer: func() aws.Retryer { return quick{} },
+	}
+}
+
+// quick retries twice, without waiting.
+type quick struct{ aws.NopRetryer }
+
+func (quick) IsErrorRetryable(error) bool                  { return true }
+func (quick) MaxAttempts() int                             { return 3 }
+func (quick) RetryDelay(int, error) (time.Duration, error) { return 0, nil }
+func (quick) GetRetryToken(context.Context, error) (func(error) error, error) {
+	return func(error) error { return nil }, nil
+}
+
+func (s *service) count(action string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[action]
+}
+
+func fail(w http.ResponseWriter, status int, code string) {
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>m</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code)
+}
+
+func reply(w http.ResponseWriter, action, result string) {
+	_, _ = fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
+}
+
+func reset(w http.ResponseWriter) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.Close()
+}
+
+// A lost reply must not make a second key: one request, whatever happens.
+// Deletion is retried, which shows that the server's faults are retryable.
+func TestCreateIsSentOnce(t *testing.T) {
+	t.Parallel()
+	faults := map[string]func(w http.ResponseWriter, stop <-chan struct{}){
+		"500":        func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 500, "InternalFailure") },
+		"503":        func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 503, "ServiceUnavailable") },
+		"throttling": func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 400, "Throttling") },
+		"reset":      func(w http.ResponseWriter, _ <-chan struct{}) { reset(w) },
+		"timeout":    func(_ http.ResponseWriter, stop <-chan struct{}) { <-stop },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stop := make(chan struct{})
+			srv, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fault(w, stop) })
+			defer close(stop)
+			a := New(cfg)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			if name == "timeout" {
+				cfg.HTTPClient = &http.Client{Timeout: 50 * time.Millisecond}
+				a = New(cfg)
+			}
+			defer cancel()
+			_, secret, err := a.Create(ctx, "u")
+			if err == nil || !secret.IsZero() {
+				t.Fatalf("Create = %v, want an error", err)
+			}
+			if got := srv.count("CreateAccessKey"); got != 1 {
+				t.Errorf("CreateAccessKey was sent %d times, want once", got)
+			}
+			_ = a.Delete(ctx, "u", "AKIAX")
+			if got := srv.count("DeleteAccessKey"); got != 3 {
+				t.Errorf("DeleteAccessKey was sent %d times, want 3", got)
+			}
+		})
+	}
+}
+
+func TestErrorsAreTranslated(t *testing.T) {
+	t.Parallel()
+	u := rotate.User{Name: "u", ID: "AIDAU"}
+	create := func(ctx context.Context, a *IAM) error { _, _, err := a.Create(ctx, "u"); return err }
+	keys := func(ctx context.Context, a *IAM) error { _, err := a.Keys(ctx, "u"); return err }
+	used := func(ctx context.Context, a *IAM) error { _, err := a.LastUsed(ctx, "k"); return err }
+	set := func(ctx context.Context, a *IAM) error { return a.SetStatus(ctx, "u", "k", plan.Inactive) }
+	del := func(ctx context.Context, a *IAM) error { return a.Delete(ctx, "u", "k") }
+	verify := func(ctx context.Context, a *IAM) error { return a.Verify(ctx, u, "k", rotate.NewSecret("s")) }
+	all := []error{rotate.ErrNoUser, rotate.ErrNoKey, rotate.ErrLimit, rotate.ErrThrottled, rotate.ErrDenied, rotate.ErrRefused}
+	for _, row := range []struct {
+		name string
+		call func(context.Context, *IAM) error
+		code string
+		want error // nil: none of the sentinels
+	}{
+		{"create at the quota", create, "LimitExceeded", rotate.ErrLimit},
+		{"create for nobody", create, "NoSuchEntity", rotate.ErrNoUser},
+		{"create throttled", create, "Throttling", rotate.ErrThrottled},
+		{"create forbidden", create, "AccessDenied", rotate.ErrDenied},
+		{"create with bad credentials of our own", create, "InvalidClientTokenId", rotate.ErrDenied},
+		{"create with an outage", create, "ServiceFailure", nil},
+		{"list for nobody", keys, "NoSuchEntity", rotate.ErrNoUser},
+		{"last use of nothing", used, "NoSuchEntity", rotate.ErrNoKey},
+		{"deactivate nothing", set, "NoSuchEntity", rotate.ErrNoKey},
+		{"delete forbidden", del, "AccessDenied", rotate.ErrDenied},
+		{"verify a key nobody knows", verify, "InvalidClientTokenId", rotate.ErrRefused},
+		{"verify a wrong secret", verify, "SignatureDoesNotMatch", rotate.ErrRefused},
+		{"verify throttled", verify, "Throttling", rotate.ErrThrottled},
+		{"verify forbidden says nothing about the key", verify, "AccessDenied", nil},
+		{"verify with an outage", verify, "InternalFailure", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 400, row.code) })
+			err := row.call(t.Context(), New(cfg))
+			if err == nil || !strings.Contains(err.Error(), row.code) {
+				t.Fatalf("error = %v, want one that names %s", err, row.code)
+			}
+			for _, s := range all {
+				if errors.Is(err, s) != (s == row.want) {
+					t.Errorf("errors.Is(%v, %v) = %t", err, s, errors.Is(err, s))
+				}
+			}
+		})
+	}
+}
+
+func TestDeletingNothingIsSuccess(t *testing.T) {
+	t.Parallel()
+	_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 404, "NoSuchEntity") })
+	if err := New(cfg).Delete(t.Context(), "u", "k"); err != nil {
+		t.Errorf("Delete = %v, want success", err)
+	}
+}
+
+func TestEmptyAnswersAreErrors(t *testing.T) {
+	t.Parallel()
+	_, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) { reply(w, action, "") })
+	a := New(cfg)
+	if _, err := a.User(t.Context(), "u"); err == nil {
+		t.Error("User = nil error")
+	}
+	if _, _, err := a.Create(t.Context(), "u"); err == nil {
+		t.Error("Create = nil error")
+	}
+}
+
+// One call per Verify, over one connection, signed with the pair.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	srv, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) {
+		reply(w, action, "<Arn>arn:aws:iam::1:user/u</Arn><UserId>AIDAU</UserId>")
+	})
+	a := New(cfg)
+	for range 3 {
+		if err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"AIDAV", ""} {
+		err := a.Verify(t.Context(), rotate.User{Name: "v", ID: id}, "AKIAX", rotate.NewSecret("s"))
+		if err == nil || errors.Is(err, rotate.ErrRefused) {
+			t.Errorf("Verify for user id %q = %v, want an error that is not ErrRefused", id, err)
+		}
+	}
+	if srv.count("GetCallerIdentity") != 5 || srv.conns != 1 {
+		t.Errorf("%d calls over %d connections, want 5 over 1", srv.count("GetCallerIdentity"), srv.conns)
+	}
+	if !strings.Contains(srv.agent, "keyrot") {
+		t.Errorf("User-Agent %q does not name keyrot", srv.agent)
+	}
+}
+
+func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
+	t.Parallel()
+	stop := make(chan struct{})
+	srv, cfg := newService(t, func(http.ResponseWriter, string, url.Values) { <-stop })
+	defer close(stop)
+	a := New(cfg)
+	a.VerifyTimeout = 50 * time.Millisecond
+	err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s"))
+	if !errors.Is(err, context.DeadlineExceeded) || srv.count("GetCallerIdentity") != 1 {
+		t.Errorf("Verify = %v after %d calls, want a timeout after 1", err, srv.count("GetCallerIdentity"))
+	}
+}

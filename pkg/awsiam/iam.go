@@ -1,0 +1,232 @@
+// Package awsiam reaches IAM and STS through the AWS SDK. It implements
+// rotate.IAM and finds the users to manage. It owns pagination, the pace of
+// changes, and the translation of AWS's errors to package rotate's sentinels.
+//
+// It must not know what is rotated when, nor how anything is stored.
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// API is the part of the SDK's clients that this package calls. It is a struct
+// of funcs because a client stored in an interface keeps all its hundreds of
+// methods in the binary.
+type API struct {
+	GetUser                        func(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
+	ListUsers                      func(context.Context, *iam.ListUsersInput, ...func(*iam.Options)) (*iam.ListUsersOutput, error)
+	ListUserTags                   func(context.Context, *iam.ListUserTagsInput, ...func(*iam.Options)) (*iam.ListUserTagsOutput, error)
+	GetAccountAuthorizationDetails func(context.Context, *iam.GetAccountAuthorizationDetailsInput, ...func(*iam.Options)) (*iam.GetAccountAuthorizationDetailsOutput, error)
+	ListAccessKeys                 func(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
+	GetAccessKeyLastUsed           func(context.Context, *iam.GetAccessKeyLastUsedInput, ...func(*iam.Options)) (*iam.GetAccessKeyLastUsedOutput, error)
+	CreateAccessKey                func(context.Context, *iam.CreateAccessKeyInput, ...func(*iam.Options)) (*iam.CreateAccessKeyOutput, error)
+	UpdateAccessKey                func(context.Context, *iam.UpdateAccessKeyInput, ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error)
+	DeleteAccessKey                func(context.Context, *iam.DeleteAccessKeyInput, ...func(*iam.Options)) (*iam.DeleteAccessKeyOutput, error)
+	GetCallerIdentity              func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
+}
+
+// IAM is rotate.IAM over the SDK. It is safe for concurrent use.
+type IAM struct {
+	API API
+	// Pace limits the calls that change something. All that work on one
+	// account should share one. nil: no limit.
+	Pace *Pace
+	// VerifyTimeout bounds one Verify. Zero: 5 s.
+	VerifyTimeout time.Duration
+	// PageSize is how many items to ask for per page. Zero: AWS's default.
+	PageSize int32
+}
+
+var _ rotate.IAM = (*IAM)(nil)
+
+// New returns an IAM that uses the SDK configuration as it is, at the default
+// pace. Requests carry "keyrot" in the User-Agent.
+func New(cfg aws.Config) *IAM {
+	cfg = cfg.Copy()
+	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
+	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
+	return &IAM{
+		API: API{
+			GetUser:                        i.GetUser,
+			ListUsers:                      i.ListUsers,
+			ListUserTags:                   i.ListUserTags,
+			GetAccountAuthorizationDetails: i.GetAccountAuthorizationDetails,
+			ListAccessKeys:                 i.ListAccessKeys,
+			GetAccessKeyLastUsed:           i.GetAccessKeyLastUsed,
+			CreateAccessKey:                i.CreateAccessKey,
+			UpdateAccessKey:                i.UpdateAccessKey,
+			DeleteAccessKey:                i.DeleteAccessKey,
+			GetCallerIdentity:              freshSigner(s),
+		},
+		Pace: &Pace{},
+	}
+}
+
+// freshSigner returns GetCallerIdentity with a signer of its own for every
+// call. A client's signer caches the derived signing key by access key id
+// without looking at the secret: a wrong secret would pass once the right one
+// has been seen. The connections are shared.
+func freshSigner(c *sts.Client) func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+	return func(ctx context.Context, in *sts.GetCallerIdentityInput, opts ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+		o := c.Options()
+		o.HTTPSignerV4, o.AuthSchemes = nil, nil
+		return sts.New(o, opts...).GetCallerIdentity(ctx, in)
+	}
+}
+
+// User implements rotate.IAM.
+func (a *IAM) User(ctx context.Context, name string) (rotate.User, error) {
+	out, err := a.API.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	if err != nil {
+		return rotate.User{}, translate(fmt.Sprintf("looking up user %q", name), err, rotate.ErrNoUser)
+	}
+	if out.User == nil {
+		return rotate.User{}, fmt.Errorf("looking up user %q: IAM answered without a user", name)
+	}
+	u := user(*out.User)
+	u.Tags = tags(out.User.Tags)
+	return u, nil
+}
+
+// Keys implements rotate.IAM.
+func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
+	doing := fmt.Sprintf("listing access keys of %q", name)
+	var all []plan.Key
+	err := pages(doing, func(marker *string) (*string, error) {
+		out, err := a.API.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()})
+		if err != nil {
+			return nil, translate(doing, err, rotate.ErrNoUser)
+		}
+		for _, k := range out.AccessKeyMetadata {
+			all = append(all, plan.Key{ID: aws.ToString(k.AccessKeyId), Status: plan.Status(k.Status), Created: aws.ToTime(k.CreateDate)})
+		}
+		return next(out.IsTruncated, out.Marker), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// LastUsed implements rotate.IAM. ErrNoKey if IAM does not know the key.
+func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
+	out, err := a.API.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID})
+	if err != nil {
+		return time.Time{}, translate("asking when an access key was last used", err, rotate.ErrNoKey)
+	}
+	if out.AccessKeyLastUsed == nil {
+		return time.Time{}, nil
+	}
+	return aws.ToTime(out.AccessKeyLastUsed.LastUsedDate), nil
+}
+
+// Create implements rotate.IAM.
+func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret, error) {
+	doing := fmt.Sprintf("creating an access key for %q", name)
+	var out *iam.CreateAccessKeyOutput
+	err := a.change(ctx, doing, routine, rotate.ErrNoUser, func() (err error) {
+		// No retry here: if the reply was lost, a second call makes a second
+		// key and fills both of the user's slots.
+		out, err = a.API.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name}, func(o *iam.Options) {
+			o.Retryer = aws.NopRetryer{}
+		})
+		return err
+	})
+	if err != nil {
+		return plan.Key{}, rotate.Secret{}, err
+	}
+	k := out.AccessKey
+	if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
+		return plan.Key{}, rotate.Secret{}, fmt.Errorf("%s: IAM answered without a key", doing)
+	}
+	return plan.Key{ID: *k.AccessKeyId, Status: plan.Status(k.Status), Created: aws.ToTime(k.CreateDate)},
+		rotate.NewSecret(*k.SecretAccessKey), nil
+}
+
+// SetStatus implements rotate.IAM.
+func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) error {
+	doing := fmt.Sprintf("setting an access key of %q to %s", name, s)
+	return a.change(ctx, doing, urgent, rotate.ErrNoKey, func() error {
+		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s)})
+		return err
+	})
+}
+
+// Delete implements rotate.IAM.
+func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
+	doing := fmt.Sprintf("deleting an access key of %q", name)
+	return a.change(ctx, doing, urgent, nil, func() error {
+		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID})
+		return err
+	})
+}
+
+// change makes one call that changes something, at the pace. absent is what
+// NoSuchEntity means to the caller; nil: success.
+func (a *IAM) change(ctx context.Context, doing string, u urgency, absent error, call func() error) error {
+	if err := a.Pace.wait(ctx, u); err != nil {
+		// The call was never sent, which is what ErrThrottled says.
+		return fmt.Errorf("%s: waiting for the rate limit: %w: %w", doing, rotate.ErrThrottled, err)
+	}
+	err := call()
+	a.Pace.note(err)
+	if err == nil || absent == nil && isAbsent(err) {
+		return nil
+	}
+	return translate(doing, err, absent)
+}
+
+func (a *IAM) pageSize() *int32 {
+	if a.PageSize <= 0 {
+		return nil
+	}
+	return &a.PageSize
+}
+
+// pages calls fetch with the marker of each page until there is no next one.
+func pages(doing string, fetch func(marker *string) (next *string, err error)) error {
+	var marker *string
+	for {
+		n, err := fetch(marker)
+		if err != nil {
+			return err
+		}
+		if n == nil {
+			return nil
+		}
+		if marker != nil && *n == *marker {
+			return fmt.Errorf("%s: IAM repeats the page at %q", doing, *n)
+		}
+		marker = n
+	}
+}
+
+func next(truncated bool, marker *string) *string {
+	if !truncated || aws.ToString(marker) == "" {
+		return nil
+	}
+	return marker
+}
+
+func user(u types.User) rotate.User {
+	return rotate.User{Name: aws.ToString(u.UserName), ID: aws.ToString(u.UserId), ARN: aws.ToString(u.Arn), Path: aws.ToString(u.Path)}
+}
+
+func tags(list []types.Tag) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, t := range list {
+		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return m
+}

@@ -1,0 +1,200 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// Selection says which users to manage: those named, and those that have both
+// the path prefix and the tag (as far as given), or everybody; never those
+// excluded. The zero value selects nobody.
+type Selection struct {
+	Names      []string // a name that does not exist is an error
+	PathPrefix string   // begins with a slash, e.g. /keyrot/
+	Tag        string   // key=value
+	Exclude    []string // names or globs as in package path; they win
+	All        bool     // every user of the account
+}
+
+// Validate reports what is wrong with the selection; ErrNoUsers if it is empty.
+func (s Selection) Validate() error {
+	var errs []error
+	if len(s.Names) == 0 && !s.byRule() {
+		errs = append(errs, rotate.ErrNoUsers)
+	}
+	if s.All && (s.PathPrefix != "" || s.Tag != "") {
+		errs = append(errs, errors.New("all users and a path prefix or tag exclude each other"))
+	}
+	if s.PathPrefix != "" && !strings.HasPrefix(s.PathPrefix, "/") {
+		errs = append(errs, fmt.Errorf("path prefix %q does not begin with a slash", s.PathPrefix))
+	}
+	if key, _, ok := strings.Cut(s.Tag, "="); s.Tag != "" && (!ok || key == "") {
+		errs = append(errs, fmt.Errorf("tag %q is not of the form key=value", s.Tag))
+	}
+	for _, pattern := range s.Exclude {
+		if _, err := path.Match(pattern, ""); err != nil {
+			errs = append(errs, fmt.Errorf("exclusion %q: %w", pattern, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s Selection) byRule() bool { return s.All || s.PathPrefix != "" || s.Tag != "" }
+
+func (s Selection) excluded(name string) bool {
+	return slices.ContainsFunc(s.Exclude, func(pattern string) bool {
+		ok, _ := path.Match(pattern, name) // Validate has seen the pattern
+		return ok || pattern == name
+	})
+}
+
+// Select returns a func that finds the selected users, ordered by name. It
+// fails closed: an empty selection is ErrNoUsers, and if anything cannot be
+// read the whole selection cannot.
+func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
+	return func(ctx context.Context) ([]rotate.User, error) {
+		if err := s.Validate(); err != nil {
+			return nil, fmt.Errorf("selecting users: %w", err)
+		}
+		found := map[string]rotate.User{}
+		for _, name := range s.Names {
+			if s.excluded(name) {
+				continue
+			}
+			u, err := a.User(ctx, name)
+			if err != nil {
+				return nil, fmt.Errorf("selecting users: %w", err)
+			}
+			found[u.Name] = u
+		}
+		if s.byRule() {
+			byRule, err := a.match(ctx, s)
+			if err != nil {
+				return nil, fmt.Errorf("selecting users: %w", err)
+			}
+			for _, u := range byRule {
+				found[u.Name] = u
+			}
+		}
+		users := make([]rotate.User, 0, len(found))
+		for _, u := range found {
+			if !s.excluded(u.Name) {
+				users = append(users, u)
+			}
+		}
+		if len(users) == 0 {
+			return nil, fmt.Errorf("selecting users: %w", rotate.ErrNoUsers)
+		}
+		slices.SortFunc(users, func(x, y rotate.User) int { return strings.Compare(x.Name, y.Name) })
+		return users, nil
+	}
+}
+
+// match finds the users that the rule selects, exclusions not yet applied.
+func (a *IAM) match(ctx context.Context, s Selection) ([]rotate.User, error) {
+	if s.Tag == "" {
+		return a.listUsers(ctx, s.PathPrefix)
+	}
+	users, err := a.details(ctx)
+	if errors.Is(err, rotate.ErrDenied) || missing[code(err)] {
+		users, err = a.listTagged(ctx, s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, value, _ := strings.Cut(s.Tag, "=")
+	return slices.DeleteFunc(users, func(u rotate.User) bool {
+		got, ok := u.Tags[key]
+		return !ok || got != value || !strings.HasPrefix(u.Path, s.PathPrefix)
+	}), nil
+}
+
+// details reads all users with their tags, a thousand per call.
+func (a *IAM) details(ctx context.Context) ([]rotate.User, error) {
+	const doing = "reading the account's users"
+	var all []rotate.User
+	err := pages(doing, func(marker *string) (*string, error) {
+		out, err := a.API.GetAccountAuthorizationDetails(ctx, &iam.GetAccountAuthorizationDetailsInput{
+			Filter: []types.EntityType{types.EntityTypeUser}, Marker: marker, MaxItems: a.pageSize(),
+		})
+		if err != nil {
+			return nil, translate(doing, err, nil)
+		}
+		for _, d := range out.UserDetailList {
+			all = append(all, rotate.User{
+				Name: aws.ToString(d.UserName), ID: aws.ToString(d.UserId), ARN: aws.ToString(d.Arn),
+				Path: aws.ToString(d.Path), Tags: tags(d.Tags),
+			})
+		}
+		return next(out.IsTruncated, out.Marker), nil
+	})
+	return all, err
+}
+
+func (a *IAM) listUsers(ctx context.Context, prefix string) ([]rotate.User, error) {
+	const doing = "listing users"
+	in := iam.ListUsersInput{MaxItems: a.pageSize()}
+	if prefix != "" {
+		in.PathPrefix = &prefix
+	}
+	var all []rotate.User
+	err := pages(doing, func(marker *string) (*string, error) {
+		in.Marker = marker
+		out, err := a.API.ListUsers(ctx, &in)
+		if err != nil {
+			return nil, translate(doing, err, nil)
+		}
+		for _, u := range out.Users {
+			all = append(all, user(u))
+		}
+		return next(out.IsTruncated, out.Marker), nil
+	})
+	return all, err
+}
+
+// listTagged is the slow way to read users with their tags: one call for each.
+func (a *IAM) listTagged(ctx context.Context, s Selection) ([]rotate.User, error) {
+	listed, err := a.listUsers(ctx, s.PathPrefix)
+	if err != nil {
+		return nil, err
+	}
+	users := listed[:0]
+	for _, u := range listed {
+		if s.excluded(u.Name) {
+			continue
+		}
+		u.Tags, err = a.tagsOf(ctx, u.Name)
+		if errors.Is(err, rotate.ErrNoUser) {
+			continue // deleted since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+func (a *IAM) tagsOf(ctx context.Context, name string) (map[string]string, error) {
+	doing := fmt.Sprintf("reading the tags of %q", name)
+	var all []types.Tag
+	err := pages(doing, func(marker *string) (*string, error) {
+		out, err := a.API.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()})
+		if err != nil {
+			return nil, translate(doing, err, rotate.ErrNoUser)
+		}
+		all = append(all, out.Tags...)
+		return next(out.IsTruncated, out.Marker), nil
+	})
+	return tags(all), err
+}

@@ -1,0 +1,165 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// directory is an IAM that holds users, answers two per page, and refuses the
+// operations in refuse.
+type directory struct {
+	users  []types.UserDetail
+	refuse map[string]string // code by operation, or by operation and user
+}
+
+func account() *directory {
+	d := &directory{refuse: map[string]string{}}
+	for _, u := range []struct{ name, path, managed string }{
+		{"app", "/keyrot/", "true"}, {"batch", "/keyrot/", "false"}, {"ci", "/", "true"},
+		{"dev", "/keyrot/", "true"}, {"eve", "/", ""},
+	} {
+		detail := types.UserDetail{UserName: aws.String(u.name), UserId: aws.String("AIDA" + u.name), Path: aws.String(u.path)}
+		detail.Tags = append(detail.Tags, types.Tag{Key: aws.String("a"), Value: aws.String("b")}, types.Tag{Key: aws.String("c"), Value: aws.String("d")})
+		if u.managed != "" {
+			detail.Tags = append(detail.Tags, types.Tag{Key: aws.String("keyrot:managed"), Value: aws.String(u.managed)})
+		}
+		d.users = append(d.users, detail)
+	}
+	return d
+}
+
+func (d *directory) refused(op string) error {
+	if code := d.refuse[op]; code != "" {
+		return &smithy.GenericAPIError{Code: code, Message: op}
+	}
+	return nil
+}
+
+func page[T any](all []T, marker *string) (part []T, more bool, next *string) {
+	from, _ := strconv.Atoi(aws.ToString(marker))
+	to := min(from+2, len(all))
+	return all[from:to], to < len(all), aws.String(strconv.Itoa(to))
+}
+
+func (d *directory) find(name *string) (types.UserDetail, error) {
+	for _, u := range d.users {
+		if *u.UserName == *name {
+			return u, nil
+		}
+	}
+	return types.UserDetail{}, &smithy.GenericAPIError{Code: "NoSuchEntity", Message: "no user " + *name}
+}
+
+func (d *directory) api() API {
+	return API{
+		GetUser: func(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.Options)) (*iam.GetUserOutput, error) {
+			u, err := d.find(in.UserName)
+			return &iam.GetUserOutput{User: &types.User{UserName: u.UserName, UserId: u.UserId, Path: u.Path}}, err
+		},
+		ListUsers: func(_ context.Context, in *iam.ListUsersInput, _ ...func(*iam.Options)) (*iam.ListUsersOutput, error) {
+			var all []types.User
+			for _, u := range d.users {
+				if strings.HasPrefix(*u.Path, aws.ToString(in.PathPrefix)) {
+					all = append(all, types.User{UserName: u.UserName, UserId: u.UserId, Path: u.Path})
+				}
+			}
+			part, more, next := page(all, in.Marker)
+			return &iam.ListUsersOutput{Users: part, IsTruncated: more, Marker: next}, d.refused("ListUsers")
+		},
+		ListUserTags: func(_ context.Context, in *iam.ListUserTagsInput, _ ...func(*iam.Options)) (*iam.ListUserTagsOutput, error) {
+			u, err := d.find(in.UserName)
+			part, more, next := page(u.Tags, in.Marker)
+			return &iam.ListUserTagsOutput{Tags: part, IsTruncated: more, Marker: next}, errors.Join(err, d.refused("ListUserTags "+*in.UserName))
+		},
+		GetAccountAuthorizationDetails: func(_ context.Context, in *iam.GetAccountAuthorizationDetailsInput, _ ...func(*iam.Options)) (*iam.GetAccountAuthorizationDetailsOutput, error) {
+			part, more, next := page(d.users, in.Marker)
+			return &iam.GetAccountAuthorizationDetailsOutput{UserDetailList: part, IsTruncated: more, Marker: next}, d.refused("details")
+		},
+	}
+}
+
+func TestSelect(t *testing.T) {
+	t.Parallel()
+	const managed = "keyrot:managed=true"
+	denied := map[string]string{"details": "AccessDenied"}
+	for _, row := range []struct {
+		name   string
+		sel    Selection
+		refuse map[string]string
+		want   string
+		err    error
+		says   string
+	}{
+		{name: "names", sel: Selection{Names: []string{"eve", "app"}}, want: "app eve"},
+		{name: "a name that does not exist", sel: Selection{Names: []string{"app", "zoe"}}, err: rotate.ErrNoUser, says: `"zoe"`},
+		{name: "everybody", sel: Selection{All: true}, want: "app batch ci dev eve"},
+		{name: "a path", sel: Selection{PathPrefix: "/keyrot/"}, want: "app batch dev"},
+		{name: "a tag", sel: Selection{Tag: managed}, want: "app ci dev"},
+		{name: "a tag and a path", sel: Selection{Tag: managed, PathPrefix: "/keyrot/"}, want: "app dev"},
+		{name: "a tag and a name", sel: Selection{Tag: managed, Names: []string{"eve"}}, want: "app ci dev eve"},
+		{name: "exclusions win", sel: Selection{Tag: managed, Names: []string{"app", "eve"}, Exclude: []string{"app", "d*"}}, want: "ci eve"},
+		{name: "details denied", sel: Selection{Tag: managed}, refuse: denied, want: "app ci dev"},
+		{name: "details missing", sel: Selection{Tag: managed}, refuse: map[string]string{"details": "InvalidAction"}, want: "app ci dev"},
+		{name: "details throttled", sel: Selection{Tag: managed}, refuse: map[string]string{"details": "Throttling"}, err: rotate.ErrThrottled},
+		{
+			name: "one user's tags denied", sel: Selection{Tag: managed}, err: rotate.ErrDenied, says: `"dev"`,
+			refuse: map[string]string{"details": "AccessDenied", "ListUserTags dev": "AccessDenied"},
+		},
+		{
+			name: "an excluded user's tags denied", sel: Selection{Tag: managed, Exclude: []string{"dev"}}, want: "app ci",
+			refuse: map[string]string{"details": "AccessDenied", "ListUserTags dev": "AccessDenied"},
+		},
+		{
+			name: "a user deleted meanwhile", sel: Selection{Tag: managed}, want: "app ci",
+			refuse: map[string]string{"details": "AccessDenied", "ListUserTags dev": "NoSuchEntity"},
+		},
+		{name: "no list", sel: Selection{All: true}, refuse: map[string]string{"ListUsers": "AccessDenied"}, err: rotate.ErrDenied},
+		{name: "nothing selected", sel: Selection{}, err: rotate.ErrNoUsers},
+		{name: "only exclusions", sel: Selection{Exclude: []string{"*"}}, err: rotate.ErrNoUsers},
+		{name: "nobody has the tag", sel: Selection{Tag: "x=y"}, err: rotate.ErrNoUsers},
+		{name: "everybody excluded", sel: Selection{All: true, Exclude: []string{"*"}}, err: rotate.ErrNoUsers},
+		{name: "a tag without a value", sel: Selection{Tag: "keyrot"}, says: "key=value"},
+		{name: "a path without a slash", sel: Selection{PathPrefix: "keyrot"}, says: "slash"},
+		{name: "a bad glob", sel: Selection{All: true, Exclude: []string{"["}}, says: `"["`},
+		{name: "all and a tag", sel: Selection{All: true, Tag: managed}, says: "exclude each other"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			d := account()
+			d.refuse = row.refuse
+			users, err := (&IAM{API: d.api()}).Select(row.sel)(t.Context())
+			var names []string
+			for _, u := range users {
+				names = append(names, u.Name)
+			}
+			if diff := cmp.Diff(row.want, strings.Join(names, " ")); diff != "" {
+				t.Errorf("Select(%+v) (-want +got):\n%s", row.sel, diff)
+			}
+			wantFail := row.err != nil || row.says != ""
+			if (err != nil) != wantFail || row.err != nil && !errors.Is(err, row.err) || wantFail && !strings.Contains(err.Error(), row.says) {
+				t.Errorf("Select(%+v) error = %v, want %v saying %q", row.sel, err, row.err, row.says)
+			}
+		})
+	}
+}
+
+func TestPagesThatRepeatAreAnError(t *testing.T) {
+	t.Parallel()
+	a := &IAM{API: API{ListAccessKeys: func(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error) {
+		return &iam.ListAccessKeysOutput{IsTruncated: true, Marker: aws.String("again")}, nil
+	}}}
+	if _, err := a.Keys(t.Context(), "u"); err == nil || !strings.Contains(err.Error(), "repeats") {
+		t.Errorf("Keys = %v, want an error about the repeated page", err)
+	}
+}
