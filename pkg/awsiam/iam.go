@@ -46,9 +46,14 @@ type IAM struct {
 	VerifyTimeout time.Duration
 	// PageSize is how many items to ask for per page. Zero: AWS's default.
 	PageSize int32
+
+	clock clock
 }
 
-var _ rotate.IAM = (*IAM)(nil)
+var (
+	_ rotate.IAM   = (*IAM)(nil)
+	_ rotate.Clock = (*IAM)(nil)
+)
 
 // New returns an IAM that uses the SDK configuration as it is, at the default
 // pace. Requests carry "keyrot" in the User-Agent.
@@ -94,6 +99,7 @@ func (a *IAM) User(ctx context.Context, name string) (rotate.User, error) {
 	if out.User == nil {
 		return rotate.User{}, fmt.Errorf("looking up user %q: IAM answered without a user", name)
 	}
+	a.clock.read(out.ResultMetadata)
 	u := user(*out.User)
 	u.Tags = tags(out.User.Tags)
 	return u, nil
@@ -108,6 +114,7 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 		if err != nil {
 			return nil, translate(doing, err, rotate.ErrNoUser)
 		}
+		a.clock.read(out.ResultMetadata)
 		for _, k := range out.AccessKeyMetadata {
 			all = append(all, plan.Key{ID: aws.ToString(k.AccessKeyId), Status: plan.Status(k.Status), Created: aws.ToTime(k.CreateDate)})
 		}

@@ -53,7 +53,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
-		File: "pkg/awsiam/client.go", Old: "RETRY", New: "",
-		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "",
+		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
+		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
 	},
 }

@@ -1,0 +1,38 @@
+package awsiam_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/keyrot/keyrot/pkg/awsiam"
+)
+
+func TestOffsetIsAWSsClockMinusOurs(t *testing.T) {
+	t.Parallel()
+	const ahead = 90 * time.Minute
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = w.Write([]byte(`<ListAccessKeysResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>`))
+	}))
+	defer srv.Close()
+	a := awsiam.New(aws.Config{
+		Region: "us-east-1", BaseEndpoint: &srv.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
+	})
+	if _, ok := a.Offset(); ok {
+		t.Error("Offset() is known before the first answer")
+	}
+	if _, err := a.Keys(t.Context(), "ci"); err != nil {
+		t.Fatal(err)
+	}
+	got, ok := a.Offset()
+	if off := (got - ahead).Abs(); !ok || off > time.Minute {
+		t.Errorf("Offset() = %s, %v, want about %s", got, ok, ahead)
+	}
+}
