@@ -22,14 +22,14 @@ var (
 func (s *simulation) daemon(ctx context.Context, n int) {
 	r := s.dice("daemon", n)
 	for life := 0; ctx.Err() == nil; life++ {
-		p := &process{simulation: s, r: s.dice(fmt.Sprintf("process-%d", n), life)}
+		p := &process{simulation: s, name: fmt.Sprintf("daemon-%d.%d", n, life), r: s.dice(fmt.Sprintf("process-%d", n), life)}
 		until := s.For * 2
 		if s.Faults.Crash > 0 {
 			until = time.Duration(r.ExpFloat64() * float64(s.Faults.Crash))
 		}
 		p.crash.Store(time.Now().Add(until).UnixNano())
 		run, cancel := context.WithTimeout(ctx, until+time.Second)
-		p.run(run, fmt.Sprintf("daemon-%d.%d", n, life))
+		p.run(run)
 		cancel()
 		if ctx.Err() == nil {
 			s.note(func() { s.result.Crashes++ })
@@ -42,25 +42,23 @@ func (s *simulation) daemon(ctx context.Context, n int) {
 // call that it makes has no effect, or its last one had and it does not know.
 type process struct {
 	*simulation
+	name  string
 	r     *rand.Rand
 	crash atomic.Int64 // unix nanoseconds
 	skew  atomic.Int64 // of its clock
-	known atomic.Int64 // skew at the latest answer of AWS, plus one
+
+	answered atomic.Bool // AWS has told the time
 }
 
-func (p *process) run(ctx context.Context, owner string) {
-	var iam rotate.IAM = &mortalIAM{p.aws, p}
-	if p.Mutate != nil {
-		iam = p.Mutate(iam)
-	}
+func (p *process) run(ctx context.Context) {
 	rot := &rotate.Rotator{
-		IAM: iam, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: owner, Tick: time.Second,
+		IAM: &mortalIAM{p.aws, p}, Audit: p, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
 		Now: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {
 				return nil, errDead
 			}
-			p.known.Store(p.skew.Load() + 1)
+			p.answered.Store(true)
 			return p.aws.Users(), nil
 		},
 		Observe: p.observe,
@@ -68,7 +66,7 @@ func (p *process) run(ctx context.Context, owner string) {
 	if p.Faults.ClockSteps > 0 {
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		wg.Go(func() { p.stepClock(ctx, p.dice("clock "+owner, 0)) })
+		wg.Go(func() { p.stepClock(ctx, p.dice("clock "+p.name, 0)) })
 	}
 	if err := rot.Run(ctx); err != nil {
 		p.violation("run ended: %v", err)
@@ -108,6 +106,38 @@ func (p *process) observe(user string, step plan.Step, err error) {
 	})
 }
 
+// Append implements [rotate.Audit]: it remembers what was announced.
+func (p *process) Append(_ context.Context, e rotate.Event) error {
+	if p.dead() {
+		return errDead
+	}
+	if e.Result == "" {
+		p.note(func() { p.recorded[e.User] = e.Action + " " + e.Key })
+	}
+	return nil
+}
+
+// change makes a call that changes a user's keys, and checks that it was put
+// on record before and that nobody else is changing the same user's.
+func change[T any](p *process, user, announced string, f func() (T, error)) (T, error) {
+	if p.dead() {
+		var zero T
+		return zero, errDead
+	}
+	p.mu.Lock()
+	got, other := p.recorded[user], p.hands[user]
+	p.hands[user] = p.name
+	p.mu.Unlock()
+	if announced != "" && got != announced {
+		p.violation("on record: %s: %q was done, %q was the last on record", user, announced, got)
+	}
+	if other != "" && other != p.name {
+		p.violation("one hand: %s changes the keys of %s while %s does", p.name, user, other)
+	}
+	defer p.note(func() { delete(p.hands, user) })
+	return mortal(p, f)
+}
+
 // mortalIAM is IAM as a process sees it that may die at any time.
 type mortalIAM struct {
 	rotate.IAM
@@ -120,17 +150,17 @@ func mortal[T any](p *process, f func() (T, error)) (T, error) {
 		return zero, errDead
 	}
 	v, err := f()
-	p.known.Store(p.skew.Load() + 1)
+	p.answered.Store(true)
 	if p.dead() {
 		return zero, errDead // it had its effect and never learned of it
 	}
 	return v, err
 }
 
-// Offset implements [rotate.Clock].
-func (m *mortalIAM) Offset() (time.Duration, bool) {
-	k := m.p.known.Load()
-	return -time.Duration(k - 1), k != 0
+// ServerTime implements [rotate.Clock].
+func (m *mortalIAM) ServerTime() (date, at time.Time, ok bool) {
+	now := time.Now()
+	return now, now, m.p.answered.Load()
 }
 
 func (m *mortalIAM) Keys(ctx context.Context, user string) ([]plan.Key, error) {
@@ -142,7 +172,7 @@ func (m *mortalIAM) Create(ctx context.Context, user string) (plan.Key, rotate.S
 		k plan.Key
 		s rotate.Secret
 	}
-	v, err := mortal(m.p, func() (pair, error) {
+	v, err := change(m.p, user, "create ", func() (pair, error) {
 		k, s, err := m.IAM.Create(ctx, user)
 		return pair{k, s}, err
 	})
@@ -150,12 +180,16 @@ func (m *mortalIAM) Create(ctx context.Context, user string) (plan.Key, rotate.S
 }
 
 func (m *mortalIAM) SetStatus(ctx context.Context, user, id string, s plan.Status) error {
-	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.SetStatus(ctx, user, id, s) })
+	what := "deactivate " + id
+	if s == plan.Active {
+		what = "reactivate " + id
+	}
+	_, err := change(m.p, user, what, func() (int, error) { return 0, m.IAM.SetStatus(ctx, user, id, s) })
 	return err
 }
 
 func (m *mortalIAM) Delete(ctx context.Context, user, id string) error {
-	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.Delete(ctx, user, id) })
+	_, err := change(m.p, user, "", func() (int, error) { return 0, m.IAM.Delete(ctx, user, id) })
 	return err
 }
 

@@ -32,10 +32,6 @@ type Config struct {
 	Policy  plan.Policy // default: the preset "default"
 	Faults  Faults
 	Log     io.Writer // nil: discarded
-
-	// Mutate spoils the IAM that a rotator sees, to show that the simulation
-	// would notice a rotator that is wrong. See the mutation tests.
-	Mutate func(rotate.IAM) rotate.IAM
 }
 
 // Faults says what goes wrong. The zero value is a perfect world.
@@ -80,12 +76,15 @@ type simulation struct {
 	foreign  map[string]bool      // keys that keyrot did not create
 	excused  map[string]time.Time // users whose keys somebody else spoiled, until when
 	promised map[string]time.Time // latest Expiration handed out, by key
+	recorded map[string]string    // latest audited step, by user
+	hands    map[string]string    // who is changing a user's keys right now
 }
 
 // Run simulates c and returns what happened.
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
+		recorded: map[string]string{}, hands: map[string]string{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 		log: slog.New(slog.DiscardHandler),
 	}
@@ -110,7 +109,9 @@ func Run(ctx context.Context, c Config) Result {
 		wg.Go(func() { t(ctx) })
 	}
 	wg.Wait()
+	rotations := s.result.Rotations
 	s.settle()
+	s.result.Rotations = rotations
 	return s.result
 }
 
@@ -127,6 +128,13 @@ func (s *simulation) setUp() {
 	}
 	a.Errors, a.Lost, a.Late = s.Faults.Errors, s.Faults.Errors, s.Faults.Late
 	a.LateBy = rotatetest.Delay{Min: time.Second, Max: 20 * time.Second}
+	if s.Faults.Consistency {
+		a.Latency = rotatetest.Delay{Min: 20 * time.Millisecond, Max: 3 * time.Second}
+		a.Sleep = func(ctx context.Context, d time.Duration) error {
+			pause(ctx, d)
+			return ctx.Err()
+		}
+	}
 	for i := range s.Users {
 		a.AddUser(userName(i), "/app/", nil)
 	}

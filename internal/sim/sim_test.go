@@ -2,15 +2,21 @@ package sim
 
 import (
 	"flag"
+	"math/rand/v2"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 var (
 	seed  = flag.Uint64("sim.seed", 0, "replay this seed only")
 	hours = flag.Int("sim.hours", 0, "simulate this many hours instead of the default")
+	days  = flag.Int("sim.userdays", 0, "TestSoak: simulate this many user-days")
 	debug = flag.Bool("sim.log", false, "write the rotators' log to standard error")
 )
 
@@ -66,6 +72,67 @@ func TestManyHands(t *testing.T) {
 	for daemons := 2; daemons <= 5; daemons++ {
 		run(t, Config{Seed: uint64(daemons), Users: 10, For: 48 * time.Hour, Daemons: daemons, Faults: f})
 	}
+}
+
+// TestSoak runs the seeds that once found something and then new ones, until
+// -sim.userdays are done. Without the flag it runs the kept seeds, shortly.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	kept, err := os.ReadFile("testdata/seeds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seeds []uint64
+	for line := range strings.Lines(string(kept)) {
+		line, _, _ = strings.Cut(line, "#")
+		if n, err := strconv.ParseUint(strings.TrimSpace(line), 10, 64); err == nil {
+			seeds = append(seeds, n)
+		}
+	}
+	const users = 25
+	length := 6 * time.Hour
+	runs := len(seeds)
+	if *days > 0 {
+		length = 10 * 24 * time.Hour
+		runs = max(runs, *days/(users*10))
+	}
+	if *seed != 0 {
+		seeds, runs = []uint64{*seed}, 1
+	}
+	for len(seeds) < runs {
+		seeds = append(seeds, rand.Uint64()>>1)
+	}
+	for _, n := range seeds {
+		t.Run(strconv.FormatUint(n, 10), func(t *testing.T) {
+			t.Parallel()
+			run(t, Config{Seed: n, Users: users, For: length, Daemons: 1 + int(n%5), Policy: policies[n/5%uint64(len(policies))], Faults: faultsOf(n)})
+		})
+	}
+	t.Logf("%d runs of %d users for %s: %d user-days", len(seeds), users, length, len(seeds)*users*int(length/time.Hour)/24)
+}
+
+var policies = []plan.Policy{
+	{},
+	{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},
+	{RotateEvery: 30 * time.Minute, DeactivateAfter: 40 * time.Minute, DeleteAfter: 55 * time.Minute},
+	{RotateEvery: 6 * time.Hour, DeactivateAfter: 7 * time.Hour, DeleteAfter: 9 * time.Hour},
+}
+
+// faultsOf draws a mix of faults: some runs have all, most lack some, so that
+// one kind of trouble does not always hide another.
+func faultsOf(seed uint64) Faults {
+	r := rand.New(rand.NewPCG(seed, 7))
+	f := everything
+	f.Foreign, f.Vanish, f.ClockSteps = 2*time.Hour, 5*24*time.Hour, time.Hour
+	for _, off := range []func(){
+		func() { f.Errors, f.Late = 0, 0 }, func() { f.Store = 0 }, func() { f.Crash = 0 }, func() { f.Outages = 0 },
+		func() { f.Storms = 0 }, func() { f.Foreign = 0 }, func() { f.Vanish = 0 }, func() { f.ClockSteps = 0 },
+	} {
+		if r.IntN(3) == 0 {
+			off()
+		}
+	}
+	return f
 }
 
 func TestWeekOfFaults(t *testing.T) {

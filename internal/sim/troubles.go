@@ -28,7 +28,9 @@ func (s *simulation) foreigners(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if s.ambiguous(user) {
+		made := time.Now()
+		pause(ctx, 10*time.Second) // until an intent that had not seen the key would be there
+		if s.ambiguous(user, made) {
 			// Made by hand while keyrot's own call was lost, and never used:
 			// nothing tells it from keyrot's. The one case in which a foreign
 			// key may be taken for an orphan; see docs/limits.md.
@@ -66,15 +68,16 @@ func (s *simulation) vanishing(ctx context.Context) {
 	}
 }
 
-// ambiguous reports whether a call of keyrot for the user may be under way or
-// lost at this instant.
-func (s *simulation) ambiguous(user string) bool {
+// ambiguous reports whether a key that was made at the given instant lies in
+// the window of a call of keyrot whose outcome is unknown.
+func (s *simulation) ambiguous(user string, made time.Time) bool {
 	e, err := s.store.Load(context.Background(), user)
 	if err != nil {
 		return false
 	}
+	slack := s.Policy.Skew + 2*time.Second
 	for _, in := range e.Record.Intents {
-		if time.Now().Before(in.Until.Add(s.Policy.Skew + 2*time.Second)) {
+		if made.After(in.At.Add(-slack)) && made.Before(in.Until.Add(slack)) {
 			return true
 		}
 	}

@@ -8,28 +8,21 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// clock remembers how far AWS's clock was ahead of this machine's when the
-// latest list was answered. The Date header has whole seconds.
-type clock struct{ offset atomic.Pointer[time.Duration] }
+// clock remembers AWS's time, as of the latest list that was answered. The
+// Date header has whole seconds.
+type clock struct{ latest atomic.Pointer[[2]time.Time] }
 
-// Offset implements rotate.Clock.
-func (a *IAM) Offset() (time.Duration, bool) {
-	if d := a.clock.offset.Load(); d != nil {
-		return *d, true
+// ServerTime implements rotate.Clock.
+func (a *IAM) ServerTime() (date, at time.Time, ok bool) {
+	if t := a.clock.latest.Load(); t != nil {
+		return t[0], t[1], true
 	}
-	return 0, false
+	return time.Time{}, time.Time{}, false
 }
 
 // read takes the time from an answer's metadata; without one nothing changes.
 func (c *clock) read(m middleware.Metadata) {
-	theirs, ok := awsmiddleware.GetServerTime(m)
-	if !ok || theirs.IsZero() {
-		return
+	if date, ok := awsmiddleware.GetServerTime(m); ok && !date.IsZero() {
+		c.latest.Store(&[2]time.Time{date, time.Now()})
 	}
-	ours, ok := awsmiddleware.GetResponseAt(m)
-	if !ok {
-		return
-	}
-	d := theirs.Sub(ours)
-	c.offset.Store(&d)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 )
 
-func TestOffsetIsAWSsClockMinusOurs(t *testing.T) {
+func TestServerTimeIsAWSsClock(t *testing.T) {
 	t.Parallel()
 	const ahead = 90 * time.Minute
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -25,14 +25,14 @@ func TestOffsetIsAWSsClockMinusOurs(t *testing.T) {
 		Region: "us-east-1", BaseEndpoint: &srv.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
 	})
-	if _, ok := a.Offset(); ok {
-		t.Error("Offset() is known before the first answer")
+	if _, _, ok := a.ServerTime(); ok {
+		t.Error("ServerTime() is known before the first answer")
 	}
 	if _, err := a.Keys(t.Context(), "ci"); err != nil {
 		t.Fatal(err)
 	}
-	got, ok := a.Offset()
-	if off := (got - ahead).Abs(); !ok || off > time.Minute {
-		t.Errorf("Offset() = %s, %v, want about %s", got, ok, ahead)
+	date, at, ok := a.ServerTime()
+	if off := (date.Sub(at) - ahead).Abs(); !ok || off > time.Minute {
+		t.Errorf("ServerTime() = %s at %s, %v, want about %s ahead", date, at, ok, ahead)
 	}
 }

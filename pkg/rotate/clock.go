@@ -1,49 +1,68 @@
 package rotate
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// Clock is implemented by an IAM that can tell how far AWS's clock is ahead of
-// ours (negative: behind), as of the latest answer; ok is false before the
-// first one. AWS dates its answers to the second, so smaller offsets are
-// noise.
+// Clock is implemented by an IAM that can tell AWS's time: what its latest
+// answer was dated, and when that was by this process's clock, with a
+// monotonic reading. ok is false before the first answer.
 //
 // Every deadline that keyrot keeps is a promise to clients whose clocks are
 // right. A machine whose clock was stepped, or was never set, would break them
 // all; AWS's clock is the one that every process shares.
 type Clock interface {
-	Offset() (offset time.Duration, ok bool)
+	ServerTime() (date, at time.Time, ok bool)
 }
 
-// clockSlack is the offset that is put up with: the resolution of the Date
-// header and the time an answer takes.
+// clockSlack is the difference that is put up with: the resolution of the Date
+// header, and the time an answer takes.
 const clockSlack = 2 * time.Second
 
-// Time returns the time by AWS's clock, as well as it is known. It is the
-// clock for everything that is compared with a promise.
-func (r *Rotator) Time() time.Time {
-	r.init()
-	return r.Now().Add(time.Duration(r.offset.Load()))
+// awsTime is AWS's time, carried forward by the monotonic clock: setting this
+// machine's clock does not change it.
+type awsTime struct {
+	mu   sync.RWMutex
+	date time.Time // AWS's time …
+	at   time.Time // … at this monotonic instant; zero: not known yet
 }
 
-// sync reads the offset anew and reports whether it jumped: then what was
-// decided on before no longer holds.
+// Time returns the time by AWS's clock, or by this machine's until AWS has
+// answered for the first time. It is the clock for everything that is compared
+// with a promise.
+func (r *Rotator) Time() time.Time {
+	r.init()
+	r.clock.mu.RLock()
+	defer r.clock.mu.RUnlock()
+	if r.clock.at.IsZero() {
+		return r.Now()
+	}
+	return r.clock.date.Add(time.Since(r.clock.at))
+}
+
+// sync compares the time with AWS's latest answer and reports whether it
+// jumped: then what was decided on before no longer holds.
 func (r *Rotator) sync() (jumped bool) {
 	c, ok := r.IAM.(Clock)
 	if !ok {
 		return false
 	}
-	offset, ok := c.Offset()
+	date, at, ok := c.ServerTime()
 	if !ok {
 		return false
 	}
-	if offset.Abs() <= clockSlack {
-		offset = 0
+	ours := r.Time()
+	off := date.Add(time.Since(at)).Sub(ours)
+	r.clock.mu.Lock()
+	defer r.clock.mu.Unlock()
+	if off.Abs() > clockSlack {
+		r.clock.date, r.clock.at = date, at
+		r.Log.Warn("this machine's clock differs from AWS's, which is used instead", "offset", off)
+		return true
 	}
-	old := time.Duration(r.offset.Load())
-	if (offset - old).Abs() <= clockSlack {
-		return false
+	if r.clock.at.IsZero() {
+		r.clock.date, r.clock.at = ours.Round(0), time.Now() // from now on it cannot be stepped
 	}
-	r.offset.Store(int64(offset))
-	r.Log.Warn("this machine's clock differs from AWS's, which is used instead", "offset", offset)
-	return true
+	return false
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -48,7 +47,7 @@ type Rotator struct {
 
 	once     sync.Once
 	selected selection
-	offset   atomic.Int64 // AWS's clock minus ours, nanoseconds; 0 within clockSlack
+	clock    awsTime
 }
 
 // Options of one pass.

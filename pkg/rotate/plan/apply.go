@@ -78,7 +78,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 func (r Record) WithIntent(id string, p Policy, step Step, seen []Key, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
-	in := Intent{ID: id, At: now, Until: now.Add(p.CallTimeout), Slot: step.Slot}
+	// A request that its caller gave up on may be on its way for as long again.
+	in := Intent{ID: id, At: now, Until: now.Add(2 * p.CallTimeout), Slot: step.Slot}
 	for _, k := range seen {
 		in.Seen = append(in.Seen, k.ID)
 	}
