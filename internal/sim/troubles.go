@@ -24,9 +24,9 @@ func (s *simulation) foreigners(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, time.Duration(r.ExpFloat64()*float64(s.Faults.Foreign)))
 		user := userName(r.IntN(s.Users))
-		k, _, err := s.aws.Create(ctx, user)
+		id, err := s.aws.Plant(user)
 		if err != nil {
-			continue
+			continue // both slots are taken
 		}
 		made := time.Now()
 		pause(ctx, 10*time.Second) // until an intent that had not seen the key would be there
@@ -34,15 +34,13 @@ func (s *simulation) foreigners(ctx context.Context) {
 			// Made by hand while keyrot's own call was lost, and never used:
 			// nothing tells it from keyrot's. The one case in which a foreign
 			// key may be taken for an orphan; see docs/limits.md.
-			_ = s.aws.Delete(ctx, user, k.ID)
+			s.aws.Uproot(user, id)
 			continue
 		}
-		s.note(func() { s.foreign[k.ID] = true })
+		s.note(func() { s.foreign[id] = true })
 		pause(ctx, time.Duration(r.ExpFloat64()*float64(20*time.Minute)))
-		s.note(func() { delete(s.foreign, k.ID) })
-		for s.aws.Delete(context.WithoutCancel(ctx), user, k.ID) != nil {
-			pause(context.WithoutCancel(ctx), time.Second)
-		}
+		s.note(func() { delete(s.foreign, id) })
+		s.aws.Uproot(user, id)
 	}
 }
 
@@ -59,7 +57,7 @@ func (s *simulation) vanishing(ctx context.Context) {
 		s.excuse(user, 1000*24*time.Hour) // somebody else took the keys away, for good
 		for _, k := range s.aws.Truth(user) {
 			s.note(func() { delete(s.promised, k.ID) })
-			_ = s.aws.Delete(ctx, user, k.ID)
+			s.aws.Uproot(user, k.ID)
 		}
 		pause(ctx, 10*time.Second)
 		if s.aws.DeleteUser(user) == nil {

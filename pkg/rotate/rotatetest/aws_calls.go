@@ -69,27 +69,9 @@ func (a *AWS) Create(ctx context.Context, name string) (plan.Key, rotate.Secret,
 		if u == nil {
 			return rotate.ErrNoUser
 		}
-		a.sweep(u, now)
-		r := a.dice("create "+name, now)
-		n := 0
-		for _, k := range u.keys {
-			if k.status(quotaView, now, r) != statusGone {
-				n++
-			}
-		}
-		if n >= plan.Quota {
-			return rotate.ErrLimit
-		}
-		made = &key{
-			id:      a.unique("AKIA", r),
-			secret:  a.unique("", r) + a.unique("", r) + a.unique("", r)[:8],
-			owner:   u,
-			created: now.Add(a.Skew).UTC().Truncate(time.Second),
-		}
-		a.set(made, plan.Active, now)
-		u.keys = append(u.keys, made)
-		a.keys[made.id] = made
-		return nil
+		var err error
+		made, err = a.create(u, now)
+		return err
 	})
 	if err != nil {
 		return plan.Key{}, rotate.Secret{}, err

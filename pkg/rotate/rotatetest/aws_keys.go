@@ -265,3 +265,54 @@ func (a *AWS) keysOf(name string) []*key {
 	}
 	return nil
 }
+
+// create makes a key if the quota as it is seen now allows it. mu must be
+// held.
+func (a *AWS) create(u *user, now time.Time) (*key, error) {
+	a.sweep(u, now)
+	r := a.dice("create "+u.Name, now)
+	n := 0
+	for _, k := range u.keys {
+		if k.status(quotaView, now, r) != statusGone {
+			n++
+		}
+	}
+	if n >= plan.Quota {
+		return nil, rotate.ErrLimit
+	}
+	made := &key{
+		id:      a.unique("AKIA", r),
+		secret:  a.unique("", r) + a.unique("", r) + a.unique("", r)[:8],
+		owner:   u,
+		created: now.Add(a.Skew).UTC().Truncate(time.Second),
+	}
+	a.set(made, plan.Active, now)
+	u.keys = append(u.keys, made)
+	a.keys[made.id] = made
+	return made, nil
+}
+
+// Plant makes a key as somebody else would, by a call that nothing disturbs.
+// ErrNoUser and ErrLimit are possible.
+func (a *AWS) Plant(name string) (string, error) {
+	now := a.lock()
+	defer a.mu.Unlock()
+	u := a.users[name]
+	if u == nil {
+		return "", rotate.ErrNoUser
+	}
+	k, err := a.create(u, now)
+	if err != nil {
+		return "", err
+	}
+	return k.id, nil
+}
+
+// Uproot deletes a key as somebody else would. A key that is gone is success.
+func (a *AWS) Uproot(name, keyID string) {
+	now := a.lock()
+	defer a.mu.Unlock()
+	if k, err := a.find(name, keyID); err == nil {
+		a.set(k, statusGone, now)
+	}
+}
