@@ -116,9 +116,10 @@ type IAM struct {
 type Audit struct {
 	// Path is the file. Default: audit.jsonl beside the store.
 	Path string `mapstructure:"path"`
-	// Sync makes each line durable before what it records takes effect.
-	// Default true.
-	Sync bool `mapstructure:"sync"`
+	// Sync is "always" (each line is on the disk before what it records takes
+	// effect) or "second" (a crash of the machine may lose the last second).
+	// Default "always".
+	Sync string `mapstructure:"sync"`
 }
 
 // Log is the operational log, on standard error.
@@ -146,7 +147,7 @@ func defaults(stateDir string) Config {
 		Store:        Store{Path: stateDir + "/keyrot.db"},
 		Server:       Server{Listen: "127.0.0.1:8080"},
 		IAM:          IAM{Rate: 10, Burst: 20},
-		Audit:        Audit{Sync: true},
+		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},
 		Client:       Client{Endpoint: "http://127.0.0.1:8080"},
 		ExistingKeys: "refuse",

@@ -56,15 +56,15 @@ func TestPrecedence(t *testing.T) {
 	yaml := "rotate_every: 1h\nworkers: 3\nLog:\n  Level: warn\nserver:\n  listen: 127.0.0.1:1\nusers: {names: [CostCentre, b]}\n"
 	env := map[string]string{
 		"KEYROT_WORKERS": "4", "KEYROT_SERVER_LISTEN": "127.0.0.1:2", "KEYROT_USERS_EXCLUDE": "a, b",
-		"KEYROT_AUDIT_SYNC": "false", "KEYROT_IAM_RATE": "2.5", "KEYROT_LOG_FORMAT": "",
+		"KEYROT_AUDIT_SYNC": "second", "KEYROT_SERVER_ALLOW_PLAIN_HTTP": "true", "KEYROT_IAM_RATE": "2.5", "KEYROT_LOG_FORMAT": "",
 		"KEYROT_PORT": "tcp://10.0.0.1:80", // as Kubernetes sets it for a service named keyrot
 	}
 	c, err := load(t, yaml, env, map[string]any{"server.listen": "127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.RotateEvery, c.Workers, c.Log.Level, c.Log.Format, c.Server.Listen, c.Users.Names, c.Users.Exclude, c.Audit.Sync, c.IAM.Rate, c.IAM.Burst}
-	want := []any{time.Hour, 4, "warn", "json", "127.0.0.1:3", []string{"CostCentre", "b"}, []string{"a", "b"}, false, 2.5, 20}
+	got := []any{c.RotateEvery, c.Workers, c.Log.Level, c.Log.Format, c.Server.Listen, c.Users.Names, c.Users.Exclude, c.Audit.Sync, c.Server.AllowPlainHTTP, c.IAM.Rate, c.IAM.Burst}
+	want := []any{time.Hour, 4, "warn", "json", "127.0.0.1:3", []string{"CostCentre", "b"}, []string{"a", "b"}, "second", true, 2.5, 20}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load (-want +got):\n%s", diff)
 	}
@@ -129,6 +129,7 @@ func TestValidateReportsAllAtOnce(t *testing.T) {
 deactivate_after: 5m
 on_in_use: shout
 existing_keys: import
+audit: {sync: never}
 workers: 0
 iam: {rate: 0, burst: 0}
 log: {level: loud, format: xml}
@@ -148,7 +149,7 @@ overrides:
 		t.Fatal("Validate() = nil")
 	}
 	for _, want := range []string{
-		"deactivate_after > rotate_every fails", "on_in_use:", "existing_keys:", "workers:", "iam.rate:", "iam.burst:",
+		"deactivate_after > rotate_every fails", "on_in_use:", "audit.sync:", "existing_keys:", "workers:", "iam.rate:", "iam.burst:",
 		"log.level:", "log.format:", "server.tls_cert, server.tls_key:", "users.all:", "users.names:",
 		"users.path_prefix:", "users.tag:", "users.exclude:", "overrides[0].name:", "overrides[1].name:",
 		"overrides[1].schedule:", "overrides[2].rotate_every >= 2s fails",

@@ -32,6 +32,7 @@ func (c Config) Validate() error {
 	oneOf("existing_keys", c.ExistingKeys, "refuse", "retire")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "json", "text")
+	oneOf("audit.sync", c.Audit.Sync, "always", "second")
 	if c.Store.Path == "" {
 		bad("store.path: is empty")
 	}
