@@ -65,14 +65,15 @@ type Override struct {
 	Schedule `mapstructure:",squash"`
 }
 
-// Users says who is rotated. All conditions given must hold; a user in
-// Exclude is never rotated. With nothing given nobody is rotated.
+// Users says who is rotated: those named, and those that have both the path
+// prefix and the tag, as far as these are given. A user in Exclude is never
+// rotated. With nothing given nobody is rotated.
 type Users struct {
-	// Names are user names. Default none.
+	// Names are user names; each must exist. Default none.
 	Names []string `mapstructure:"names"`
 	// PathPrefix is an IAM path, such as /machines/. Default none.
 	PathPrefix string `mapstructure:"path_prefix"`
-	// Tag is KEY=VALUE, or KEY for any value. Default none.
+	// Tag is KEY=VALUE. Default none.
 	Tag string `mapstructure:"tag"`
 	// Exclude are user names or patterns. Default none.
 	Exclude []string `mapstructure:"exclude"`
@@ -106,9 +107,10 @@ type Server struct {
 // IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
 // own settings.
 type IAM struct {
-	// Rate is how many IAM calls per second are made at most. Default 10.
+	// Rate is how many calls per second may change something in IAM. AWS
+	// throttles them for the whole account. Default 2.
 	Rate float64 `mapstructure:"rate"`
-	// Burst is how many of them may come at once. Default 20.
+	// Burst is how many of them may come at once. Default 5.
 	Burst int `mapstructure:"burst"`
 }
 
@@ -146,7 +148,7 @@ func defaults(stateDir string) Config {
 		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
 		Store:        Store{Path: stateDir + "/keyrot.db"},
 		Server:       Server{Listen: "127.0.0.1:8080"},
-		IAM:          IAM{Rate: 10, Burst: 20},
+		IAM:          IAM{Rate: 2, Burst: 5},
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},
 		Client:       Client{Endpoint: "http://127.0.0.1:8080"},

@@ -64,7 +64,7 @@ func TestPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{c.RotateEvery, c.Workers, c.Log.Level, c.Log.Format, c.Server.Listen, c.Users.Names, c.Users.Exclude, c.Audit.Sync, c.Server.AllowPlainHTTP, c.IAM.Rate, c.IAM.Burst}
-	want := []any{time.Hour, 4, "warn", "json", "127.0.0.1:3", []string{"CostCentre", "b"}, []string{"a", "b"}, "second", true, 2.5, 20}
+	want := []any{time.Hour, 4, "warn", "json", "127.0.0.1:3", []string{"CostCentre", "b"}, []string{"a", "b"}, "second", true, 2.5, 5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load (-want +got):\n%s", diff)
 	}
@@ -117,7 +117,9 @@ func TestFileIsFound(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, config.FileName), []byte("workers: 5"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	getenv := func(name string) string { return map[string]string{"XDG_CONFIG_HOME": filepath.Join(home, "cfg")}[name] }
+	getenv := func(name string) string {
+		return map[string]string{"XDG_CONFIG_HOME": filepath.Join(home, "cfg")}[name]
+	}
 	if c, err := config.Load(config.Source{Getenv: getenv}); err != nil || c.Workers != 5 {
 		t.Errorf("Load = %d workers, %v, want 5 from the file", c.Workers, err)
 	}

@@ -89,8 +89,8 @@ func (u Users) validate() []error {
 	if p := u.PathPrefix; p != "" && (!strings.HasPrefix(p, "/") || len(p) > 512) {
 		errs = append(errs, fmt.Errorf("users.path_prefix: %q does not begin with /", p))
 	}
-	if strings.HasPrefix(u.Tag, "=") {
-		errs = append(errs, fmt.Errorf("users.tag: %q has no key; write KEY=VALUE", u.Tag))
+	if key, _, ok := strings.Cut(u.Tag, "="); u.Tag != "" && (!ok || key == "") {
+		errs = append(errs, fmt.Errorf("users.tag: %q is not KEY=VALUE", u.Tag))
 	}
 	for _, x := range u.Exclude {
 		if _, err := path.Match(x, ""); err != nil || x == "" {
