@@ -56,8 +56,8 @@ func (k Key) MayRead(user string) bool {
 	})
 }
 
-// validate reports all that is wrong with a key somebody asks for.
-func (k Key) validate(now time.Time) error {
+// Validate reports all that is wrong with a key somebody asks for at now.
+func (k Key) Validate(now time.Time) error {
 	var errs []error
 	if !slices.Contains(roles, k.Role) {
 		errs = append(errs, fmt.Errorf("role %q is none of viewer, reader, operator", k.Role))

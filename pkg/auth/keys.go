@@ -50,7 +50,7 @@ func FixedKey(id, key string, users []string, role Role) Key {
 // returned string is the key; nobody can tell it again.
 func (s *Keys) Create(ctx context.Context, want Key) (string, Key, error) {
 	now := s.now()
-	if err := want.validate(now); err != nil {
+	if err := want.Validate(now); err != nil {
 		return "", Key{}, err
 	}
 	secret, id := newSecret()

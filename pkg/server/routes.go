@@ -52,7 +52,7 @@ func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
 	return answer{etag: tag, body: api.Credential{
 		AccessKeyID:     c.KeyID,
 		SecretAccessKey: c.Secret.Reveal(),
-		Expiration:      c.Expiration.UTC(),
+		Expiration:      c.Expiration.UTC().Truncate(time.Second), // never later than promised
 		CreateDate:      c.Created.UTC(),
 		UserName:        c.User,
 	}}, nil
