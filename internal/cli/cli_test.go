@@ -290,6 +290,30 @@ func TestEnvIsSafeForAShell(t *testing.T) {
 	}
 }
 
+func TestDryRunLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := config.Config{Store: config.Store{Path: filepath.Join(dir, "keyrot.db")}}
+	undo, err := withoutTrace(&cfg)
+	if err != nil || filepath.Dir(cfg.Store.Path) == dir {
+		t.Fatalf("withoutTrace = %v, store %s, want one elsewhere", err, cfg.Store.Path)
+	}
+	if err := undo(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(cfg.Store.Path)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after undo: %v, want the folder gone", err)
+	}
+	there := filepath.Join(dir, "there.db")
+	if err := os.WriteFile(there, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Store.Path = there
+	if _, err := withoutTrace(&cfg); err != nil || cfg.Store.Path != there {
+		t.Errorf("withoutTrace of a store that is there = %s, %v", cfg.Store.Path, err)
+	}
+}
+
 func TestSpan(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -67,6 +71,16 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if cfg.Log.Level == "info" {
+		cfg.Log.Level = "warn" // the table says what changed
+	}
+	if o.DryRun {
+		undo, failed := withoutTrace(&cfg)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
 		return err
@@ -80,6 +94,22 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 		return err
 	}
 	return verdict(rep)
+}
+
+// withoutTrace lets a dry run look at a store that is not there yet without
+// making it. undo removes what stood in for it.
+func withoutTrace(cfg *config.Config) (undo func() error, err error) {
+	if _, err := os.Stat(cfg.Store.Path); !errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	dir, err := os.MkdirTemp("", "keyrot-dry-run-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the dry run: %w", err)
+	}
+	cfg.Store.Path = filepath.Join(dir, "keyrot.db")
+	cfg.Store.KeyFile = filepath.Join(dir, "keyrot.key")
+	cfg.Audit.Path = filepath.Join(dir, "audit.jsonl")
+	return func() error { return os.RemoveAll(dir) }, nil
 }
 
 // verdict is bad input if that is all there was, otherwise errSome.

@@ -64,9 +64,10 @@ type Health struct {
 	Overdue int    `json:"overdue"` // users whose rotation is late
 }
 
-// ShortKey shortens an access key id for logs and messages: "AKIA…F2".
+// ShortKey shortens an access key id for logs and messages: "AKIA…F2". What
+// is too short for one (IAM's have at least 16 characters) stays as it is.
 func ShortKey(id string) string {
-	if len(id) <= 8 {
+	if len(id) < 16 {
 		return id
 	}
 	return id[:4] + "…" + id[len(id)-2:]
