@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/auth"
+)
+
+type apiKeyCreateOptions struct {
+	common
+	Name    string
+	Users   []string
+	Role    string
+	Expires string // duration from now; empty: never
+}
+
+// apiKeyRuns are what the three subcommands run.
+type apiKeyRuns struct {
+	create func(context.Context, apiKeyCreateOptions) error
+	list   func(context.Context, common) error
+	revoke func(ctx context.Context, c common, id string) error
+}
+
+func (e Env) apiKeys() apiKeyRuns { return apiKeyRuns{e.createKey, e.listKeys, e.revokeKey} }
+
+func newAPIKeyCmd(run apiKeyRuns) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "api-key",
+		Short:   "Create, list and revoke the API keys of callers",
+		Example: "  keyrot api-key create --name ci --users 'ci-*'",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("name one of create, list, revoke")
+		},
+	}
+	cmd.AddCommand(newAPIKeyCreateCmd(run.create), newAPIKeyListCmd(run.list), newAPIKeyRevokeCmd(run.revoke))
+	storeFlags(cmd.PersistentFlags())
+	return cmd
+}
+
+func newAPIKeyCreateCmd(run func(context.Context, apiKeyCreateOptions) error) *cobra.Command {
+	var o apiKeyCreateOptions
+	cmd := &cobra.Command{
+		Use:     "create --users PATTERN[,PATTERN]",
+		Short:   "Create an API key and print it, once",
+		Example: "  keyrot api-key create --name mailer --users mailer --expires 90d",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.common, err = commonOf(cmd); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Name, "name", "", "who it is for")
+	f.StringSliceVar(&o.Users, "users", nil, "IAM users it may read: names or patterns, * for all")
+	f.StringVar(&o.Role, "role", "reader", "viewer, reader or operator")
+	f.StringVar(&o.Expires, "expires", "", "how long it is good, such as 90d (default: until revoked)")
+	return cmd
+}
+
+func newAPIKeyListCmd(run func(context.Context, common) error) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List API keys",
+		Example: "  keyrot api-key list -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c)
+		},
+	}
+}
+
+func newAPIKeyRevokeCmd(run func(context.Context, common, string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke ID",
+		Short:   "End an API key and its tokens, within a second",
+		Example: "  keyrot api-key revoke a2b3c4d5e6f7",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, args[0])
+		},
+	}
+}
+
+func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
+	want := auth.Key{Name: o.Name, Users: o.Users, Role: auth.Role(o.Role)}
+	if o.Expires != "" {
+		d, err := config.ParseDuration(o.Expires)
+		if err != nil {
+			return usagef("--expires: %w", err)
+		}
+		want.Expires = e.Now().Add(d).UTC()
+	}
+	if err := want.Validate(e.Now()); err != nil {
+		return usage(err, "")
+	}
+	return e.withKeys(ctx, o.common, func(keys *auth.Keys) error {
+		secret, k, err := keys.Create(ctx, want)
+		if err != nil {
+			return err
+		}
+		if o.Output == "json" {
+			return writeJSON(e.Out, struct {
+				ID     string `json:"id"`
+				APIKey string `json:"api_key"` // #nosec G117 -- shown once, here
+			}{k.ID, secret})
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s, shown this once:\n", k.ID)
+		_, err = fmt.Fprintln(e.Out, secret)
+		return err
+	})
+}
+
+// keyView is an API key as it is listed: without its hash.
+type keyView struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name,omitempty"`
+	Role    auth.Role `json:"role"`
+	Users   []string  `json:"users"`
+	State   string    `json:"state"` // good, expired or revoked
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"`
+	Revoked time.Time `json:"revoked,omitzero"`
+}
+
+func viewOf(k auth.Key, now time.Time) keyView {
+	state := "good"
+	switch {
+	case !k.Revoked.IsZero():
+		state = "revoked"
+	case !k.Good(now):
+		state = "expired"
+	}
+	return keyView{k.ID, k.Name, k.Role, k.Users, state, k.Created, k.Expires, k.Revoked}
+}
+
+func (e Env) listKeys(ctx context.Context, c common) error {
+	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+		all, err := keys.List(ctx)
+		if err != nil {
+			return err
+		}
+		views := make([]keyView, len(all))
+		rows := [][]string{{"ID", "NAME", "ROLE", "USERS", "STATE", "EXPIRES"}}
+		for i, k := range all {
+			v := viewOf(k, e.Now())
+			views[i] = v
+			expires := "never"
+			if !v.Expires.IsZero() {
+				expires = v.Expires.Format(time.RFC3339)
+			}
+			rows = append(rows, []string{v.ID, v.Name, string(v.Role), strings.Join(v.Users, ","), v.State, expires})
+		}
+		if c.Output == "json" {
+			return writeJSON(e.Out, views)
+		}
+		return writeTable(e.Out, rows)
+	})
+}
+
+func (e Env) revokeKey(ctx context.Context, c common, id string) error {
+	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+		k, err := keys.ByID(ctx, id)
+		if errors.Is(err, auth.ErrNoSuchKey) {
+			return usage(fmt.Errorf("API key %w", err), `"keyrot api-key list" shows the keys there are`)
+		}
+		if err != nil {
+			return err
+		}
+		if !k.Revoked.IsZero() {
+			return &marked{fmt.Errorf("API key %s is revoked already", id), errNothing}
+		}
+		if err := keys.Revoke(ctx, id); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s is revoked; its tokens end within a second\n", id)
+		return nil
+	})
+}
+
+func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (err error) {
+	cfg, err := e.load(c)
+	if err != nil {
+		return err
+	}
+	st, err := openStore(ctx, cfg, e.Getenv)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	return f(&auth.Keys{Settings: st, Now: e.Now})
+}

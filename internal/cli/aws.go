@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/awsiam"
+)
+
+// fallbackRegion is signed for when no region is configured: IAM and STS have
+// an endpoint there that works for every account of the aws partition.
+const fallbackRegion = "us-east-1"
+
+// connectAWS joins the AWS that the SDK's own settings name.
+func connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
+	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return cloud{}, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+	}
+	if sdk.Region == "" {
+		sdk.Region = fallbackRegion
+	}
+	return cloudOf(sdk, cfg), nil
+}
+
+func cloudOf(sdk aws.Config, cfg config.Config) cloud {
+	iam := awsiam.New(sdk)
+	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
+	return cloud{IAM: iam, Select: iam.Select(awsiam.Selection{
+		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
+		Exclude: cfg.Users.Exclude, All: cfg.Users.All,
+	})}
+}

@@ -1,0 +1,181 @@
+// Package cli is keyrot's commands and the composition root (wire.go). It
+// decides nothing about keys: it reads settings, joins packages, and shows
+// results: data on standard output, talk on standard error.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/keyrot/keyrot/internal/config"
+)
+
+// Env is what a command has of the world around it.
+type Env struct {
+	Out, Err io.Writer
+	Getenv   func(string) string
+	Now      func() time.Time
+}
+
+// Main runs the command line and returns the exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	env := Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
+	return Run(ctx, env, os.Args[1:])
+}
+
+// Run runs the command that args name and returns its exit code.
+func Run(ctx context.Context, env Env, args []string) int {
+	root, started := newRoot(env)
+	root.SetArgs(args)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !*started {
+		err = usage(err, "run \""+cmd.CommandPath()+" --help\"")
+	}
+	report(env.Err, err)
+	return exitCode(err)
+}
+
+const rootHelp = `keyrot rotates the access keys of IAM users every few minutes and hands out
+the active one. A credential that it hands out works from that moment until
+the Expiration it came with.
+
+Settings come from keyrot.yaml (in ., $XDG_CONFIG_HOME/keyrot, /etc/keyrot, or
+--config), then KEYROT_* variables, then flags. AWS is reached with the AWS
+SDK's own settings.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do.`
+
+// newRoot builds the command tree. started becomes true once a command's own
+// work begins: an error before that is about how it was called.
+func newRoot(env Env) (root *cobra.Command, started *bool) {
+	started = new(bool)
+	root = &cobra.Command{
+		Use:           "keyrot",
+		Short:         "Rotate the access keys of IAM users and hand out the active one",
+		Long:          rootHelp,
+		Example:       "  keyrot serve --sandbox",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			*started = true
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	f := root.PersistentFlags()
+	f.String("config", "", "configuration file")
+	f.StringP("output", "o", "text", "text or json")
+	setting(f, "log.level", "log-level", "debug, info, warn or error")
+	root.AddCommand(
+		newServeCmd(env.serve),
+		newRotateOnceCmd(env.rotateOnce),
+		newGetKeyCmd(env.getKey),
+		newPlanCmd(env.plan),
+		newStatusCmd(env.status),
+		newAPIKeyCmd(env.apiKeys()),
+		newVersionCmd(env),
+	)
+	return root, started
+}
+
+// common is what every command is told.
+type common struct {
+	File   string         // --config
+	Output string         // text or json
+	Flags  map[string]any // flags that set configuration keys
+}
+
+// settingKey marks a flag that sets a configuration key.
+const settingKey = "keyrot.config"
+
+// setting adds a flag that sets a configuration key. The configuration checks
+// its value, so it is text here.
+func setting(f *pflag.FlagSet, key, name, help string) {
+	f.String(name, "", help)
+	mark(f, key, name)
+}
+
+func settingList(f *pflag.FlagSet, key, name, help string) {
+	f.StringSlice(name, nil, help)
+	mark(f, key, name)
+}
+
+func settingBool(f *pflag.FlagSet, key, name, help string) {
+	f.Bool(name, false, help)
+	mark(f, key, name)
+}
+
+func mark(f *pflag.FlagSet, key, name string) {
+	_ = f.SetAnnotation(name, settingKey, []string{key}) // fails for unknown names only
+}
+
+// commonOf collects what was given to cmd.
+func commonOf(cmd *cobra.Command) (common, error) {
+	c := common{Flags: map[string]any{}}
+	c.File, _ = cmd.Flags().GetString("config")
+	c.Output, _ = cmd.Flags().GetString("output")
+	if c.Output != "text" && c.Output != "json" {
+		return c, usagef("--output: %q is none of text, json", c.Output)
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		keys := f.Annotations[settingKey]
+		if len(keys) == 0 {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			c.Flags[keys[0]] = list.GetSlice()
+			return
+		}
+		c.Flags[keys[0]] = f.Value.String()
+	})
+	return c, nil
+}
+
+// load reads the configuration without judging it.
+func (e Env) load(c common) (config.Config, error) {
+	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Flags: c.Flags})
+	return cfg, usage(err, "")
+}
+
+// loadValid reads the configuration of a command that rotates or serves.
+func (e Env) loadValid(c common) (config.Config, error) {
+	cfg, err := e.load(c)
+	if err == nil {
+		err = usage(cfg.Validate(), `"keyrot plan" draws the timeline of a schedule`)
+	}
+	return cfg, err
+}
+
+// scheduleFlags adds the flags of a schedule.
+func scheduleFlags(f *pflag.FlagSet) {
+	setting(f, "schedule", "schedule", "preset: default (10/12/15 minutes) or two-active (10/20/20)")
+	setting(f, "rotate_every", "rotate-every", "age at which a key is replaced, such as 10m or 90d")
+	setting(f, "deactivate_after", "deactivate-after", "age at which a replaced key is made inactive")
+	setting(f, "delete_after", "delete-after", "age at which it is deleted")
+	setting(f, "settle", "settle", "how long a new key must have been accepted before it is handed out")
+}
+
+// selectionFlags adds the flags that say who is rotated.
+func selectionFlags(f *pflag.FlagSet) {
+	settingList(f, "users.names", "users", "IAM users to rotate")
+	setting(f, "users.path_prefix", "path-prefix", "rotate the users under this IAM path")
+	setting(f, "users.tag", "tag", "rotate the users with this tag, KEY=VALUE")
+	settingList(f, "users.exclude", "exclude", "never rotate these users (names or patterns)")
+	settingBool(f, "users.all", "all-users", "rotate every user of the account")
+}
+
+func storeFlags(f *pflag.FlagSet) {
+	setting(f, "store.path", "store", "SQLite file")
+	setting(f, "store.key_file", "key-file", "file with the key that secrets are sealed with")
+}

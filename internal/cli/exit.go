@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/client"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/sqlite"
+)
+
+// The errors that have an exit code of their own.
+var (
+	errUsage   = errors.New("bad input")
+	errSome    = errors.New("some users failed")
+	errNothing = errors.New("nothing to do")
+)
+
+// badInput are the errors of other packages that mean that what keyrot was
+// given must change before it can work.
+var badInput = []error{
+	errUsage, rotate.ErrNoUsers, rotate.ErrNotSelected, rotate.ErrNoUser, rotate.ErrForeignKey,
+	sqlite.ErrNewer, sqlite.ErrCorrupt, sqlite.ErrReadOnly, sqlite.ErrLocked, sqlite.ErrFull,
+	seal.ErrWrongKey, seal.ErrKeyMissing,
+	api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP,
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSome):
+		return 3
+	case errors.Is(err, errNothing):
+		return 4
+	}
+	for _, bad := range badInput {
+		if errors.Is(err, bad) {
+			return 2
+		}
+	}
+	return 1
+}
+
+// marked is an error that also is a sentinel, which its text does not repeat.
+type marked struct {
+	error
+	as error
+}
+
+func (m *marked) Unwrap() []error { return []error{m.error, m.as} }
+
+// usage marks err as bad input, with a hint if there is none yet. nil stays.
+func usage(err error, advice string) error {
+	if err == nil {
+		return nil
+	}
+	if advice != "" && hint.Of(err) == "" {
+		err = hint.Wrap(err, advice)
+	}
+	return &marked{err, errUsage}
+}
+
+func usagef(format string, args ...any) error {
+	return usage(fmt.Errorf(format, args...), "")
+}
+
+// advice are hints for errors that do not bring their own.
+var advice = []struct {
+	err  error
+	hint string
+}{
+	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
+	{client.ErrPlainHTTP, "use an https:// endpoint"},
+	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
+	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are`},
+	{api.ErrUnauthorized, "check the clocks of both machines"},
+	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
+	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
+	{api.ErrNoKeyReady, "try again in a few seconds; the server's log says what it waits for"},
+	{rotate.ErrNoUsers, "set users.names, users.path_prefix or users.tag, or ask for --all-users"},
+	{rotate.ErrNotSelected, "add the user to the selection (users.* in keyrot.yaml), or check its spelling"},
+	{rotate.ErrForeignKey, "delete those keys, or set existing_keys: retire to replace one that is in use"},
+	{rotate.ErrNoUser, "check the name and the AWS account"},
+	{rotate.ErrDenied, "grant keyrot's own identity the IAM actions that the README lists"},
+}
+
+func hintFor(err error) string {
+	if h := hint.Of(err); h != "" {
+		return h
+	}
+	for _, a := range advice {
+		if errors.Is(err, a.err) {
+			return a.hint
+		}
+	}
+	return ""
+}
+
+// report tells a person what went wrong: each problem on a line, then a hint.
+func report(w io.Writer, err error) {
+	if err == nil {
+		return
+	}
+	if errors.Is(err, context.Canceled) && strings.HasSuffix(err.Error(), context.Canceled.Error()) {
+		_, _ = fmt.Fprintln(w, "keyrot: interrupted")
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	if h := hintFor(err); h != "" {
+		_, _ = fmt.Fprintf(w, "keyrot: hint: %s\n", h)
+	}
+}

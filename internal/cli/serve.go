@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+type serveOptions struct {
+	common
+	Sandbox bool
+}
+
+func newServeCmd(run func(context.Context, serveOptions) error) *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Rotate keys on schedule and hand out the active ones over HTTP",
+		Long: `Rotate keys on schedule and hand out the active ones over HTTP, until SIGTERM
+or SIGINT: then no new request is taken, and what is under way is finished.
+
+With --sandbox the same daemon works on an AWS inside the process, with three
+demo users and a temporary store. In the sandbox only, KEYROT_API_KEY sets the
+API key. Try: --rotate-every 20s --deactivate-after 24s --delete-after 30s`,
+		Example: "  keyrot serve --sandbox\n  keyrot serve --users ci,mailer",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.common, err = commonOf(cmd); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.Sandbox, "sandbox", false, "work on an AWS inside the process")
+	setting(f, "server.listen", "listen", "HOST:PORT (default 127.0.0.1:8080)")
+	setting(f, "server.tls_cert", "tls-cert", "PEM file with the certificate")
+	setting(f, "server.tls_key", "tls-key", "PEM file with the certificate's key")
+	settingBool(f, "server.allow_plain_http", "allow-plain-http", "listen beyond loopback without TLS")
+	scheduleFlags(f)
+	selectionFlags(f)
+	storeFlags(f)
+	setting(f, "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
+	return cmd
+}
+
+func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
+	if o.Sandbox {
+		return e.serveSandbox(ctx, o)
+	}
+	cfg, err := e.loadValid(o.common)
+	if err != nil {
+		return err
+	}
+	if cfg.Users.Empty() {
+		return rotate.ErrNoUsers
+	}
+	aws, err := connectAWS(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	ln, err := listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ln.Close() }() // closed already unless opening fails
+	s, err := open(ctx, e, cfg, aws)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))
+	return s.run(ctx, ln)
+}
+
+// run rotates and serves until ctx ends or one of the two fails.
+func (s *system) run(ctx context.Context, ln net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.rotator.Run(ctx) })
+	g.Go(func() error { return s.server.Serve(ctx, ln) })
+	return g.Wait()
+}
+
+func listen(ctx context.Context, cfg config.Config) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen)
+	if err != nil {
+		return nil, usage(fmt.Errorf("server.listen: %w", err), "choose another address with --listen")
+	}
+	return ln, nil
+}
+
+func baseURL(cfg config.Config, ln net.Listener) string {
+	scheme := "http"
+	if cfg.Server.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + ln.Addr().String()
+}

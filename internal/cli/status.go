@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+func newStatusCmd(run func(context.Context, common) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show users, keys, ages and what comes next",
+		Long:    "Show users, keys, ages and what comes next, as the store has it. AWS is not asked.",
+		Example: "  keyrot status\n  keyrot status -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c)
+		},
+	}
+	storeFlags(cmd.Flags())
+	return cmd
+}
+
+// keyStatus is one key of a user.
+type keyStatus struct {
+	Key         string    `json:"key"` // shortened
+	Stage       string    `json:"stage"`
+	Created     time.Time `json:"created"`
+	Promise     time.Time `json:"promise,omitzero"` // handed out as working until then
+	Deactivated time.Time `json:"deactivated,omitzero"`
+}
+
+// userStatus is one user.
+type userStatus struct {
+	User    string      `json:"user"`
+	Keys    []keyStatus `json:"keys"`
+	Next    time.Time   `json:"next,omitzero"` // when keyrot looks at the user again
+	Overdue bool        `json:"overdue"`
+	Since   time.Time   `json:"since,omitzero"` // overdue or waiting since
+	Waiting string      `json:"waiting,omitempty"`
+	Paused  bool        `json:"paused"`
+	Error   string      `json:"error,omitempty"`
+}
+
+func (e Env) status(ctx context.Context, c common) (err error) {
+	cfg, err := e.loadValid(c)
+	if err != nil {
+		return err
+	}
+	st, err := openExisting(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	entries, err := st.List(ctx)
+	if err != nil {
+		return err
+	}
+	now := e.Now()
+	views := make([]userStatus, len(entries))
+	for i, entry := range entries {
+		views[i] = statusOf(entry, cfg, now)
+	}
+	if c.Output == "json" {
+		return writeJSON(e.Out, views)
+	}
+	if len(views) == 0 {
+		_, _ = fmt.Fprintln(e.Err, "keyrot: no user is managed yet")
+		return nil
+	}
+	rows := [][]string{{"USER", "KEY", "STAGE", "AGE", "STATE"}}
+	for _, v := range views {
+		rows = append(rows, rowsOf(v, now)...)
+	}
+	return writeTable(e.Out, rows)
+}
+
+func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
+	r := entry.Record
+	v := userStatus{User: r.User, Keys: []keyStatus{}, Next: entry.Due, Waiting: string(r.Waiting), Paused: r.Paused(now), Error: r.Error}
+	for _, k := range r.Keys {
+		v.Keys = append(v.Keys, keyStatus{api.ShortKey(k.ID), string(k.Stage), k.Created, k.Promise, k.Deactivated})
+	}
+	v.Since, v.Overdue = plan.Overdue(r, cfg.Policy(r.User), now)
+	if !v.Overdue {
+		v.Since = r.Since
+	}
+	return v
+}
+
+func rowsOf(v userStatus, now time.Time) [][]string {
+	state := "ok, next look in " + span(max(0, v.Next.Sub(now)))
+	switch {
+	case v.Paused:
+		state = "paused"
+	case v.Overdue:
+		state = "overdue for " + span(now.Sub(v.Since))
+	}
+	if v.Waiting != "" {
+		state += ", waiting: " + v.Waiting
+	}
+	if v.Error != "" {
+		state += ", last error: " + v.Error
+	}
+	if len(v.Keys) == 0 {
+		return [][]string{{v.User, "-", "-", "-", state}}
+	}
+	var rows [][]string
+	for i, k := range v.Keys {
+		stage := k.Stage
+		if !k.Deactivated.IsZero() {
+			stage += " (inactive)"
+		}
+		row := []string{v.User, k.Key, stage, span(now.Sub(k.Created)), state}
+		if i > 0 {
+			row[0], row[4] = "", ""
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/audit"
+	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/server"
+	"github.com/keyrot/keyrot/pkg/store/sqlite"
+)
+
+// sealKeyVariable may hold the key that secrets are sealed with, instead of
+// the key file.
+const sealKeyVariable = "KEYROT_SEAL_KEY"
+
+// cloud is the AWS that is worked on: the real one or the sandbox.
+type cloud struct {
+	IAM    rotate.IAM
+	Select func(context.Context) ([]rotate.User, error)
+	Quick  bool // consistent at once: proofs need no pauses
+}
+
+// system is all parts, joined.
+type system struct {
+	store   *sqlite.Store
+	audit   *audit.Log
+	rotator *rotate.Rotator
+	server  *server.Server
+}
+
+// open joins the parts. The caller closes the result.
+func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, err error) {
+	s := &system{}
+	defer func() {
+		if err != nil {
+			_ = s.close(ctx) // the first error matters
+		}
+	}()
+	log := logger(e.Err, cfg.Log)
+	if s.store, err = openStore(ctx, cfg, e.Getenv); err != nil {
+		return nil, err
+	}
+	s.audit, err = audit.Open(ctx, audit.Options{
+		Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: s.store, Now: e.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	s.rotator = &rotate.Rotator{
+		IAM: aws.IAM, Store: s.store, Audit: s.audit, Handouts: s.store,
+		Policy: cfg.Policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
+	}
+	if aws.Quick {
+		s.rotator.ProofGap = -1
+	}
+	keys := &auth.Keys{Settings: s.store, Now: e.Now}
+	s.server = &server.Server{
+		Keys:        keys,
+		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.Policy, Audit: s.audit, Handouts: s.store, Now: e.Now},
+		Health:      &health{store: s.store, policy: cfg.Policy, now: e.Now},
+		Log:         log,
+	}
+	if cfg.Server.TLSCert != "" {
+		if s.server.TLS, err = server.TLSFromFiles(cfg.Server.TLSCert, cfg.Server.TLSKey); err != nil {
+			return nil, usage(err, "")
+		}
+	}
+	return s, nil
+}
+
+// close closes what was opened, the store last: the others write to it.
+func (s *system) close(ctx context.Context) error {
+	var errs []error
+	if s.audit != nil {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		errs = append(errs, s.audit.Close(grace))
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openStore opens the store, making it if it is missing.
+func openStore(ctx context.Context, cfg config.Config, getenv func(string) string) (*sqlite.Store, error) {
+	key := seal.KeyFile(cfg.Store.KeyFile)
+	if text := getenv(sealKeyVariable); text != "" {
+		key = seal.KeyText(text)
+	}
+	st, err := sqlite.Open(ctx, sqlite.Options{Path: cfg.Store.Path, Key: key})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", cfg.Store.Path, err)
+	}
+	return st, nil
+}
+
+// openExisting opens the store to look at it: no key is needed, and a store
+// that is not there is not made.
+func openExisting(ctx context.Context, cfg config.Config) (*sqlite.Store, error) {
+	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
+		return nil, usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name it with --store, or start "keyrot serve", which makes it`)
+	}
+	st, err := sqlite.Open(ctx, sqlite.Options{Path: cfg.Store.Path})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", cfg.Store.Path, err)
+	}
+	return st, nil
+}

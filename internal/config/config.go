@@ -1,0 +1,158 @@
+// Package config turns defaults, a file, the environment and flags into one
+// validated plain struct. It is the only importer of viper, and knows of the
+// rest of keyrot only the arithmetic of schedules.
+//
+// Precedence, weakest first: defaults, the file, KEYROT_* variables, flags.
+package config
+
+import "time"
+
+// Config is all that can be configured. The mapstructure tags are the keys;
+// the environment variable of a key is KEYROT_ and the key in capitals with _
+// for the dot. A key that is absent means its default.
+type Config struct {
+	Schedule `mapstructure:",squash"`
+
+	// Overrides give some users another schedule. The first entry whose name
+	// matches wins; what it leaves out is as for everybody. Default none.
+	Overrides []Override `mapstructure:"overrides"`
+
+	Users  Users  `mapstructure:"users"`
+	Store  Store  `mapstructure:"store"`
+	Server Server `mapstructure:"server"`
+	IAM    IAM    `mapstructure:"iam"`
+	Audit  Audit  `mapstructure:"audit"`
+	Log    Log    `mapstructure:"log"`
+	Client Client `mapstructure:",squash"`
+
+	// ExistingKeys is what happens to keys that were there before keyrot:
+	// "refuse" the user and say so, or "retire" them: kept until unused for
+	// long enough, then treated as superseded. Default "refuse".
+	ExistingKeys string `mapstructure:"existing_keys"`
+	// Workers is how many users are rotated side by side. Default 8.
+	Workers int `mapstructure:"workers"`
+}
+
+// Schedule is when keys move. Durations read "10m", "36h", "90d" or "2w".
+type Schedule struct {
+	// Preset is "default" (10/12/15 minutes) or "two-active" (10/20/20).
+	// Default "default".
+	Preset string `mapstructure:"schedule"`
+	// RotateEvery is the age at which a key is replaced. Zero: the preset's.
+	RotateEvery time.Duration `mapstructure:"rotate_every"`
+	// DeactivateAfter is the age at which a replaced key is made inactive.
+	// Zero: in the preset's proportion to RotateEvery.
+	DeactivateAfter time.Duration `mapstructure:"deactivate_after"`
+	// DeleteAfter is the age at which it is deleted. Zero: in the preset's
+	// proportion to RotateEvery.
+	DeleteAfter time.Duration `mapstructure:"delete_after"`
+	// Settle is how long a new key must have been accepted by AWS before it
+	// is handed out. Default 10s; 0s: not at all, for servers that are
+	// consistent at once.
+	Settle time.Duration `mapstructure:"settle"`
+	// OnInUse is what happens when a caller still holds a key that is due for
+	// deactivation: "warn", "hold" (wait, at most MaxHold) or "force" (do not
+	// look). Default "warn".
+	OnInUse string `mapstructure:"on_in_use"`
+	// MaxHold bounds the wait of "hold". Default 1h.
+	MaxHold time.Duration `mapstructure:"max_hold"`
+}
+
+// Override is another schedule for some users.
+type Override struct {
+	// Name is a user name or a pattern (* and ?). Required.
+	Name     string `mapstructure:"name"`
+	Schedule `mapstructure:",squash"`
+}
+
+// Users says who is rotated: those named, and those that have both the path
+// prefix and the tag, as far as these are given. A user in Exclude is never
+// rotated. With nothing given nobody is rotated.
+type Users struct {
+	// Names are user names; each must exist. Default none.
+	Names []string `mapstructure:"names"`
+	// PathPrefix is an IAM path, such as /machines/. Default none.
+	PathPrefix string `mapstructure:"path_prefix"`
+	// Tag is KEY=VALUE. Default none.
+	Tag string `mapstructure:"tag"`
+	// Exclude are user names or patterns. Default none.
+	Exclude []string `mapstructure:"exclude"`
+	// All rotates every user of the account. Default false.
+	All bool `mapstructure:"all"`
+}
+
+// Store is where keys are kept.
+type Store struct {
+	// Path is the SQLite file. Default $XDG_STATE_HOME/keyrot/keyrot.db, or
+	// /var/lib/keyrot/keyrot.db for root.
+	Path string `mapstructure:"path"`
+	// KeyFile holds the key that secrets are sealed with; made on the first
+	// start, mode 0600. Default: keyrot.key beside the store.
+	KeyFile string `mapstructure:"key_file"`
+}
+
+// Server is how the API is offered.
+type Server struct {
+	// Listen is HOST:PORT. Default 127.0.0.1:8080.
+	Listen string `mapstructure:"listen"`
+	// TLSCert and TLSKey are PEM files, read again when they change. Default
+	// none: plain HTTP, on loopback only.
+	TLSCert string `mapstructure:"tls_cert"`
+	TLSKey  string `mapstructure:"tls_key"`
+	// AllowPlainHTTP permits plain HTTP beyond loopback, for a proxy that
+	// adds TLS. Default false.
+	AllowPlainHTTP bool `mapstructure:"allow_plain_http"`
+}
+
+// IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
+// own settings.
+type IAM struct {
+	// Rate is how many calls per second may change something in IAM. AWS
+	// throttles them for the whole account. Default 2.
+	Rate float64 `mapstructure:"rate"`
+	// Burst is how many of them may come at once. Default 5.
+	Burst int `mapstructure:"burst"`
+}
+
+// Audit is the hash-chained log of all that happens.
+type Audit struct {
+	// Path is the file. Default: audit.jsonl beside the store.
+	Path string `mapstructure:"path"`
+	// Sync is "always" (each line is on the disk before what it records takes
+	// effect) or "second" (a crash of the machine may lose the last second).
+	// Default "always".
+	Sync string `mapstructure:"sync"`
+}
+
+// Log is the operational log, on standard error.
+type Log struct {
+	// Level is debug, info, warn or error. Default info.
+	Level string `mapstructure:"level"`
+	// Format is json or text. Default json.
+	Format string `mapstructure:"format"`
+}
+
+// Client is how commands such as get-key reach a server.
+type Client struct {
+	// Endpoint is the server's URL. Default http://127.0.0.1:8080.
+	Endpoint string `mapstructure:"endpoint"`
+	// APIKeyFile holds the API key. Default none: KEYROT_API_KEY.
+	APIKeyFile string `mapstructure:"api_key_file"`
+	// CAFile holds the certificates, in PEM, that the server's must descend
+	// from. Default none: the system's.
+	CAFile string `mapstructure:"ca_file"`
+}
+
+func defaults(stateDir string) Config {
+	return Config{
+		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
+		Store:        Store{Path: stateDir + "/keyrot.db"},
+		Server:       Server{Listen: "127.0.0.1:8080"},
+		IAM:          IAM{Rate: 2, Burst: 5},
+		Audit:        Audit{Sync: "always"},
+		Log:          Log{Level: "info", Format: "json"},
+		Client:       Client{Endpoint: "http://127.0.0.1:8080"},
+		ExistingKeys: "refuse",
+		Workers:      8,
+	}
+}

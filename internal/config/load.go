@@ -1,0 +1,178 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// FileName is the configuration file that is looked for.
+const FileName = "keyrot.yaml"
+
+// Source says where to look.
+type Source struct {
+	// File is the configuration file. Empty: keyrot.yaml in the working
+	// directory, $XDG_CONFIG_HOME/keyrot or /etc/keyrot, the first that
+	// exists; none is fine.
+	File string
+	// Getenv reads the environment. Required.
+	Getenv func(string) string
+	// Flags are the values of flags that were given, by key.
+	Flags map[string]any
+}
+
+// Load reads the configuration. It reports everything that cannot be
+// understood, but judges no value: see [Config.Validate].
+func Load(src Source) (Config, error) {
+	c := defaults(stateDir(src.Getenv))
+	known := keysOf(reflect.TypeFor[Config](), "")
+	v := viper.New()
+	for _, k := range known {
+		v.SetDefault(k.name, k.value(reflect.ValueOf(c)).Interface())
+	}
+	file, err := readFile(src)
+	if err != nil {
+		return Config{}, err
+	}
+	if err := v.MergeConfigMap(file); err != nil {
+		return Config{}, fmt.Errorf("merging configuration: %w", err)
+	}
+	for _, k := range known {
+		if k.list { // a list of groups has no spelling in one variable
+			continue
+		}
+		if text := src.Getenv(EnvName(k.name)); text != "" {
+			v.Set(k.name, text)
+		}
+	}
+	for name, value := range src.Flags {
+		v.Set(name, value)
+	}
+	hook := mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList)
+	if err := v.UnmarshalExact(&c, viper.DecodeHook(hook)); err != nil {
+		return Config{}, decodeError(err)
+	}
+	c.fill()
+	return c, nil
+}
+
+// EnvName returns the environment variable of a key.
+func EnvName(key string) string {
+	return "KEYROT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// fill sets what depends on other settings.
+func (c *Config) fill() {
+	dir := filepath.Dir(c.Store.Path)
+	if c.Store.KeyFile == "" {
+		c.Store.KeyFile = filepath.Join(dir, "keyrot.key")
+	}
+	if c.Audit.Path == "" {
+		c.Audit.Path = filepath.Join(dir, "audit.jsonl")
+	}
+}
+
+// readFile returns the file's content as a tree, having checked that it holds
+// known keys only. viper alone would overlook an unknown key whose value is an
+// empty group.
+func readFile(src Source) (map[string]any, error) {
+	name, raw, err := find(src)
+	if err != nil || name == "" {
+		return nil, err
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil // an empty file
+	} else if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading %s: more than one document", name)
+	}
+	var unknown []error
+	checkKeys(&unknown, name, "", &doc, reflect.TypeFor[Config]())
+	if err := errors.Join(unknown...); err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := doc.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return tree, nil
+}
+
+func find(src Source) (name string, raw []byte, err error) {
+	if src.File != "" {
+		raw, err := os.ReadFile(src.File)
+		if err != nil {
+			return "", nil, fmt.Errorf("reading configuration: %w", err)
+		}
+		return src.File, raw, nil
+	}
+	dirs := []string{"."}
+	if home := xdg(src.Getenv, "XDG_CONFIG_HOME", ".config"); home != "" {
+		dirs = append(dirs, filepath.Join(home, "keyrot"))
+	}
+	for _, dir := range append(dirs, "/etc/keyrot") {
+		name := filepath.Join(dir, FileName)
+		raw, err := os.ReadFile(name)
+		if err == nil {
+			return name, raw, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", nil, fmt.Errorf("reading configuration: %w", err)
+		}
+	}
+	return "", nil, nil
+}
+
+func stateDir(getenv func(string) string) string {
+	if os.Geteuid() == 0 && getenv("XDG_STATE_HOME") == "" {
+		return "/var/lib/keyrot"
+	}
+	if home := xdg(getenv, "XDG_STATE_HOME", filepath.Join(".local", "state")); home != "" {
+		return filepath.Join(home, "keyrot")
+	}
+	return "/var/lib/keyrot"
+}
+
+func xdg(getenv func(string) string, variable, underHome string) string {
+	if dir := getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	if home := getenv("HOME"); home != "" {
+		return filepath.Join(home, underHome)
+	}
+	return ""
+}
+
+// decodeError rewords mapstructure's report: one problem per error.
+func decodeError(err error) error {
+	var joined interface{ WrappedErrors() []error }
+	var unwrapped interface{ Unwrap() []error }
+	var parts []error
+	switch {
+	case errors.As(err, &joined):
+		parts = joined.WrappedErrors()
+	case errors.As(err, &unwrapped):
+		parts = unwrapped.Unwrap()
+	default:
+		parts = []error{err}
+	}
+	var out []error
+	for _, p := range parts {
+		out = append(out, fmt.Errorf("configuration: %w", p))
+	}
+	return errors.Join(out...)
+}

@@ -1,0 +1,74 @@
+// Package api holds what travels between a keyrot server and its clients: the
+// bodies, and the errors that survive the journey. A server turns an error
+// into a status and a code with [Answer]; a client turns them back into the
+// same error with [FromAnswer], so that errors.Is works on both sides.
+//
+// It imports the standard library only and knows neither HTTP handlers nor
+// IAM.
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Paths of the routes.
+const (
+	PathToken     = "/generate-token" // #nosec G101 -- a path
+	PathActiveKey = "/active-key"
+	PathHealth    = "/healthz"
+	PathReady     = "/readyz"
+)
+
+// Header names and values that both sides use.
+const (
+	HeaderAPIKey    = "X-Api-Key" // #nosec G101 -- a header's name
+	HeaderRequestID = "X-Request-Id"
+	ParamUser       = "username"
+)
+
+// Token is the answer to POST /generate-token.
+type Token struct {
+	Token     string `json:"token"`
+	ExpiresIn int    `json:"expires_in"` // seconds
+}
+
+// Credential is the answer to GET /active-key, in the words of IAM's API. It
+// is the one wire type that holds a secret, so it prints without it; only
+// encoding/json shows all fields.
+type Credential struct {
+	AccessKeyID     string    `json:"AccessKeyId"`
+	SecretAccessKey string    `json:"SecretAccessKey"` // #nosec G117 -- the point of the answer
+	Expiration      time.Time `json:"Expiration"`      // the pair works until then
+	CreateDate      time.Time `json:"CreateDate"`
+	UserName        string    `json:"UserName"`
+}
+
+// Format implements fmt.Formatter for every verb: user and key id only.
+func (c Credential) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "credential of %q (key %s)", c.UserName, ShortKey(c.AccessKeyID))
+}
+
+// LogValue implements slog.LogValuer: user and key id only.
+func (c Credential) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("user", c.UserName), slog.String("key", ShortKey(c.AccessKeyID)))
+}
+
+// Health is the answer to GET /healthz and /readyz. It holds numbers only,
+// because both routes are open to everybody.
+type Health struct {
+	Status  string `json:"status"` // "ok", "overdue", "starting", "unavailable"
+	Users   int    `json:"users"`
+	Serving int    `json:"serving"` // users with a key that can be handed out
+	Overdue int    `json:"overdue"` // users whose rotation is late
+}
+
+// ShortKey shortens an access key id for logs and messages: "AKIA…F2". What
+// is too short for one (IAM's have at least 16 characters) stays as it is.
+func ShortKey(id string) string {
+	if len(id) < 16 {
+		return id
+	}
+	return id[:4] + "…" + id[len(id)-2:]
+}

@@ -1,0 +1,128 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The errors a client may have to decide on.
+var (
+	ErrForbidden    = errors.New("API key missing or not accepted")
+	ErrUnauthorized = errors.New("token missing, expired or not accepted")
+	ErrNotAllowed   = errors.New("this API key may not read this user")
+	ErrBadRequest   = errors.New("bad request")
+	ErrUnknownUser  = errors.New("unknown user")
+	ErrNoKeyReady   = errors.New("no working key right now")
+	ErrTooMany      = errors.New("too many requests")
+	ErrTooLarge     = errors.New("request too large")
+	ErrNotFound     = errors.New("no such route")
+	ErrMethod       = errors.New("method not allowed")
+	ErrUnavailable  = errors.New("temporarily unavailable")
+	ErrInternal     = errors.New("internal server error")
+)
+
+// Error is the body of every answer that is not a success. Its words are
+// those of API Gateway where that would answer the same, so that a client
+// sees no difference between the daemon and a deployed stack.
+type Error struct {
+	Message string `json:"message"`
+	Code    string `json:"code"`
+}
+
+// table maps each sentinel to what is sent. Two sentinels may share a status
+// but never a code.
+var table = []struct {
+	err     error
+	status  int
+	code    string
+	message string
+}{
+	{ErrForbidden, http.StatusForbidden, "forbidden", "Forbidden"},
+	{ErrUnauthorized, http.StatusUnauthorized, "unauthorized", "Unauthorized"},
+	{ErrNotAllowed, http.StatusForbidden, "user_not_allowed", "User is not allowed to this API key"},
+	{ErrBadRequest, http.StatusBadRequest, "bad_request", "Bad Request"},
+	{ErrUnknownUser, http.StatusNotFound, "unknown_user", "Unknown user"},
+	{ErrNoKeyReady, http.StatusServiceUnavailable, "no_key_ready", "No working key right now"},
+	{ErrTooMany, http.StatusTooManyRequests, "too_many_requests", "Too Many Requests"},
+	{ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "Request Entity Too Large"},
+	{ErrNotFound, http.StatusNotFound, "not_found", "Not Found"},
+	{ErrMethod, http.StatusMethodNotAllowed, "method_not_allowed", "Method Not Allowed"},
+	{ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Service Unavailable"},
+	{ErrInternal, http.StatusInternalServerError, "internal", "Internal Server Error"},
+}
+
+// Answer returns the status and body for err: those of the first sentinel it
+// wraps, otherwise those of [ErrInternal]. Nothing else of err is told, apart
+// from a [*BadRequest]'s text, which exists to be told.
+func Answer(err error) (int, Error) {
+	for _, row := range table {
+		if !errors.Is(err, row.err) {
+			continue
+		}
+		body := Error{Message: row.message, Code: row.code}
+		var bad *BadRequest
+		if errors.As(err, &bad) {
+			body.Message = bad.Text
+		}
+		return row.status, body
+	}
+	return Answer(ErrInternal)
+}
+
+// BadRequest is an [ErrBadRequest] whose text is meant for the caller.
+type BadRequest struct{ Text string }
+
+// Error implements error.
+func (e *BadRequest) Error() string { return e.Text }
+
+// Unwrap makes it an [ErrBadRequest].
+func (*BadRequest) Unwrap() error { return ErrBadRequest }
+
+// Refusal is an error that a server answered with.
+type Refusal struct {
+	Status     int
+	Body       Error
+	RequestID  string        // for the server's log; may be empty
+	RetryAfter time.Duration // zero if the server named none
+	err        error         // the sentinel, nil if the answer is none we know
+}
+
+// FromAnswer is the inverse of [Answer]. An answer that carries no known code
+// (a gateway's own) is recognised by its status.
+func FromAnswer(status int, body Error) *Refusal {
+	r := &Refusal{Status: status, Body: body}
+	for _, row := range table {
+		if row.code == body.Code {
+			r.err = row.err
+			return r
+		}
+	}
+	for _, row := range table {
+		if row.status == status {
+			r.err = row.err
+			return r
+		}
+	}
+	return r
+}
+
+// Error implements error.
+func (r *Refusal) Error() string {
+	msg := fmt.Sprintf("server answered %d", r.Status)
+	if r.err != nil {
+		msg = r.err.Error()
+	}
+	if r.Body.Message != "" && !strings.EqualFold(r.Body.Message, msg) {
+		msg += fmt.Sprintf(" (%d %q)", r.Status, r.Body.Message)
+	}
+	if r.RequestID != "" {
+		msg += ", request " + r.RequestID
+	}
+	return msg
+}
+
+// Unwrap returns the sentinel.
+func (r *Refusal) Unwrap() error { return r.err }

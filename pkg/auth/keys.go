@@ -1,0 +1,203 @@
+package auth
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+const keySettings = "apikey/"
+
+// maxCached bounds the memory spent on cached records.
+const maxCached = 4096
+
+// Keys creates, checks and revokes API keys. Safe for concurrent use; must
+// not be copied after first use.
+type Keys struct {
+	Settings Settings
+	// Fixed are keys that are good without being stored. Only the sandbox has
+	// them. See [FixedKey].
+	Fixed []Key
+	// MaxAge bounds how old a cached record may be, so how long another
+	// process's revocation takes to be seen. Default 1 s.
+	MaxAge time.Duration
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+
+	mu    sync.Mutex
+	cache map[string]cached
+}
+
+type cached struct {
+	key Key
+	at  time.Time
+}
+
+// FixedKey makes the record of an API key that somebody else chose, which
+// need not look like one of ours.
+func FixedKey(id, key string, users []string, role Role) Key {
+	return Key{ID: id, Hash: hashOf(key), Users: users, Role: role}
+}
+
+// Create makes an API key out of want's Name, Users, Role and Expires. The
+// returned string is the key; nobody can tell it again.
+func (s *Keys) Create(ctx context.Context, want Key) (string, Key, error) {
+	now := s.now()
+	if err := want.Validate(now); err != nil {
+		return "", Key{}, err
+	}
+	secret, id := newSecret()
+	k := Key{
+		ID: id, Name: want.Name, Hash: hashOf(secret), Users: want.Users, Role: want.Role,
+		Created: now.UTC(), Expires: want.Expires,
+	}
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return "", Key{}, fmt.Errorf("encoding API key: %w", err)
+	}
+	if _, err := s.Settings.SaveSetting(ctx, keySettings+id, raw, 0); err != nil {
+		return "", Key{}, fmt.Errorf("saving API key: %w", err)
+	}
+	return secret, k, nil
+}
+
+// Check returns the record of the presented API key. Any key that is not good
+// is [ErrBadKey]; other errors mean that the store could not be asked.
+func (s *Keys) Check(ctx context.Context, presented string) (Key, error) {
+	hash := hashOf(presented)
+	for _, k := range s.Fixed {
+		if subtle.ConstantTimeCompare(hash, k.Hash) == 1 {
+			return k, nil
+		}
+	}
+	id, ok := parseSecret(presented)
+	if !ok {
+		return Key{}, ErrBadKey
+	}
+	k, err := s.ByID(ctx, id)
+	switch {
+	case errors.Is(err, ErrNoSuchKey):
+		return Key{}, ErrBadKey
+	case err != nil:
+		return Key{}, err
+	case subtle.ConstantTimeCompare(hash, k.Hash) != 1 || !k.Good(s.now()):
+		return Key{}, ErrBadKey
+	}
+	return k, nil
+}
+
+// ByID returns the record of an API key, good or not, at most MaxAge old.
+// [ErrNoSuchKey] if there is none.
+func (s *Keys) ByID(ctx context.Context, id string) (Key, error) {
+	for _, k := range s.Fixed {
+		if k.ID == id {
+			return k, nil
+		}
+	}
+	now := s.now()
+	s.mu.Lock()
+	c, ok := s.cache[id]
+	s.mu.Unlock()
+	// A clock that stepped back must not keep a record alive.
+	if age := now.Sub(c.at); ok && age >= 0 && age < s.maxAge() {
+		return c.key, nil
+	}
+	k, _, err := s.load(ctx, id)
+	if err != nil {
+		return Key{}, err
+	}
+	s.remember(k, now)
+	return k, nil
+}
+
+// List returns all stored keys, ordered by id.
+func (s *Keys) List(ctx context.Context) ([]Key, error) {
+	names, err := s.Settings.SettingNames(ctx, keySettings)
+	if err != nil {
+		return nil, fmt.Errorf("listing API keys: %w", err)
+	}
+	var keys []Key
+	for _, name := range names {
+		k, _, err := s.load(ctx, strings.TrimPrefix(name, keySettings))
+		if errors.Is(err, ErrNoSuchKey) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// Revoke ends the key and its tokens: here at once, in other processes within
+// MaxAge. Revoking twice is no error. [ErrNoSuchKey] if there is none.
+func (s *Keys) Revoke(ctx context.Context, id string) error {
+	k, version, err := s.load(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !k.Revoked.IsZero() {
+		return nil
+	}
+	now := s.now()
+	k.Revoked = now.UTC()
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("encoding API key %s: %w", id, err)
+	}
+	if _, err := s.Settings.SaveSetting(ctx, keySettings+id, raw, version); err != nil {
+		return fmt.Errorf("revoking API key %s: %w", id, err)
+	}
+	s.remember(k, now)
+	return nil
+}
+
+func (s *Keys) load(ctx context.Context, id string) (Key, int64, error) {
+	raw, version, err := s.Settings.Setting(ctx, keySettings+id)
+	if errors.Is(err, rotate.ErrNotFound) {
+		return Key{}, 0, fmt.Errorf("%q: %w", id, ErrNoSuchKey)
+	}
+	if err != nil {
+		return Key{}, 0, fmt.Errorf("loading API key %s: %w", id, err)
+	}
+	var k Key
+	if err := json.Unmarshal(raw, &k); err != nil {
+		return Key{}, 0, fmt.Errorf("decoding API key %s: %w", id, err)
+	}
+	return k, version, nil
+}
+
+func (s *Keys) remember(k Key, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.cache) >= maxCached || s.cache == nil {
+		s.cache = make(map[string]cached)
+	}
+	// A load that began before a revocation must not undo it.
+	if old, ok := s.cache[k.ID]; ok && !old.key.Revoked.IsZero() {
+		k.Revoked = old.key.Revoked
+	}
+	s.cache[k.ID] = cached{key: k, at: now}
+}
+
+func (s *Keys) maxAge() time.Duration {
+	if s.MaxAge > 0 {
+		return s.MaxAge
+	}
+	return time.Second
+}
+
+func (s *Keys) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+const ringSetting = "token/signing-keys"
+
+const (
+	ringMaxAge   = time.Second      // how old a cached ring may be
+	ringPeriod   = 24 * time.Hour   // a signing key is replaced at this age
+	ringHeadway  = 10 * time.Second // a new key signs only after every replica has read it
+	ringSize     = 2                // the newest, and the one whose tokens still live
+	signingBytes = 32               // RFC 7518 §3.2: at least the hash's size
+)
+
+// signingKey is one HS256 key.
+type signingKey struct {
+	ID      string    `json:"kid"`
+	Secret  []byte    `json:"secret"`
+	Created time.Time `json:"created"`
+}
+
+// ring holds the signing keys, newest first. All replicas on one store share
+// them: whoever finds the newest too old adds one, by compare-and-swap.
+type ring struct {
+	mu   sync.Mutex
+	keys []signingKey
+	at   time.Time // when keys were read
+}
+
+// signer returns the key to sign with now.
+func (r *ring) signer(ctx context.Context, s Settings, now time.Time) (signingKey, error) {
+	keys, err := r.current(ctx, s, now)
+	if err != nil {
+		return signingKey{}, err
+	}
+	for _, k := range keys {
+		if now.Sub(k.Created) >= ringHeadway {
+			return k, nil
+		}
+	}
+	return keys[len(keys)-1], nil // the very first key: nobody waits for another
+}
+
+// find returns the key of that id, which came from outside.
+func (r *ring) find(ctx context.Context, s Settings, now time.Time, kid string) (signingKey, bool, error) {
+	keys, err := r.current(ctx, s, now)
+	if err != nil {
+		return signingKey{}, false, err
+	}
+	for _, k := range keys {
+		if k.ID == kid {
+			return k, true, nil
+		}
+	}
+	return signingKey{}, false, nil
+}
+
+// current returns the keys, read at most ringMaxAge ago, at least one, the
+// newest younger than ringPeriod.
+func (r *ring) current(ctx context.Context, s Settings, now time.Time) ([]signingKey, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if age := now.Sub(r.at); len(r.keys) > 0 && age >= 0 && age < ringMaxAge {
+		return r.keys, nil
+	}
+	for range 3 { // losing the swap to another replica is followed by reading its result
+		keys, version, err := readRing(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if len(keys) == 0 || now.Sub(keys[0].Created) >= ringPeriod {
+			keys = append([]signingKey{newSigningKey(now)}, keys...)
+			keys = keys[:min(len(keys), ringSize)]
+			err = writeRing(ctx, s, keys, version)
+			if errors.Is(err, rotate.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		r.keys, r.at = keys, now
+		return keys, nil
+	}
+	return nil, fmt.Errorf("sharing token signing keys: %w", rotate.ErrConflict)
+}
+
+func readRing(ctx context.Context, s Settings) ([]signingKey, int64, error) {
+	raw, version, err := s.Setting(ctx, ringSetting)
+	if errors.Is(err, rotate.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("loading token signing keys: %w", err)
+	}
+	var keys []signingKey
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		return nil, 0, errors.New("decoding token signing keys: malformed") // the cause may quote a key
+	}
+	for _, k := range keys {
+		if len(k.Secret) < signingBytes || k.ID == "" {
+			return nil, 0, errors.New("decoding token signing keys: a key is too short")
+		}
+	}
+	return keys, version, nil
+}
+
+func writeRing(ctx context.Context, s Settings, keys []signingKey, version int64) error {
+	raw, err := json.Marshal(keys)
+	if err != nil {
+		return fmt.Errorf("encoding token signing keys: %w", err)
+	}
+	if _, err := s.SaveSetting(ctx, ringSetting, raw, version); err != nil {
+		return fmt.Errorf("saving token signing keys: %w", err)
+	}
+	return nil
+}
+
+func newSigningKey(now time.Time) signingKey {
+	secret := make([]byte, signingBytes)
+	_, _ = rand.Read(secret) // never fails, says its documentation
+	return signingKey{ID: rand.Text()[:16], Secret: secret, Created: now.UTC()}
+}

@@ -1,0 +1,186 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// request is what a route may look at.
+type request struct {
+	caller auth.Key // zero on open routes
+	query  url.Values
+	addr   string // the client's host
+	header http.Header
+}
+
+// answer is what a route says when it succeeds.
+type answer struct {
+	status int // zero: 200
+	body   any // nil: none
+	etag   string
+}
+
+// identify finds out who calls, before anything else of the request is read.
+type identify func(*http.Request) (auth.Key, error)
+
+// route is the one handler behind all routes: method, caller, parameters,
+// then fn; and one place where errors become answers.
+func (s *Server) route(method string, who identify, fn func(context.Context, request) (answer, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, err := func() (answer, error) {
+			if method != "" && r.Method != method {
+				w.Header().Set("Allow", method)
+				return answer{}, api.ErrMethod
+			}
+			caller, err := who(r)
+			if err != nil {
+				return answer{}, err
+			}
+			if r.ContentLength > maxBody {
+				return answer{}, api.ErrTooLarge
+			}
+			query, err := url.ParseQuery(r.URL.RawQuery)
+			if err != nil {
+				return answer{}, &api.BadRequest{Text: "the query string is malformed"}
+			}
+			return fn(r.Context(), request{caller: caller, query: query, addr: host(r.RemoteAddr), header: r.Header})
+		}()
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		if a.etag != "" {
+			w.Header().Set("ETag", a.etag)
+		}
+		write(w, max(a.status, http.StatusOK), a.body)
+	})
+}
+
+// guard wraps all routes: request id, headers of every answer, body limit,
+// and a panic in one request ends that request only.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(api.HeaderRequestID, rand.Text())
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		defer func() {
+			if p := recover(); p != nil {
+				s.log().Error("panic in a request", "request", h.Get(api.HeaderRequestID), "path", r.URL.Path,
+					"panic", p, "stack", string(debug.Stack()))
+				write(w, http.StatusInternalServerError, second(api.Answer(api.ErrInternal)))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse turns err into an answer and, if it is our fault, logs it.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := api.Answer(translate(err))
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+	}
+	level := slog.LevelDebug
+	if status >= http.StatusInternalServerError && !errors.Is(err, rotate.ErrNoKeyReady) {
+		level = slog.LevelError
+	}
+	s.log().Log(r.Context(), level, "request refused", "request", w.Header().Get(api.HeaderRequestID),
+		"path", r.URL.Path, "status", status, "code", body.Code, "err", err)
+	write(w, status, body)
+}
+
+// translate maps the errors of what is behind the server to those of the API.
+// What is left over is not the caller's fault: 503, because it may pass.
+func translate(err error) error {
+	var bad *api.BadRequest
+	switch {
+	case errors.As(err, &bad), errors.Is(err, api.ErrForbidden), errors.Is(err, api.ErrUnauthorized),
+		errors.Is(err, api.ErrNotAllowed), errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrMethod),
+		errors.Is(err, api.ErrTooLarge):
+		return err
+	case errors.Is(err, auth.ErrBadKey):
+		return api.ErrForbidden
+	case errors.Is(err, auth.ErrBadToken):
+		return api.ErrUnauthorized
+	case errors.Is(err, rotate.ErrNotFound):
+		return api.ErrUnknownUser
+	case errors.Is(err, rotate.ErrNoKeyReady):
+		return api.ErrNoKeyReady
+	}
+	return api.ErrUnavailable
+}
+
+func write(w http.ResponseWriter, status int, body any) {
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	raw, err := json.Marshal(body)
+	if err != nil { // unreachable: all bodies are plain structs
+		status, raw = http.StatusInternalServerError, []byte(`{"message":"Internal Server Error","code":"internal"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(raw, '\n')) // the client is gone: nobody to tell
+}
+
+// open lets everybody in.
+func (*Server) open(*http.Request) (auth.Key, error) { return auth.Key{}, nil }
+
+// withKey asks for an API key.
+func (s *Server) withKey(r *http.Request) (auth.Key, error) {
+	presented := r.Header.Values(api.HeaderAPIKey)
+	if len(presented) != 1 {
+		return auth.Key{}, api.ErrForbidden
+	}
+	return s.Keys.Check(r.Context(), presented[0])
+}
+
+// withToken asks for an API key and for a token that was issued to it.
+func (s *Server) withToken(r *http.Request) (auth.Key, error) {
+	key, err := s.withKey(r)
+	if err != nil {
+		return auth.Key{}, err
+	}
+	header := r.Header.Values("Authorization")
+	if len(header) != 1 {
+		return auth.Key{}, api.ErrUnauthorized
+	}
+	scheme, token, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return auth.Key{}, api.ErrUnauthorized
+	}
+	owner, err := s.Tokens.Verify(r.Context(), token)
+	if err != nil {
+		return auth.Key{}, err
+	}
+	if owner.ID != key.ID {
+		return auth.Key{}, api.ErrUnauthorized
+	}
+	return key, nil
+}
+
+func host(addr string) string {
+	if h, _, err := net.SplitHostPort(addr); err == nil {
+		return h
+	}
+	return addr
+}
+
+func second[A, B any](_ A, b B) B { return b }

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// userName is IAM's rule for user names (IAM API reference, CreateUser).
+var userName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+
+// token answers POST /generate-token.
+func (s *Server) token(ctx context.Context, r request) (answer, error) {
+	token, ttl, err := s.Tokens.Issue(ctx, r.caller)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{body: api.Token{Token: token, ExpiresIn: int(ttl / time.Second)}}, nil
+}
+
+// activeKey answers GET /active-key. Permission is judged before the user is
+// looked up, so that an answer does not tell which users exist.
+func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
+	users := r.query[api.ParamUser]
+	switch {
+	case len(users) == 0 || users[0] == "":
+		return answer{}, &api.BadRequest{Text: "query parameter username is missing"}
+	case len(users) > 1:
+		return answer{}, &api.BadRequest{Text: "query parameter username is given more than once"}
+	case !userName.MatchString(users[0]):
+		return answer{}, &api.BadRequest{Text: "username is not a valid IAM user name"}
+	}
+	user := users[0]
+	if !r.caller.MayRead(user) {
+		return answer{}, api.ErrNotAllowed
+	}
+	c, err := s.Credentials.Give(ctx, user, rotate.Recipient{Caller: r.caller.ID, Addr: r.addr})
+	if err != nil {
+		return answer{}, err
+	}
+	tag := etag(c)
+	if matches(r.header.Values("If-None-Match"), tag) {
+		return answer{status: http.StatusNotModified, etag: tag}, nil
+	}
+	return answer{etag: tag, body: api.Credential{
+		AccessKeyID:     c.KeyID,
+		SecretAccessKey: c.Secret.Reveal(),
+		Expiration:      c.Expiration.UTC().Truncate(time.Second), // never later than promised
+		CreateDate:      c.Created.UTC(),
+		UserName:        c.User,
+	}}, nil
+}
+
+// etag names the answer without its secret: an access key id has one secret
+// for ever, and Expiration may be extended.
+func etag(c rotate.Credential) string {
+	h := sha256.Sum256([]byte(c.KeyID + "\x00" + c.Expiration.UTC().Format(time.RFC3339Nano)))
+	return `"` + hex.EncodeToString(h[:8]) + `"`
+}
+
+// matches implements If-None-Match (RFC 9110 §13.1.2), weak comparison.
+func matches(headers []string, tag string) bool {
+	for _, h := range headers {
+		for candidate := range strings.SplitSeq(h, ",") {
+			candidate = strings.TrimSpace(candidate)
+			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// healthz answers GET /healthz: red when a user's rotation is late.
+func (s *Server) healthz(ctx context.Context, _ request) (answer, error) {
+	h, err := s.Health.Health(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	h.Status = "ok"
+	if h.Overdue > 0 {
+		h.Status = "overdue"
+		return answer{status: http.StatusServiceUnavailable, body: h}, nil
+	}
+	return answer{body: h}, nil
+}
+
+// readyz answers GET /readyz: green once there is something to hand out.
+func (s *Server) readyz(ctx context.Context, _ request) (answer, error) {
+	h, err := s.Health.Health(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	h.Status = "ok"
+	if h.Serving == 0 {
+		h.Status = "starting"
+		return answer{status: http.StatusServiceUnavailable, body: h}, nil
+	}
+	return answer{body: h}, nil
+}

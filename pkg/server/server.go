@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/auth"
+)
+
+// Limits on what a client may cost us.
+const (
+	maxBody         = 4 << 10  // bytes; no route reads more than nothing
+	maxHeader       = 16 << 10 // bytes
+	headerTimeout   = 5 * time.Second
+	readTimeout     = 10 * time.Second
+	answerTimeout   = 20 * time.Second // from the request's last byte to the answer's
+	idleTimeout     = 2 * time.Minute
+	shutdownTimeout = 10 * time.Second // for answers in flight
+)
+
+// retryAfter is what a client is told to wait when no key is ready.
+const retryAfter = 5 * time.Second
+
+// Server serves the API. Its fields must not change once it serves.
+type Server struct {
+	Keys        *auth.Keys
+	Tokens      *auth.Tokens
+	Credentials Dispenser
+	Health      Health
+	Log         *slog.Logger // default: discards
+	TLS         *tls.Config  // nil: plain HTTP
+}
+
+// Handler returns the API as a handler.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withKey, s.token))
+	mux.Handle(api.PathActiveKey, s.route(http.MethodGet, s.withToken, s.activeKey))
+	mux.Handle(api.PathHealth, s.route(http.MethodGet, s.open, s.healthz))
+	mux.Handle(api.PathReady, s.route(http.MethodGet, s.open, s.readyz))
+	mux.Handle("/", s.route("", s.open, func(context.Context, request) (answer, error) {
+		return answer{}, api.ErrNotFound
+	}))
+	return s.guard(mux)
+}
+
+// Serve answers requests on ln until ctx ends, then lets those in flight
+// finish, for at most 10 s. It closes ln. A requested end is no error.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	hs := &http.Server{
+		Handler:           s.Handler(),
+		TLSConfig:         s.TLS,
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      answerTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug), // handshake noise of port scanners
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	done := make(chan error, 1)
+	go func() {
+		if s.TLS != nil {
+			done <- hs.ServeTLS(ln, "", "")
+			return
+		}
+		done <- hs.Serve(ln)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := hs.Shutdown(grace)
+	if err != nil {
+		_ = hs.Close()
+	}
+	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
