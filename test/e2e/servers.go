@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -152,6 +153,9 @@ func startOnce(ctx context.Context, log, health string, env []string, command fu
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return nil, err
+	}
+	if n := slices.Index(args, "--listen"); n >= 0 {
+		addr = args[n+1] // the command has chosen
 	}
 	p := &Process{URL: "http://" + addr, Log: log, cmd: cmd, done: make(chan error, 1)}
 	go func() { p.done <- cmd.Wait() }()
