@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -23,6 +24,8 @@ type Dispenser struct {
 	Audit    Audit                         // nil: nothing is recorded
 	Handouts Handouts                      // nil: nobody remembers who holds what
 	Now      func() time.Time              // nil: time.Now
+
+	last sync.Map // user → Credential: what was handed out last, for when the store is down
 }
 
 // Give returns the key that works now, with the instant until which it will.
@@ -62,7 +65,15 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 	}
 	for {
 		e, err := d.Store.Load(ctx, user)
+		if errors.Is(err, ErrNotFound) {
+			d.last.Delete(user)
+		}
 		if err != nil {
+			// The promise that was given holds whether or not the store can
+			// be read: nothing is deactivated without saving there first.
+			if c, ok := d.last.Load(user); ok && c.(Credential).Expiration.After(now.Add(time.Second)) {
+				return c.(Credential), nil
+			}
 			return Credential{}, fmt.Errorf("loading %q: %w", user, err)
 		}
 		o, ok := plan.Serve(e.Record, policy, now)
@@ -72,6 +83,7 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 		}
 		c := Credential{User: user, UserID: e.Record.UserID, KeyID: o.KeyID, Secret: secret, Created: o.Created, Expiration: o.Expiration}
 		if !o.Roll {
+			d.last.Store(user, c)
 			return c, nil
 		}
 		// The promise is saved before it leaves, so that every process that
@@ -81,6 +93,7 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 		_, err = d.Store.Save(ctx, promised)
 		switch {
 		case err == nil:
+			d.last.Store(user, c)
 			return c, nil
 		case errors.Is(err, ErrConflict):
 			continue

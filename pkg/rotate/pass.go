@@ -263,9 +263,18 @@ func (p *pass) dueOf(e Entry) time.Time {
 	w.Record = e.Record
 	now := p.now()
 	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
-		return s.Wake
+		return p.wake(s)
 	}
 	return now
+}
+
+// wake is when the user is looked at again: when the step says so, and in any
+// case for the regular reconciliation with IAM.
+func (p *pass) wake(step plan.Step) time.Time {
+	if r := p.now().Add(p.Reconcile).Truncate(p.Reconcile / 60); step.Wake.After(r) {
+		return r
+	}
+	return step.Wake
 }
 
 // rest notes when to look again, and why nothing moves if that is not as it
@@ -276,7 +285,7 @@ func (p *pass) rest(step plan.Step) error {
 		waiting = step.Reason
 	}
 	told := p.entry.Record.Waiting == waiting
-	if told && p.entry.Due.Equal(step.Wake) {
+	if told && p.entry.Due.Equal(p.wake(step)) {
 		return nil
 	}
 	if !told && waiting != "" {

@@ -42,6 +42,7 @@ type Rotator struct {
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how often Run reads the selection; default 1 min
+	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
 	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3
 
@@ -109,6 +110,9 @@ func (r *Rotator) init() {
 		if r.Reselect <= 0 {
 			r.Reselect = time.Minute
 		}
+		if r.Reconcile <= 0 {
+			r.Reconcile = time.Hour
+		}
 		switch {
 		case r.ProofGap == 0:
 			r.ProofGap = 500 * time.Millisecond
@@ -133,7 +137,7 @@ func (r *Rotator) policy(user string) plan.Policy {
 	p = p.WithDefaults()
 	p.Publish = len(r.Publishers) > 0
 	if !r.selected.includes(user) {
-		p.Frozen = true // finish what is under way, start nothing
+		p.Frozen = plan.NoUserListed // finish what is under way, start nothing
 	}
 	return p
 }

@@ -14,7 +14,7 @@ import (
 // nothing is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, slots: make(chan struct{}, r.Workers)}
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers)}
 	defer s.wg.Wait()
 	t := time.NewTimer(0)
 	defer t.Stop()
@@ -44,6 +44,9 @@ type scheduler struct {
 	mu   sync.Mutex
 	busy map[string]bool // users a pass is under way for; "" the selection
 	told map[string]string
+
+	reconciled bool            // everybody was looked at since the start
+	seen       map[string]bool // who was
 }
 
 // background runs f unless one for the same user is under way.
@@ -67,7 +70,7 @@ func (s *scheduler) background(user string, f func()) {
 // dispatch starts a pass for every due user, as far as workers are free; the
 // rest keep until the next tick.
 func (s *scheduler) dispatch(ctx context.Context) {
-	due, err := s.Store.Due(ctx, s.now(), 16*s.Workers)
+	due, err := s.due(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.Error("reading the due index", "err", err)
@@ -86,11 +89,32 @@ func (s *scheduler) dispatch(ctx context.Context) {
 		default:
 			return
 		}
+		s.seen[user] = true
 		s.background(user, func() {
 			defer func() { <-s.slots }()
 			s.pass(ctx, user, 0)
 		})
 	}
+}
+
+// due returns who to look at: everybody once after the start, whatever
+// happened while nobody looked, then those that are due.
+func (s *scheduler) due(ctx context.Context) ([]string, error) {
+	if s.reconciled {
+		return s.Store.Due(ctx, s.now(), 16*s.Workers)
+	}
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	for _, e := range all {
+		if !s.seen[e.Record.User] {
+			users = append(users, e.Record.User)
+		}
+	}
+	s.reconciled = len(users) == 0
+	return users, nil
 }
 
 // enrolAll reads the selection and enrols who is new.

@@ -15,8 +15,12 @@ func (d *decision) create() *Step {
 	if d.now.Before(due) {
 		return d.later(NotDue, "", due)
 	}
-	if why == SlotDue && d.p.Frozen {
-		return d.later(IsFrozen, "", d.now.Add(min(time.Minute, d.p.RotateEvery)))
+	frozen := d.p.Frozen
+	if !d.r.Released.IsZero() {
+		frozen = IsReleased
+	}
+	if frozen != "" && (why == SlotDue || why == NoCurrent) {
+		return d.later(frozen, "", d.now.Add(min(time.Minute, d.p.RotateEvery)))
 	}
 	return d.createNow(due, why)
 }

@@ -89,7 +89,7 @@ func TestEveryWorld(t *testing.T) {
 	t.Parallel()
 	now := at(20)
 	policies := []Policy{
-		{}, {OnInUse: Hold, Publish: true}, {OnInUse: Press, Frozen: true, Settle: -1},
+		{}, {OnInUse: Hold, Publish: true}, {OnInUse: Press, Frozen: IsFrozen, Settle: -1},
 		{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},
 	}
 	intents := []func(Record) Record{
@@ -201,7 +201,7 @@ func judge(w World, p Policy, now time.Time) error {
 		if k.Stage == Pending && !burning && (k.Confirmed.IsZero() || now.Sub(k.Confirmed) > p.ProofTTL) {
 			return fmt.Errorf("served works: promotes %s without a fresh confirmation", k.ID)
 		}
-		if p.Publish && k.Published.IsZero() && !burning {
+		if p.Publish && k.Published.IsZero() && !burning && k.Stage == Pending {
 			return fmt.Errorf("promotes %s unpublished", k.ID)
 		}
 	}
@@ -235,6 +235,9 @@ func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) er
 		return fmt.Errorf("deactivates before its age")
 	case cur == nil || cur.Confirmed.IsZero() || !cur.Broken.IsZero():
 		return fmt.Errorf("never zero: deactivates without a successor")
+	}
+	if now.Sub(latest(cur.Confirmed, cur.Probed)) > p.Lag {
+		return fmt.Errorf("never zero: deactivates without having checked the successor just now")
 	}
 	if c := w.listed(cur.ID); (c == nil || c.Status != Active) && now.Sub(latest(cur.Promoted, cur.Probed)) > p.Lag {
 		return fmt.Errorf("never zero: deactivates though IAM does not list the successor as active")
@@ -294,7 +297,7 @@ func judgeCreate(w World, p Policy, now time.Time) error {
 			return fmt.Errorf("creates a key while an earlier call's outcome is unknown")
 		}
 	}
-	if p.Frozen && w.Record.Order == nil && w.Record.In(Current) != nil && w.Record.In(Current).Broken.IsZero() {
+	if p.Frozen != "" && w.Record.Order == nil && w.Record.In(Current) != nil && w.Record.In(Current).Broken.IsZero() {
 		return fmt.Errorf("starts a rotation in a maintenance window")
 	}
 	return nil

@@ -18,6 +18,7 @@ func Next(w World, p Policy, now time.Time) Step {
 		d.rollback,   // an order, carried out although the user may be paused
 		d.paused,     // frozen: look, do not touch
 		d.doubt,      // IAM's list and the record differ about the served key: ask STS
+		d.fallBack,   // the served key is refused, the one before it still works
 		d.unknown,    // orphans die, foreign keys are told once
 		d.deactivate, // superseded keys, once every promise has passed
 		d.delete,     // keys inactive for long enough
@@ -129,6 +130,26 @@ func (d *decision) doubt() *Step {
 	return d.step(Probe, cur.ID, ListDisagrees)
 }
 
+// fallBack makes the Previous key Current again when AWS refuses its successor
+// inside the overlap. The successor was proven three times in a row, so this
+// takes somebody who spoils it.
+func (d *decision) fallBack() *Step {
+	cur, prev := d.r.In(Current), d.r.In(Previous)
+	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() {
+		return nil
+	}
+	if seen := d.listed(prev.ID); seen == nil || seen.Status != Active {
+		return nil
+	}
+	switch {
+	case prev.Confirmed.After(cur.Broken):
+		return d.step(Promote, prev.ID, CurrentBroken)
+	case d.now.Before(prev.Again):
+		return d.later(CurrentBroken, prev.ID, prev.Again)
+	}
+	return d.step(Verify, prev.ID, CurrentBroken)
+}
+
 // unknown deals with listed keys that the record does not hold.
 func (d *decision) unknown() *Step {
 	for _, k := range d.Keys {
@@ -234,6 +255,9 @@ func (d *decision) deactivate() *Step {
 			}
 			d.later(InUse, k.ID, s.Wake)
 			continue
+		}
+		if cur := d.r.In(Current); d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.Lag {
+			return d.step(Probe, cur.ID, Unchecked)
 		}
 		return &Step{Action: Deactivate, KeyID: k.ID, Reason: Superseded, Due: due}
 	}

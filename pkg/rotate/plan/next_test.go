@@ -36,6 +36,13 @@ func previous(id string, m float64) Held {
 	return k
 }
 
+// checked is a current key that AWS has accepted at minute now.
+func checked(id string, m, now float64) Held {
+	k := current(id, m)
+	k.Probed = at(now)
+	return k
+}
+
 func deactivated(id string, m float64) Held {
 	k := previous(id, m)
 	k.Deactivated = k.Slot.Add(12 * time.Minute)
@@ -108,7 +115,7 @@ func TestNext(t *testing.T) {
 		{"a rotation begins at the slot", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(10), Identify, "", SlotDue},
 		{"the old key stays until its age is reached", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11.9), Wait, "A", NotDue},
 		{"who holds the old key is asked before it is deactivated", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(12), Survey, "A", Superseded},
-		{"the old key is deactivated at its age", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(12), Deactivate, "A", Superseded},
+		{"the old key is deactivated at its age", rec(previous("A", 0), checked("B", 10, 12)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(12), Deactivate, "A", Superseded},
 		{"an inactive key waits out its grace", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(14.9), Wait, "A", NotDue},
 		{"an inactive key is deleted at its age", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(15), Delete, "A", GraceOver},
 
@@ -116,9 +123,11 @@ func TestNext(t *testing.T) {
 		{"no deactivation before the latest promise has passed", rec(with(previous("A", 0), func(k *Held) { k.Promise = at(20) }), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(19), Wait, "", NotDue},
 		{"no deactivation without a successor", rec(previous("A", 0)), []Key{surveyed(active("A", 0))}, Policy{}, at(30), Identify, "", NoCurrent},
 		{"a successor that IAM lists as inactive is asked about", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Probe, "B", ListDisagrees},
-		{"a successor that AWS refuses is none", rec(previous("A", 0), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Wait, "A", NoSuccessor},
+		{"a successor that AWS refuses is none", rec(with(previous("A", 0), func(k *Held) { k.Again = at(13) }), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Wait, "A", CurrentBroken},
+		{"a refused key gives way to the one before it, if that is accepted", rec(previous("A", 0), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(11.1), Verify, "A", CurrentBroken},
+		{"and then that one is handed out again", rec(with(previous("A", 0), func(k *Held) { k.Confirmed = at(11.1) }), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(11.2), Promote, "A", CurrentBroken},
 		{"a late deactivation keeps its whole grace", rec(with(deactivated("A", 0), func(k *Held) { k.Deactivated = at(19) }), current("B", 18)), []Key{inactive("A", 0), active("B", 18)}, Policy{}, at(21), Wait, "A", NotDue},
-		{"a key reactivated by hand is not deleted while active", rec(deactivated("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(15), Deactivate, "A", Superseded},
+		{"a key reactivated by hand is not deleted while active", rec(deactivated("A", 0), checked("B", 10, 15)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(15), Deactivate, "A", Superseded},
 
 		// A crash leaves a world.
 		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
@@ -130,7 +139,7 @@ func TestNext(t *testing.T) {
 		{"a key outside every intent's window is foreign", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 2))}, Policy{}, at(11), Notice, "X", ForeignKey},
 		{"a key seen before the call is foreign", rec(current("A", 0)).intent(10, "A", "X"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Notice, "X", ForeignKey},
 		{"a deletion that was not recorded is forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Forget, "A", Vanished},
-		{"a deactivation that was not recorded is repeated", rec(previous("A", 0), current("B", 10)), []Key{surveyed(inactive("A", 0)), active("B", 10)}, Policy{}, at(12.1), Deactivate, "A", Superseded},
+		{"a deactivation that was not recorded is repeated", rec(previous("A", 0), checked("B", 10, 12.1)), []Key{surveyed(inactive("A", 0)), active("B", 10)}, Policy{}, at(12.1), Deactivate, "A", Superseded},
 		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
 		{"a new key that somebody made inactive is given up", rec(current("A", 0), pendingKey("B", 10)), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(12), Delete, "B", SpoiltPending},
 
@@ -141,8 +150,10 @@ func TestNext(t *testing.T) {
 		{"a served key missing from the list is asked about", rec(current("A", 0)), nil, Policy{}, at(5), Probe, "A", ListDisagrees},
 		{"a served key that is refused is replaced at once", rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), []Key{inactive("A", 0)}, Policy{}, at(5.1), Identify, "", CurrentBroken},
 		{"callers that hold the key make it wait", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(12.1), Wait, "A", InUse},
-		{"but not longer than max_hold", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(72), Deactivate, "A", Superseded},
-		{"with force nobody is asked", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{OnInUse: Press}, at(12), Deactivate, "A", Superseded},
+		{"but not longer than max_hold", rec(previous("A", 0), checked("B", 10, 72)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(72), Deactivate, "A", Superseded},
+		{"with force nobody is asked", rec(previous("A", 0), checked("B", 10, 12)), []Key{active("A", 0), active("B", 10)}, Policy{OnInUse: Press}, at(12), Deactivate, "A", Superseded},
+
+		{"a user that is being let go is not rotated", with2(rec(current("A", 0)), func(r *Record) { r.Released = at(3) }), []Key{active("A", 0)}, Policy{}, at(30), Wait, "", IsReleased},
 
 		// Orders.
 		{"force rotates before the slot", rec(current("A", 0)).ordered(Force, "", 3), []Key{active("A", 0)}, Policy{}, at(3), Identify, "", Ordered},
@@ -161,7 +172,7 @@ func TestNext(t *testing.T) {
 		{"a paused user is burned nevertheless", with2(rec(previous("A", 0), current("B", 10)).ordered(Burn, "A", 11), func(r *Record) { r.Pause = &Pause{Since: at(1)} }), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Deactivate, "A", Burning},
 		{"a paused user is left alone", with2(rec(current("A", 0)), func(r *Record) { r.Pause = &Pause{Since: at(1)} }), []Key{active("A", 0)}, Policy{}, at(30), Wait, "", IsPaused},
 		{"a pause ends by itself", with2(rec(current("A", 0)), func(r *Record) { r.Pause = &Pause{Since: at(1), Until: at(20)} }), []Key{active("A", 0)}, Policy{}, at(20), Identify, "", SlotDue},
-		{"in a maintenance window nothing new is begun", rec(current("A", 0)), []Key{active("A", 0)}, Policy{Frozen: true}, at(30), Wait, "", IsFrozen},
+		{"in a maintenance window nothing new is begun", rec(current("A", 0)), []Key{active("A", 0)}, Policy{Frozen: IsFrozen}, at(30), Wait, "", IsFrozen},
 
 		// Keys from before.
 		{"a key from before is looked at", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), current("A", 0)), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Inspect, "O", Idle},

@@ -32,7 +32,7 @@ type Policy struct {
 	MaxHold    time.Duration // with hold: bound on the wait; default 1 h
 	RetireIdle time.Duration // a key retires once unused for this long; default 24 h
 	Evidence   time.Duration // a burned key is kept inactive at least this long; default X−D
-	Frozen     bool          // no new rotation is started (maintenance window)
+	Frozen     Reason        // no new rotation is started, for this reason; empty: not frozen
 }
 
 // OnInUse says what happens when a key is due for deactivation while callers

@@ -136,7 +136,7 @@ func TestARolledPromiseIsKept(t *testing.T) {
 	o, _ := Serve(r, Policy{}, at(15))
 	r = r.Promised(o)
 	r.Keys[0].Stage = Previous
-	r.Keys = append(r.Keys, current("B", 14))
+	r.Keys = append(r.Keys, checked("B", 14, 16))
 	w := World{Record: r, Keys: []Key{surveyed(active("A", 0)), active("B", 14)}}
 	if got := Next(w, Policy{}, at(15.9)); got.Action != Wait {
 		t.Errorf("Next() inside the rolled promise = %s, want wait", got.Action)

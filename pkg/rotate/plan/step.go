@@ -47,6 +47,7 @@ const (
 	Unconfirmed    Reason = "unconfirmed"      // proof after the settle time is missing or too old
 	Unpublished    Reason = "unpublished"      // required publishers have not confirmed
 	Ready          Reason = "ready"            // proven, confirmed, published
+	Unchecked      Reason = "unchecked"        // the successor must be accepted right before the old key goes
 	Superseded     Reason = "superseded"       // its successor serves and every promise has passed
 	GraceOver      Reason = "grace_over"       // inactive for long enough
 	Orphan         Reason = "orphan"           // created by a call whose answer was lost
@@ -76,14 +77,15 @@ const (
 	Stranger     Reason = "stranger"     // the user was deleted and created again
 	NotRetired   Reason = "not_retired"  // an adopted key is still in use
 	NoSuccessor  Reason = "no_successor" // nothing proven could take over
-	NoUserListed Reason = "not_selected" // released or no longer selected
+	NoUserListed Reason = "not_selected" // no longer selected
+	IsReleased   Reason = "released"     // being let go
 )
 
 // Stuck reports whether a wait for this reason needs an operator's attention
 // if it lasts.
 func (r Reason) Stuck() bool {
 	switch r {
-	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken:
+	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken, NoUserListed:
 		return true
 	}
 	return false

@@ -131,6 +131,7 @@ type Record struct {
 	Foreign  []string    `json:"foreign,omitempty"` // unknown keys already told about
 	Order    *Order      `json:"order,omitempty"`
 	Pause    *Pause      `json:"pause,omitempty"`
+	Released time.Time   `json:"released,omitzero"` // being let go: no new rotation, ends with one key
 	// Waiting is the reason nothing moves though something should; told once.
 	Waiting  Reason    `json:"waiting,omitempty"`
 	Since    time.Time `json:"since,omitzero"` // since when Waiting
