@@ -84,8 +84,13 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newPlanCmd(env.plan),
 		newStatusCmd(env.status),
 		newAPIKeyCmd(env.apiKeys()),
+		newAuditCmd(env.auditing()),
+		newWhoHasCmd(env.whoHas),
+		newUsersCmd(env.usersCmds()),
+		newDoctorCmd(env.doctor),
 		newVersionCmd(env),
 	)
+	root.AddCommand(newOperateCmds(env.operations())...)
 	return root, started
 }
 

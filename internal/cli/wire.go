@@ -11,6 +11,7 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -24,6 +25,7 @@ const sealKeyVariable = "KEYROT_SEAL_KEY"
 // cloud is the AWS that is worked on: the real one or the sandbox.
 type cloud struct {
 	IAM    rotate.IAM
+	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Select func(context.Context) ([]rotate.User, error)
 	Quick  bool // consistent at once: proofs need no pauses
 }

@@ -29,6 +29,10 @@ type Config struct {
 	// "refuse" the user and say so, or "retire" them: kept until unused for
 	// long enough, then treated as superseded. Default "refuse".
 	ExistingKeys string `mapstructure:"existing_keys"`
+	// ConsumerRefresh is how often the slowest consumer asks for its key; it
+	// must fit into the overlap of two keys, which "keyrot doctor" checks.
+	// Zero: not declared.
+	ConsumerRefresh time.Duration `mapstructure:"consumer_refresh"`
 	// Workers is how many users are rotated side by side. Default 8.
 	Workers int `mapstructure:"workers"`
 }

@@ -33,6 +33,7 @@ type API struct {
 	CreateAccessKey                func(context.Context, *iam.CreateAccessKeyInput, ...func(*iam.Options)) (*iam.CreateAccessKeyOutput, error)
 	UpdateAccessKey                func(context.Context, *iam.UpdateAccessKeyInput, ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error)
 	DeleteAccessKey                func(context.Context, *iam.DeleteAccessKeyInput, ...func(*iam.Options)) (*iam.DeleteAccessKeyOutput, error)
+	SimulatePrincipalPolicy        func(context.Context, *iam.SimulatePrincipalPolicyInput, ...func(*iam.Options)) (*iam.SimulatePrincipalPolicyOutput, error) // nil: not available
 	GetCallerIdentity              func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 }
 
@@ -72,6 +73,7 @@ func New(cfg aws.Config) *IAM {
 			CreateAccessKey:                i.CreateAccessKey,
 			UpdateAccessKey:                i.UpdateAccessKey,
 			DeleteAccessKey:                i.DeleteAccessKey,
+			SimulatePrincipalPolicy:        i.SimulatePrincipalPolicy,
 			GetCallerIdentity:              freshSigner(s),
 		},
 		Pace: &Pace{},

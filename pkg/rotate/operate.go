@@ -203,3 +203,36 @@ func (r *Rotator) record(ctx context.Context, what, user, key, reason, by string
 	}
 	return nil
 }
+
+// ErrOrderOpen says that an order is saved but not carried out yet.
+var ErrOrderOpen = errors.New("the order stands, but is not carried out yet")
+
+// Obey makes passes over the user until its order is carried out or patience
+// is over (then ErrOrderOpen, and the next pass goes on with it). The report
+// has all steps that were taken.
+func (r *Rotator) Obey(ctx context.Context, user string, patience time.Duration) (UserReport, error) {
+	r.init()
+	all := UserReport{User: user}
+	end := r.now().Add(patience)
+	for {
+		rep := r.pass(ctx, user, max(0, end.Sub(r.now())))
+		all.Steps, all.Wait, all.Err = append(all.Steps, rep.Steps...), rep.Wait, rep.Err
+		e, err := r.Store.Load(ctx, user)
+		if err != nil {
+			return all, fmt.Errorf("user %q: %w", user, err)
+		}
+		if e.Record.Order == nil {
+			return all, nil
+		}
+		if !r.now().Before(end) {
+			return all, fmt.Errorf("user %q: %w", user, errors.Join(ErrOrderOpen, rep.Err))
+		}
+		t := time.NewTimer(min(time.Second, max(time.Millisecond, end.Sub(r.now()))))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return all, ctx.Err()
+		case <-t.C:
+		}
+	}
+}

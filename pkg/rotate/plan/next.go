@@ -365,36 +365,6 @@ func (d *decision) pending() *Step {
 	return &Step{Action: Promote, KeyID: k.ID, Reason: Ready, Due: k.Slot}
 }
 
-func (d *decision) retire() *Step {
-	for i := range d.r.Keys {
-		k := &d.r.Keys[i]
-		if k.Stage != Retiring {
-			continue
-		}
-		seen := d.listed(k.ID)
-		if seen == nil {
-			if s := d.vanished(k); s != nil {
-				return s
-			}
-			continue
-		}
-		if d.successor() == nil {
-			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
-			continue
-		}
-		again := k.Surveyed.Add(max(d.p.RetireIdle/24, d.p.Lag))
-		switch {
-		case seen.Usage.Known && d.now.Sub(latest(seen.Usage.LastUsed, k.Made)) >= d.p.RetireIdle:
-			return d.step(Retire, k.ID, Idle)
-		case d.now.Before(again):
-			d.later(NotRetired, k.ID, again)
-		default:
-			return d.step(Inspect, k.ID, Idle)
-		}
-	}
-	return nil
-}
-
 func latest(ts ...time.Time) time.Time {
 	var t time.Time
 	for _, u := range ts {

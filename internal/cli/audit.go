@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/audit"
+)
+
+type auditOptions struct {
+	common
+	Since  string
+	Format string
+}
+
+type auditRuns struct {
+	verify, report func(context.Context, auditOptions) error
+}
+
+func newAuditCmd(run auditRuns) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "audit", Short: "Prove the audit log, or make evidence from it",
+		Example: "  keyrot audit verify\n  keyrot audit report --since 90d --format csv",
+	}
+	var o auditOptions
+	sub := func(use, short, example string, do func(context.Context, auditOptions) error) *cobra.Command {
+		return &cobra.Command{
+			Use: use, Short: short, Example: "  keyrot audit " + example, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) (err error) {
+				if o.common, err = commonOf(cmd); err != nil {
+					return err
+				}
+				return do(cmd.Context(), o)
+			},
+		}
+	}
+	verify := sub("verify", "Check that no line was changed, dropped or reordered", "verify", run.verify)
+	report := sub("report", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
+	report.Flags().StringVar(&o.Since, "since", "90d", "how far back")
+	report.Flags().StringVar(&o.Format, "format", "csv", "csv or json")
+	storeFlags(cmd.PersistentFlags())
+	setting(cmd.PersistentFlags(), "audit.path", "audit-log", "the log (default: audit.jsonl beside the store)")
+	cmd.AddCommand(verify, report)
+	return cmd
+}
+
+func (e Env) auditing() auditRuns { return auditRuns{e.auditVerify, e.auditReport} }
+
+func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
+	cfg, err := e.load(o.common)
+	if err != nil {
+		return err
+	}
+	st, err := openStore(ctx, cfg, e.Getenv) // the anchor there is sealed
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	tail, err := audit.VerifyFile(ctx, cfg.Audit.Path, st)
+	if err != nil {
+		return fmt.Errorf("audit log %s: %w", cfg.Audit.Path, err)
+	}
+	if o.Output == "json" {
+		return writeJSON(e.Out, tail)
+	}
+	_, err = fmt.Fprintf(e.Out, "%s: %d records, the chain holds\n", cfg.Audit.Path, tail.Seq)
+	return err
+}
+
+func (e Env) auditReport(_ context.Context, o auditOptions) error {
+	cfg, err := e.load(o.common)
+	if err != nil {
+		return err
+	}
+	since, err := config.ParseDuration(o.Since)
+	if err != nil {
+		return usagef("--since: %w", err)
+	}
+	if o.Format != "csv" && o.Format != "json" {
+		return usagef("--format: %q is none of csv, json", o.Format)
+	}
+	f, err := os.Open(cfg.Audit.Path)
+	if err != nil {
+		return usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+	}
+	defer func() { _ = f.Close() }()
+	lives, err := audit.Lives(audit.Lines(f), e.Now().Add(-since))
+	if err != nil {
+		return fmt.Errorf("audit log %s: %w", cfg.Audit.Path, err)
+	}
+	if o.Format == "json" || o.Output == "json" {
+		return writeJSON(e.Out, lives)
+	}
+	return e.writeLives(lives)
+}
+
+// writeLives writes the evidence that CIS 1.14, Security Hub IAM.3 and the
+// Config rule access-keys-rotated ask for: how old every key became.
+func (e Env) writeLives(lives []audit.Life) error {
+	w := csv.NewWriter(e.Out)
+	stamp := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
+	for _, l := range lives {
+		age := ""
+		if !l.Created.IsZero() && !l.Deactivated.IsZero() {
+			age = strconv.FormatFloat(l.Deactivated.Sub(l.Created).Hours()/24, 'f', 4, 64)
+		}
+		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Promoted),
+			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason})
+	}
+	if err := w.WriteAll(rows); err != nil {
+		return err
+	}
+	return w.Error()
+}
+
+func newWhoHasCmd(run func(context.Context, common, string) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "whohas ACCESS_KEY_ID", Short: "Show which API callers were given a key, and when",
+		Example: "  keyrot whohas AKIAIOSFODNN7EXAMPLE", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, args[0])
+		},
+	}
+	storeFlags(cmd.Flags())
+	return cmd
+}
+
+func (e Env) whoHas(ctx context.Context, c common, key string) (err error) {
+	cfg, err := e.load(c)
+	if err != nil {
+		return err
+	}
+	st, err := openExisting(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	all, err := st.WhoHas(ctx, key)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return writeJSON(e.Out, slices.Clip(all))
+	}
+	if len(all) == 0 {
+		return &marked{fmt.Errorf("nobody was given key %s through this store", key), errNothing}
+	}
+	rows := [][]string{{"CALLER", "USER", "FIRST", "LAST", "ADDRESS"}}
+	for _, h := range all {
+		rows = append(rows, []string{h.Caller, h.User, h.First.Format(time.RFC3339), h.Last.Format(time.RFC3339), dash(h.Addr)})
+	}
+	return writeTable(e.Out, rows)
+}

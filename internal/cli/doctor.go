@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/doctor"
+	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what would keep keyrot from keeping its promises",
+		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, clock, foreign
+keys, permissions, session tokens, overdue users, mail. Each line is ok, warn or fail, with the fix.
+Nothing is changed: permissions are tried on a key that does not exist, and simulated.
+
+Exit code 1 means that a check failed.`,
+		Example: "  keyrot doctor\n  keyrot doctor -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c)
+		},
+	}
+	scheduleFlags(cmd.Flags())
+	selectionFlags(cmd.Flags())
+	storeFlags(cmd.Flags())
+	setting(cmd.Flags(), "consumer_refresh", "consumer-refresh", "how often the slowest consumer asks for its key")
+	return cmd
+}
+
+func (e Env) doctor(ctx context.Context, c common) error {
+	cfg, err := e.load(c) // an impossible schedule is a finding
+	if err != nil {
+		return err
+	}
+	aws, err := connectAWS(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	p := doctor.Patient{
+		IAM: aws.IAM, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Policy: cfg.Policy, Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Now: e.Now,
+		Simulate: simulator(ctx, aws.SDK),
+	}
+	if st, err := openExisting(ctx, cfg); err == nil {
+		defer func() { _ = st.Close() }() // only read
+		p.Entries = st.List
+	} else if !errors.Is(err, errUsage) { // no store yet is fine
+		return err
+	}
+	findings := doctor.Examine(ctx, p)
+	return errors.Join(e.showFindings(c, findings), diagnosis(findings))
+}
+
+// simulator returns what asks IAM's policy simulator, or nil where there is
+// none.
+func simulator(ctx context.Context, iam *awsiam.IAM) func(context.Context, rotate.User) (doctor.Simulation, error) {
+	self, err := iam.Self(ctx)
+	if err != nil {
+		return nil
+	}
+	return func(ctx context.Context, u rotate.User) (doctor.Simulation, error) {
+		denied, err := iam.Denied(ctx, self, u)
+		if err != nil {
+			return doctor.Simulation{}, err
+		}
+		guarded, err := iam.SessionsDenied(ctx, u)
+		return doctor.Simulation{Denied: denied, SessionsGuard: guarded}, err
+	}
+}
+
+func (e Env) showFindings(c common, all []doctor.Finding) error {
+	if c.Output == "json" {
+		return writeJSON(e.Out, all)
+	}
+	for _, f := range all {
+		if _, err := fmt.Fprintf(e.Out, "%-5s %-14s %s\n", f.Status, f.Check, f.Text); err != nil {
+			return err
+		}
+		if f.Fix != "" && f.Status != doctor.OK {
+			_, _ = fmt.Fprintf(e.Out, "      %-14s fix: %s\n", "", f.Fix)
+		}
+	}
+	return nil
+}
+
+func diagnosis(all []doctor.Finding) error {
+	n := 0
+	for _, f := range all {
+		if f.Status == doctor.Fail {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d checks failed", n)
+}

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+type operateOptions struct {
+	common
+	User   string
+	Key    string        // access key id; empty: the obvious one
+	Reason string        // for the audit log
+	For    string        // pause: how long
+	Wait   time.Duration // how long to stay with it
+}
+
+// operateRuns are the functions behind the commands that change one user.
+type operateRuns struct {
+	pause, resume, rollback, burn func(context.Context, operateOptions) error
+}
+
+func (e Env) operations() operateRuns {
+	return operateRuns{e.pauseUser, e.resumeUser, e.rollbackUser, e.burnUser}
+}
+
+func newOperateCmds(run operateRuns) []*cobra.Command {
+	make := func(use, short, long, example string, do func(context.Context, operateOptions) error, flags func(*cobra.Command, *operateOptions)) *cobra.Command {
+		var o operateOptions
+		cmd := &cobra.Command{
+			Use: use + " USER", Short: short, Long: long, Example: "  keyrot " + example, Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) (err error) {
+				if o.common, err = commonOf(cmd); err != nil {
+					return err
+				}
+				o.User = args[0]
+				return do(cmd.Context(), o)
+			},
+		}
+		cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for the audit log")
+		storeFlags(cmd.Flags())
+		if flags != nil {
+			flags(cmd, &o)
+		}
+		return cmd
+	}
+	key := func(help string) func(*cobra.Command, *operateOptions) {
+		return func(cmd *cobra.Command, o *operateOptions) {
+			cmd.Flags().StringVar(&o.Key, "key", "", help)
+			cmd.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a key; 0s leaves it to the daemon")
+			selectionFlags(cmd.Flags())
+			scheduleFlags(cmd.Flags())
+		}
+	}
+	return []*cobra.Command{
+		make("pause", "Freeze a user: nothing is changed, the active key is served on",
+			"Freeze a user. Nothing is changed in IAM; the active key is handed out on, with an\nExpiration that is rolled forward. It ends with \"keyrot resume\", or after --for.",
+			"pause ci --for 2h --reason 'vendor migration'", run.pause, func(cmd *cobra.Command, o *operateOptions) {
+				cmd.Flags().StringVar(&o.For, "for", "", "end by itself after this long, such as 2h (default: until resumed)")
+			}),
+		make("resume", "End a pause", "End a pause. What became due meanwhile is done at the next look.", "resume ci", run.resume, nil),
+		make("rollback", "Make the previous key the active one again, then pause",
+			"Reactivate the previous key, prove it, hand it out again, and pause the user so that\nnothing undoes it. The newer key stays as it is. Possible until the previous key is deleted.",
+			"rollback ci --reason 'new key breaks the vendor'", run.rollback, key("the key to go back to (default: the newest previous one)")),
+		make("burn", "A key leaked: replace it and make it inactive now",
+			"Answer to a leak. A new key is made first if that works within a minute; the leaked one\nis made inactive at once, whatever was promised for it, and kept for evidence until its\nslot is needed. \"keyrot whohas\" says who held it. This is the only command that can\ntake the last working key away.",
+			"burn ci --key AKIAIOSFODNN7EXAMPLE --reason 'in a public repository'", run.burn, key("the leaked key (default: the active one)")),
+	}
+}
+
+// operator names who acts, for the audit log.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return "operator " + u.Username
+	}
+	return "operator"
+}
+
+// withRotator opens the system for one command and closes it. Without aws only
+// the store is worked on.
+func (e Env) withRotator(ctx context.Context, c common, aws bool, f func(*system, config.Config) error) (err error) {
+	cfg, err := e.loadValid(c)
+	if err != nil {
+		return err
+	}
+	var where cloud
+	if aws {
+		if where, err = connectAWS(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	if cfg.Log.Level == "info" {
+		cfg.Log.Level = "warn" // the command says what it did
+	}
+	s, err := open(ctx, e, cfg, where)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	return f(s, cfg)
+}
+
+func (e Env) pauseUser(ctx context.Context, o operateOptions) error {
+	var until time.Time
+	if o.For != "" {
+		d, err := config.ParseDuration(o.For)
+		if err != nil || d <= 0 {
+			return usagef("--for: %q is not a duration such as 2h", o.For)
+		}
+		until = e.Now().Add(d).UTC()
+	}
+	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+		if err := s.rotator.Pause(ctx, o.User, until, o.Reason, operator()); err != nil {
+			return err
+		}
+		how := `until "keyrot resume"`
+		if !until.IsZero() {
+			how = "until " + until.Format(time.RFC3339)
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is paused %s\n", o.User, how)
+		return nil
+	})
+}
+
+func (e Env) resumeUser(ctx context.Context, o operateOptions) error {
+	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+		err := s.rotator.Resume(ctx, o.User, operator())
+		if errors.Is(err, rotate.ErrNotPaused) {
+			return &marked{err, errNothing}
+		}
+		if err == nil {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: %s rotates again\n", o.User)
+		}
+		return err
+	})
+}
+
+func (e Env) rollbackUser(ctx context.Context, o operateOptions) error {
+	return e.carryOut(ctx, o, plan.Rollback)
+}
+
+func (e Env) burnUser(ctx context.Context, o operateOptions) error {
+	return e.carryOut(ctx, o, plan.Burn)
+}
+
+// carryOut saves an order and makes passes until it is done. If AWS cannot be
+// reached, the order stays for the daemon.
+func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind) error {
+	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: o.Key, By: operator(), Reason: o.Reason})
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s of key %s of %s is ordered\n", kind, rotate.ShortID(order.KeyID), o.User)
+		rep, err := s.rotator.Obey(ctx, o.User, o.Wait)
+		if serr := e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
+			return serr
+		}
+		return err
+	})
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+type usersOptions struct {
+	common
+	Users      []string
+	Key        string
+	SecretFile string
+	DryRun     bool
+	Canary     int
+	Budget     int // failures that are put up with
+	ShowSecret bool
+	Caller     string
+	Wait       time.Duration
+}
+
+type usersRuns struct {
+	enroll, release, importKey, ack func(context.Context, usersOptions) error
+}
+
+func (e Env) usersCmds() usersRuns {
+	return usersRuns{e.enrollUsers, e.releaseUser, e.importUser, e.ackUser}
+}
+
+func newUsersCmd(run usersRuns) *cobra.Command {
+	cmd := &cobra.Command{Use: "users", Short: "Take users on, let them go, import a key", Example: "  keyrot users enroll --dry-run"}
+	var o usersOptions
+	sub := func(use, short, long, example string, args cobra.PositionalArgs, do func(context.Context, usersOptions) error) *cobra.Command {
+		c := &cobra.Command{
+			Use: use, Short: short, Long: long, Example: "  keyrot users " + example, Args: args,
+			RunE: func(cmd *cobra.Command, args []string) (err error) {
+				if o.common, err = commonOf(cmd); err != nil {
+					return err
+				}
+				o.Users = args
+				return do(cmd.Context(), o)
+			},
+		}
+		scheduleFlags(c.Flags())
+		selectionFlags(c.Flags())
+		storeFlags(c.Flags())
+		setting(c.Flags(), "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
+		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key")
+		return c
+	}
+	enroll := sub("enroll [USER...]", "Take selected users on, a few first",
+		"Take selected users on: give each its first key and prove it. With --canary the first N\nmust succeed before the others follow; --budget says how many may fail before it stops.",
+		"enroll --canary 3 --budget 0", cobra.ArbitraryArgs, run.enroll)
+	enroll.Flags().BoolVar(&o.DryRun, "dry-run", false, "show who would be taken on, and their keys")
+	enroll.Flags().IntVar(&o.Canary, "canary", 0, "take this many on first, and the others only if they succeed")
+	enroll.Flags().IntVar(&o.Budget, "budget", 0, "stop after more failures than this")
+	release := sub("release USER", "Let a user go with one working key",
+		"Let a user go: no new rotation is started, what is under way is finished, and once one key\nis left keyrot forgets the user. The key stays active in IAM. Exclude the user from the\nselection as well.",
+		"release ci --show-secret > pair.json", cobra.ExactArgs(1), run.release)
+	release.Flags().BoolVar(&o.ShowSecret, "show-secret", false, "print the pair that is left, as JSON: the store forgets it")
+	imp := sub("import USER", "Take a user on with the key it has",
+		"Take a user on with the key it has. The secret is read from standard input, or --secret-file,\nand proven before anything is saved. From then on the key is rotated like any other.",
+		"import ci --key AKIAIOSFODNN7EXAMPLE < secret", cobra.ExactArgs(1), run.importKey)
+	imp.Flags().StringVar(&o.Key, "key", "", "the access key id (required)")
+	imp.Flags().StringVar(&o.SecretFile, "secret-file", "", "file with the secret access key (default: standard input)")
+	ack := sub("ack USER", "Say that a caller has the new key, so that nothing waits for it",
+		"With on_in_use: hold the old key stays while a caller has not fetched the new one. A vendor that\ngets its key by other means never will; this says that it has it.",
+		"ack vendor --caller ticket-4711", cobra.ExactArgs(1), run.ack)
+	ack.Flags().StringVar(&o.Caller, "caller", "", "the caller's API key id, or a name of your own (required)")
+	cmd.AddCommand(enroll, release, imp, ack)
+	return cmd
+}
+
+func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
+	if o.Canary < 0 || o.Budget < 0 {
+		return usagef("--canary and --budget: must not be negative")
+	}
+	return e.withRotator(ctx, o.common, true, func(s *system, cfg config.Config) error {
+		if cfg.Users.Empty() {
+			return rotate.ErrNoUsers
+		}
+		pass := rotate.Options{Users: o.Users, DryRun: true}
+		rep, err := s.rotator.RunOnce(ctx, pass)
+		if err != nil || o.DryRun {
+			if err == nil {
+				err = errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+			}
+			return err
+		}
+		all := make([]string, len(rep.Users))
+		for i, u := range rep.Users {
+			all[i] = u.User
+		}
+		return e.inWaves(ctx, o, s, all)
+	})
+}
+
+// inWaves enrols the canaries and then the others in batches, and stops when
+// the budget of failures is spent.
+func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []string) error {
+	var done rotate.Report
+	failed := 0
+	for n := 0; n < len(users); {
+		wave := users[n:]
+		if n == 0 && o.Canary > 0 {
+			wave = wave[:min(o.Canary, len(wave))]
+		} else if len(wave) > 50 {
+			wave = wave[:50]
+		}
+		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait})
+		if err != nil {
+			return err
+		}
+		n += len(wave)
+		done.Users = append(done.Users, rep.Users...)
+		failed += len(rep.Failed())
+		if failed > o.Budget && n < len(users) {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: %d failed, which is more than --budget %d: stopping before %d others\n", failed, o.Budget, len(users)-n)
+			break
+		}
+	}
+	return errors.Join(e.showReport(rotateOptions{common: o.common}, done), verdict(done))
+}
+
+func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
+	name := o.Users[0]
+	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+		if err := s.rotator.Release(ctx, name, operator()); err != nil {
+			return err
+		}
+		for {
+			left, done, until, err := s.rotator.Let(ctx, name)
+			if err != nil {
+				return err
+			}
+			if done {
+				return e.showLeft(o, left)
+			}
+			wait := until.Sub(s.rotator.Time())
+			_, _ = fmt.Fprintf(e.Err, "keyrot: %s still has a key that works for others; waiting %s\n", name, span(max(0, wait)))
+			t := time.NewTimer(max(wait, time.Second))
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return fmt.Errorf("%s is released, but not forgotten yet; run this again: %w", name, ctx.Err())
+			case <-t.C:
+			}
+		}
+	})
+}
+
+func (e Env) showLeft(o usersOptions, left rotate.Credential) error {
+	if left.KeyID == "" {
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
+		return nil
+	}
+	_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
+	if !o.ShowSecret {
+		return nil
+	}
+	return writeJSON(e.Out, struct {
+		UserName, AccessKeyId, SecretAccessKey string //nolint:revive // as AWS spells it
+	}{left.User, left.KeyID, left.Secret.Reveal()})
+}
+
+func (e Env) importUser(ctx context.Context, o usersOptions) error {
+	if o.Key == "" {
+		return usagef("--key: is empty; which key is it?")
+	}
+	secret, err := readSecret(o.SecretFile)
+	if err != nil {
+		return err
+	}
+	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+		err := s.rotator.Import(ctx, o.Users[0], o.Key, secret, operator())
+		switch {
+		case errors.Is(err, rotate.ErrRefused), errors.Is(err, rotate.ErrNoKey):
+			return usage(err, "check the key id and the secret")
+		case errors.Is(err, rotate.ErrConflict):
+			return usage(fmt.Errorf("user %q is managed already", o.Users[0]), `"keyrot status" shows its keys`)
+		case err != nil:
+			return err
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", rotate.ShortID(o.Key), o.Users[0])
+		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
+		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
+	})
+}
+
+// readSecret reads one line from the file, or from standard input.
+func readSecret(file string) (rotate.Secret, error) {
+	in := os.Stdin
+	if file != "" {
+		f, err := os.Open(file) //nolint:gosec // the operator names it
+		if err != nil {
+			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	line, err := bufio.NewReader(in).ReadString('\n')
+	line = strings.TrimSpace(line)
+	if line == "" {
+		return rotate.Secret{}, usage(fmt.Errorf("the secret access key is missing: %w", err), "give it on standard input")
+	}
+	return rotate.NewSecret(line), nil
+}
+
+func (e Env) ackUser(ctx context.Context, o usersOptions) error {
+	if o.Caller == "" {
+		return usagef("--caller: is empty; who has the key?")
+	}
+	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+		if err := s.rotator.Acknowledge(ctx, o.Users[0], o.Caller, operator()); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: noted that %s has the active key of %s\n", o.Caller, o.Users[0])
+		return nil
+	})
+}

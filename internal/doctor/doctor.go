@@ -1,0 +1,253 @@
+// Package doctor looks for what would keep keyrot from keeping its promises:
+// permissions, clocks, foreign keys, schedules, leaks that rotation cannot
+// stop. It changes nothing that exists: where only a real call shows whether
+// it is allowed, the call names a key that does not exist.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Status of one check.
+type Status string
+
+// The statuses.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn" // it works, but something is not as it should be
+	Fail Status = "fail" // keyrot cannot keep its promises
+)
+
+// Finding is the result of one check.
+type Finding struct {
+	Check  string `json:"check"`
+	Status Status `json:"status"`
+	Text   string `json:"text"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+// Patient is what is examined. Functions that are nil are not examined.
+type Patient struct {
+	IAM      rotate.IAM
+	Select   func(context.Context) ([]rotate.User, error)
+	Existing rotate.ExistingKeys
+	Policy   func(user string) plan.Policy
+	Tick     time.Duration
+	Refresh  time.Duration // how often the slowest consumer asks for its key; 0: unknown
+	Now      func() time.Time
+	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
+	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+}
+
+// Simulation is what IAM's policy simulator says about a managed user and
+// about keyrot itself.
+type Simulation struct {
+	Denied        []string // actions on the user that keyrot's own identity is denied
+	SessionsGuard bool     // a request with aws:TokenIssueTime is denied to the user
+}
+
+// sample is how many users are examined by calls.
+const sample = 3
+
+// noKey is the id of a key that does not exist.
+const noKey = "AKIAKEYROTDOCTOR0000"
+
+// Examine makes all checks, in the order a newcomer would trip over them.
+func Examine(ctx context.Context, p Patient) []Finding {
+	var all []Finding
+	add := func(check string, s Status, fix, format string, args ...any) {
+		all = append(all, Finding{Check: check, Status: s, Text: fmt.Sprintf(format, args...), Fix: fix})
+	}
+	p.schedule(add)
+	users, err := p.Select(ctx)
+	switch {
+	case errors.Is(err, rotate.ErrNoUsers), err == nil && len(users) == 0:
+		add("selection", Fail, "set users.names, users.path_prefix or users.tag", "no user is selected: nobody is rotated")
+	case err != nil:
+		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
+	default:
+		add("selection", OK, "", "%d users are selected", len(users))
+		p.clock(add)
+		p.keys(ctx, users, add)
+		p.permissions(ctx, users, add)
+		p.sessions(ctx, users, add)
+	}
+	p.overdue(ctx, add)
+	p.mail(ctx, add)
+	return all
+}
+
+type adder func(check string, s Status, fix, format string, args ...any)
+
+func (p Patient) schedule(add adder) {
+	pol := p.Policy("").WithDefaults()
+	if err := pol.Validate(p.Tick); err != nil {
+		add("schedule", Fail, `"keyrot plan" draws the timeline of a schedule`, "it cannot be kept: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	add("schedule", OK, "", "rotate every %s, deactivate after %s, delete after %s", pol.RotateEvery, pol.DeactivateAfter, pol.DeleteAfter)
+	left := pol.Overlap() - pol.Grace - pol.Settle - 2*p.Tick
+	switch {
+	case p.Refresh == 0:
+		add("consumers", Warn, "set consumer_refresh, or let every consumer ask through credential_process or the agent",
+			"how often consumers ask is not declared; they must ask at least every %s", left.Round(time.Second))
+	case p.Refresh > left:
+		add("consumers", Fail, "raise deactivate_after, or let consumers ask more often",
+			"consumers that ask every %s can hold a key longer than it works: it is safe up to %s", p.Refresh, left.Round(time.Second))
+	default:
+		add("consumers", OK, "", "asking every %s is often enough (up to %s is)", p.Refresh, left.Round(time.Second))
+	}
+}
+
+func (p Patient) clock(add adder) {
+	c, ok := p.IAM.(rotate.Clock)
+	if !ok {
+		return
+	}
+	date, at, ok := c.ServerTime()
+	if !ok {
+		add("clock", Warn, "", "AWS has not told its time")
+		return
+	}
+	if off := date.Sub(at); off.Abs() > 2*time.Second {
+		add("clock", Warn, "let this machine follow a time server", "AWS's clock is %s away from this machine's; keyrot goes by AWS's, but consumers here may not", off.Round(time.Second))
+		return
+	}
+	add("clock", OK, "", "this machine agrees with AWS to within 2 s")
+}
+
+// keys looks for keys that keyrot did not create.
+func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
+	held := map[string]bool{}
+	if p.Entries != nil {
+		entries, err := p.Entries(ctx)
+		if err != nil {
+			add("store", Fail, "", "it cannot be read: %v", err)
+			return
+		}
+		for _, e := range entries {
+			for _, k := range e.Record.Keys {
+				held[k.ID] = true
+			}
+		}
+	}
+	foreign := 0
+	for _, u := range users {
+		keys, err := p.IAM.Keys(ctx, u.Name)
+		if err != nil {
+			add("foreign keys", Fail, "grant iam:ListAccessKeys on the users", "the keys of %s cannot be listed: %v", u.Name, err)
+			return
+		}
+		for _, k := range keys {
+			if held[k.ID] {
+				continue
+			}
+			foreign++
+			if foreign <= 5 {
+				add("foreign keys", Warn, `import it ("keyrot users import"), delete it, or set existing_keys: retire`,
+					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
+			}
+		}
+	}
+	if foreign == 0 {
+		add("foreign keys", OK, "", "none")
+	} else if foreign > 5 {
+		add("foreign keys", Warn, "", "and %d more", foreign-5)
+	}
+}
+
+// permissions asks for changes to a key that does not exist: IAM answers
+// AccessDenied before it looks, NoSuchEntity after.
+func (p Patient) permissions(ctx context.Context, users []rotate.User, add adder) {
+	for _, u := range users[:min(sample, len(users))] {
+		denied := []string{}
+		try := func(action string, err error) {
+			if errors.Is(err, rotate.ErrDenied) {
+				denied = append(denied, action)
+			}
+		}
+		_, err := p.IAM.User(ctx, u.Name)
+		try("iam:GetUser", err)
+		try("iam:UpdateAccessKey", p.IAM.SetStatus(ctx, u.Name, noKey, plan.Inactive))
+		try("iam:DeleteAccessKey", p.IAM.Delete(ctx, u.Name, noKey))
+		create := "iam:CreateAccessKey is not tried"
+		if p.Simulate != nil {
+			if sim, err := p.Simulate(ctx, u); err == nil {
+				denied = append(denied, sim.Denied...)
+				create = "iam:CreateAccessKey included"
+			}
+		}
+		if len(denied) > 0 {
+			add("permissions", Fail, "grant these to keyrot's own identity on the user's ARN", "on user %s keyrot is denied %s", u.Name, strings.Join(denied, ", "))
+			continue
+		}
+		add("permissions", OK, "", "keyrot may change the keys of user %s (%s)", u.Name, create)
+	}
+}
+
+// sessions looks for the guard against session tokens, which outlive the key
+// they were made with by up to 36 hours.
+func (p Patient) sessions(ctx context.Context, users []rotate.User, add adder) {
+	const fix = `deny everything to the user if {"Null":{"aws:TokenIssueTime":"false"}}; see docs/limits.md`
+	if p.Simulate == nil {
+		return
+	}
+	for _, u := range users[:min(sample, len(users))] {
+		sim, err := p.Simulate(ctx, u)
+		switch {
+		case err != nil:
+			add("session guard", Warn, fix, "it cannot be told whether sessions of user %s are denied: %v", u.Name, err)
+			return
+		case !sim.SessionsGuard:
+			add("session guard", Warn, fix, "user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours", u.Name)
+		default:
+			add("session guard", OK, "", "sessions of user %s are denied", u.Name)
+		}
+	}
+}
+
+func (p Patient) overdue(ctx context.Context, add adder) {
+	if p.Entries == nil {
+		return
+	}
+	entries, err := p.Entries(ctx)
+	if err != nil {
+		return // told by keys
+	}
+	now, late := p.Now(), 0
+	for _, e := range entries {
+		since, overdue := plan.Overdue(e.Record, p.Policy(e.Record.User), now)
+		if !overdue || e.Record.Paused(now) {
+			continue
+		}
+		late++
+		why := string(e.Record.Waiting)
+		if why == "" {
+			why = "is the scheduler running?"
+		}
+		add("overdue", Fail, `"keyrot status" shows more`, "user %s should have been rotated %s ago: %s", e.Record.User, now.Sub(since).Round(time.Second), why)
+	}
+	if late == 0 {
+		add("overdue", OK, "", "nobody of %d managed users", len(entries))
+	}
+}
+
+func (p Patient) mail(ctx context.Context, add adder) {
+	if p.Mail == nil {
+		return
+	}
+	text, err := p.Mail(ctx)
+	if err != nil {
+		add("mail", Warn, `"keyrot verify-emails" asks SES to verify addresses`, "%v", err)
+		return
+	}
+	add("mail", OK, "", "%s", text)
+}
