@@ -56,4 +56,46 @@ var mutants = []mutant{
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
 	},
+
+	// Each promise once more, caught by the simulation alone.
+	{
+		Name: "sim-served-works", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=6"},
+	},
+	{
+		Name: "sim-never-zero", Rule: "never zero",
+		File: "pkg/rotate/plan/next.go", Old: "if k.Stage != Previous {\n\t\t\tcontinue\n\t\t}\n\t\tseen", New: "if k.Stage != Previous && k.Stage != Current {\n\t\t\tcontinue\n\t\t}\n\t\tseen",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "never zero", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-ours-only", Rule: "ours only",
+		File: "pkg/rotate/plan/next.go", Old: "if !slices.Contains(d.r.Foreign, k.ID) {", New: "if true {\n\t\t\treturn d.step(Delete, k.ID, Orphan)\n\t\t}\n\t\tif !slices.Contains(d.r.Foreign, k.ID) {",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-orphans-die", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())", New: "_ = id",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "orphans die", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-on-time", Rule: "on time",
+		File: "pkg/rotate/plan/policy.go", Old: "return last.Add(toGrid)", New: "return last.Add(toGrid + 30*time.Second)",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "rotations in a day",
+	},
+	{
+		Name: "sim-one-hand", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if err := p.Store.Acquire(p.ctx, user, p.Owner, now, leaseTTL); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "one hand", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-on-record", Rule: "on record",
+		File: "pkg/rotate/pass.go", Old: "if err := p.audit(step, \"\"); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "on record",
+	},
+	{
+		Name: "sim-local-clock", Rule: "served works",
+		File: "pkg/rotate/clock.go", Old: "if r.clock.at.IsZero() {\n\t\treturn r.Now()", New: "if true {\n\t\treturn r.Now()",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
 }
