@@ -143,6 +143,9 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 		begin = limited
 	}
 	rep, err := f.RunOnce(begin, o)
+	if errors.Is(err, context.DeadlineExceeded) && begin.Err() != nil {
+		err = nil // stopped before the first user
+	}
 	if err != nil {
 		f.emit(metrics{Errors: 1})
 		return nil, err
