@@ -30,6 +30,11 @@ func Main() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	env := Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
+	if env.Getenv(runtimeVariable) != "" {
+		err := env.lambdaMain(ctx)
+		report(env.Err, err)
+		return exitCode(err)
+	}
 	return Run(ctx, env, os.Args[1:])
 }
 

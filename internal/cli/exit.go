@@ -12,6 +12,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/client"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 	"github.com/keyrot/keyrot/pkg/store/sqlite"
 )
 
@@ -27,6 +28,7 @@ var (
 var badInput = []error{
 	errUsage, rotate.ErrNoUsers, rotate.ErrNotSelected, rotate.ErrNoUser, rotate.ErrForeignKey,
 	sqlite.ErrNewer, sqlite.ErrCorrupt, sqlite.ErrReadOnly, sqlite.ErrLocked, sqlite.ErrFull,
+	dynamodb.ErrNoTable, dynamodb.ErrAccess,
 	seal.ErrWrongKey, seal.ErrKeyMissing,
 	api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP,
 }

@@ -93,6 +93,11 @@ type Store struct {
 	// KeyFile holds the key that secrets are sealed with; made on the first
 	// start, mode 0600. Default: keyrot.key beside the store.
 	KeyFile string `mapstructure:"key_file"`
+	// Table is a DynamoDB table that takes the file's place. Default none.
+	Table string `mapstructure:"table"`
+	// KMSKey is the KMS key (ARN, id or alias) that a table's secrets are
+	// sealed with. Required with Table.
+	KMSKey string `mapstructure:"kms_key"`
 }
 
 // Server is how the API is offered.

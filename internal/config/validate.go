@@ -36,6 +36,9 @@ func (c Config) Validate() error {
 	if c.Store.Path == "" {
 		bad("store.path: is empty")
 	}
+	if (c.Store.Table == "") != (c.Store.KMSKey == "") {
+		bad("store.table: goes together with store.kms_key")
+	}
 	if c.Workers < 1 || c.Workers > 256 {
 		bad("workers: %d is not between 1 and 256", c.Workers)
 	}

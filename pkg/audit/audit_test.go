@@ -233,7 +233,7 @@ func TestFailedSyncEndsTheLog(t *testing.T) {
 func rewritten(n int) (out []byte) {
 	var tail Tail
 	for range n {
-		out, tail = frame(out, tail, []byte(`{"action":"forged"}`))
+		out, tail = Frame(out, tail, []byte(`{"action":"forged"}`))
 	}
 	return out
 }

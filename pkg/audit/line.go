@@ -56,8 +56,10 @@ const (
 	trailLen = len(hashKey) + hashLen + len(`"}`)
 )
 
-// frame appends the line after tail with an event in JSON, and its newline.
-func frame(buf []byte, tail Tail, event []byte) ([]byte, Tail) {
+// Frame appends to buf the line that follows tail, made of an event in JSON,
+// and its newline. It returns the new end of the chain. Whoever keeps a chain
+// elsewhere than in a file uses it.
+func Frame(buf []byte, tail Tail, event []byte) ([]byte, Tail) {
 	start := len(buf)
 	buf = append(buf, `{"seq":`...)
 	buf = strconv.AppendUint(buf, tail.Seq+1, 10)

@@ -19,7 +19,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged, _ := frame(nil, Tail{}, []byte(`{"action":"forged"}`))
+	forged, _ := Frame(nil, Tail{}, []byte(`{"action":"forged"}`))
 	for name, c := range map[string]struct {
 		lines [][]byte
 		want  string
@@ -58,7 +58,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 }
 
 func FuzzParseLine(f *testing.F) {
-	line, _ := frame(nil, Tail{}, []byte(`{"time":"2026-11-23T18:00:00Z","action":"create","user":"ann"}`))
+	line, _ := Frame(nil, Tail{}, []byte(`{"time":"2026-11-23T18:00:00Z","action":"create","user":"ann"}`))
 	f.Add(line[:len(line)-1])
 	f.Add([]byte(`{"seq":1,"prev":"","hash":""}`))
 	f.Add([]byte{})

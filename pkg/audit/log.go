@@ -235,7 +235,7 @@ func (l *Log) write(repairs, events [][]byte) error {
 	buf, tail := l.buf[:0], l.tail
 	for _, group := range [][][]byte{repairs, events} {
 		for _, e := range group {
-			buf, tail = frame(buf, tail, e)
+			buf, tail = Frame(buf, tail, e)
 		}
 	}
 	l.buf = buf

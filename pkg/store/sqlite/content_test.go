@@ -8,6 +8,7 @@ import (
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
 // TestMovedSecrets checks that rows cannot be swapped by whoever can write
@@ -76,11 +77,11 @@ func TestHandoutRepetitions(t *testing.T) {
 		at, want  time.Duration
 	}{
 		{"K1", "a", 0, 0},
-		{"K1", "a", repeatAfter - 1, 0},
-		{"K1", "b", repeatAfter - 1, repeatAfter - 1},
-		{"K1", "b", 3 * repeatAfter, 3 * repeatAfter},
-		{"K2", "b", 3*repeatAfter + 1, 3*repeatAfter + 1},
-		{"K1", "b", 3*repeatAfter + 2, 3*repeatAfter + 2},
+		{"K1", "a", content.RepeatAfter - 1, 0},
+		{"K1", "b", content.RepeatAfter - 1, content.RepeatAfter - 1},
+		{"K1", "b", 3 * content.RepeatAfter, 3 * content.RepeatAfter},
+		{"K2", "b", 3*content.RepeatAfter + 1, 3*content.RepeatAfter + 1},
+		{"K1", "b", 3*content.RepeatAfter + 2, 3*content.RepeatAfter + 2},
 	} {
 		record(c.key, c.addr, c.at)
 		if got, addr := last(c.key); got != c.want || addr != c.addr {

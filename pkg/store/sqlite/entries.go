@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"net/url"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
 // Load implements [rotate.Store].
@@ -44,11 +43,11 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if err := rows.Scan(&e.Version, &due, &record, &secrets); err != nil {
 		return e, err
 	}
-	e.Due = fromNanos(due)
-	if err := decode(record, user, &e); err != nil {
+	e.Due = content.Time(due)
+	if e.Record, err = content.DecodeRecord(record, user); err != nil {
 		return e, err
 	}
-	if e.Secrets, err = s.unseal(ctx, e, secrets); err != nil {
+	if e.Secrets, err = content.OpenSecrets(ctx, s.sealer, e.Record, secrets); err != nil {
 		return e, err
 	}
 	return e, rows.Close()
@@ -75,7 +74,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	secrets, err := s.sealAll(ctx, e)
+	secrets, err := content.SealSecrets(ctx, s.sealer, e)
 	if err != nil {
 		return 0, err
 	}
@@ -93,7 +92,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, toNanos(e.Due), string(record), string(secrets))
+	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), string(record), string(secrets))
 	if err != nil {
 		return 0, err
 	}
@@ -145,12 +144,11 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 		if err := rows.Scan(&user, &e.Version, &due, &record); err != nil {
 			return err
 		}
-		e.Due = fromNanos(due)
-		if err := decode(record, user, &e); err != nil {
-			return err
-		}
+		e.Due = content.Time(due)
+		var err error
+		e.Record, err = content.DecodeRecord(record, user)
 		out = append(out, e)
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, explain(ctx, "listing the store", err)
@@ -160,14 +158,14 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 
 // Due implements [rotate.Store]. It does not need the key.
 func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
-	out, err := queryStrings(ctx, s.stmt.due, toNanos(t), max(0, limit))
+	out, err := queryStrings(ctx, s.stmt.due, content.Nanos(t), max(0, limit))
 	return out, explain(ctx, "reading what is due", err)
 }
 
 // Acquire implements [rotate.Store].
 func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
 	doing := fmt.Sprintf("leasing %q", user)
-	r, err := s.stmt.acquire.ExecContext(ctx, user, owner, toNanos(now.Add(ttl)), toNanos(now))
+	r, err := s.stmt.acquire.ExecContext(ctx, user, owner, content.Nanos(now.Add(ttl)), content.Nanos(now))
 	if err != nil {
 		return explain(ctx, doing, err)
 	}
@@ -182,71 +180,6 @@ func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, 
 func (s *Store) Release(ctx context.Context, user, owner string) error {
 	_, err := s.stmt.release.ExecContext(ctx, user, owner)
 	return explain(ctx, fmt.Sprintf("releasing %q", user), err)
-}
-
-func decode(record []byte, user string, e *rotate.Entry) error {
-	if err := json.Unmarshal(record, &e.Record); err != nil {
-		return refuse(ErrCorrupt, "record of %q: %w: %w", user, ErrCorrupt, err)
-	}
-	if e.Record.User != user {
-		return refuse(ErrCorrupt, "record of %q is that of %q: %w", user, e.Record.User, ErrCorrupt)
-	}
-	return nil
-}
-
-// aad binds a sealed secret to its place, so that none can be moved to
-// another user or key. It is a URL query, which another Sealer can take apart
-// into an encryption context.
-func aad(e rotate.Entry, keyID string) []byte {
-	r := &e.Record
-	return []byte(url.Values{"arn": {r.ARN}, "id": {r.UserID}, "key": {keyID}, "user": {r.User}}.Encode())
-}
-
-func (s *Store) sealAll(ctx context.Context, e rotate.Entry) ([]byte, error) {
-	sealed := make(map[string][]byte, len(e.Secrets))
-	for keyID, secret := range e.Secrets {
-		b, err := s.sealer.Seal(ctx, []byte(secret.Reveal()), aad(e, keyID))
-		if err != nil {
-			return nil, fmt.Errorf("sealing the secret of %s: %w", keyID, err)
-		}
-		sealed[keyID] = b
-	}
-	return json.Marshal(sealed)
-}
-
-func (s *Store) unseal(ctx context.Context, e rotate.Entry, secrets []byte) (map[string]rotate.Secret, error) {
-	var sealed map[string][]byte
-	if err := json.Unmarshal(secrets, &sealed); err != nil {
-		return nil, refuse(ErrCorrupt, "secrets: %w: %w", ErrCorrupt, err)
-	}
-	opened := make(map[string]rotate.Secret, len(sealed))
-	for keyID, b := range sealed {
-		secret, err := s.sealer.Open(ctx, b, aad(e, keyID))
-		if err != nil {
-			return nil, fmt.Errorf("opening the secret of %s: %w", keyID, err)
-		}
-		opened[keyID] = rotate.NewSecret(string(secret))
-	}
-	return opened, nil
-}
-
-// toNanos and fromNanos keep a time as an integer that sorts; times that Unix
-// nanoseconds cannot express (before 1970, after 2262) become the nearest one.
-func toNanos(t time.Time) int64 {
-	switch {
-	case t.Unix() <= 0:
-		return 0
-	case t.Year() > 2261:
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
-func fromNanos(n int64) time.Time {
-	if n == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, n).UTC()
 }
 
 // query calls each for every row.

@@ -10,13 +10,14 @@ import (
 	driver "modernc.org/sqlite"
 
 	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
 // Sentinels for what is wrong with the store's file. In all these cases
 // nothing was overwritten.
 var (
 	ErrNewer    = errors.New("store was written by a newer keyrot")
-	ErrCorrupt  = errors.New("store is corrupt or not a keyrot store")
+	ErrCorrupt  = content.ErrCorrupt
 	ErrReadOnly = errors.New("store cannot be written")
 	ErrLocked   = errors.New("store is locked by another process")
 	ErrFull     = errors.New("disk is full")
@@ -65,6 +66,8 @@ func explain(ctx context.Context, doing string, err error) error {
 		case codeInterrupt:
 			sentinel = ctx.Err()
 		}
+	case errors.Is(err, ErrCorrupt):
+		return hint.Wrap(fmt.Errorf("%s: %w", doing, err), advice[ErrCorrupt])
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		sentinel = ErrReadOnly
 	case errors.Is(err, syscall.ENOSPC):

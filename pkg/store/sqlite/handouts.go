@@ -6,21 +6,8 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
-
-// repeatAfter is how long a repetition of a recorded hand-out is left out;
-// recentMax bounds the memory for it (some 200 bytes each).
-const (
-	repeatAfter = 10 * time.Second
-	recentMax   = 10_000
-)
-
-type holding struct{ caller, user string }
-
-type repetition struct {
-	key, addr string
-	at        time.Time
-}
 
 // RecordHandout implements [rotate.Handouts]. A caller that fetches the same
 // key again and again costs one write in 10 s; a change is written and synced
@@ -28,26 +15,13 @@ type repetition struct {
 // is not seen, so that after a promotion the order of two processes' records
 // is right to within these 10 s.
 func (s *Store) RecordHandout(ctx context.Context, caller, user, keyID, addr string, at time.Time) error {
-	who := holding{caller, user}
-	s.mu.Lock()
-	last, ok := s.recent[who]
-	s.mu.Unlock()
-	if ok && last.key == keyID && last.addr == addr {
-		if d := at.Sub(last.at); d >= 0 && d < repeatAfter {
-			return nil
-		}
+	if s.recent.Repeats(caller, user, keyID, addr, at) {
+		return nil
 	}
-	if _, err := s.stmt.handout.ExecContext(ctx, user, caller, keyID, addr, toNanos(at)); err != nil {
+	if _, err := s.stmt.handout.ExecContext(ctx, user, caller, keyID, addr, content.Nanos(at)); err != nil {
 		return explain(ctx, "recording a hand-out", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.recent) >= recentMax {
-		clear(s.recent) // forgetting costs a write each, nothing else
-	}
-	if newest := s.recent[who]; !at.Before(newest.at) {
-		s.recent[who] = repetition{keyID, addr, at}
-	}
+	s.recent.Note(caller, user, keyID, addr, at)
 	return nil
 }
 
@@ -66,7 +40,7 @@ func (s *Store) WhoHas(ctx context.Context, keyID string) ([]rotate.Handout, err
 		if err := rows.Scan(&h.Caller, &h.User, &h.Addr, &first, &last); err != nil {
 			return err
 		}
-		h.First, h.Last = fromNanos(first), fromNanos(last)
+		h.First, h.Last = content.Time(first), content.Time(last)
 		out = append(out, h)
 		return nil
 	}, keyID)
@@ -80,7 +54,7 @@ func (s *Store) WhoHas(ctx context.Context, keyID string) ([]rotate.Handout, err
 // hand-out of a user excepted, and returns how many were dropped. The audit
 // log still has them.
 func (s *Store) PruneHandouts(ctx context.Context, t time.Time) (int64, error) {
-	r, err := s.stmt.pruneHandouts.ExecContext(ctx, toNanos(t))
+	r, err := s.stmt.pruneHandouts.ExecContext(ctx, content.Nanos(t))
 	if err != nil {
 		return 0, explain(ctx, "pruning hand-outs", err)
 	}

@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
 // Setting implements [rotate.Settings].
@@ -26,12 +26,9 @@ func (s *Store) Setting(ctx context.Context, name string) ([]byte, int64, error)
 	if err != nil {
 		return nil, 0, explain(ctx, doing, err)
 	}
-	value, err := s.sealer.Open(ctx, sealed, settingAAD(name))
+	value, err := content.OpenSetting(ctx, s.sealer, name, sealed)
 	if err != nil {
 		return nil, 0, explain(ctx, doing, err)
-	}
-	if value == nil {
-		value = []byte{} // set to nothing is not unset
 	}
 	return value, version, nil
 }
@@ -49,7 +46,7 @@ func (s *Store) saveSetting(ctx context.Context, name string, value []byte, vers
 	if s.sealer == nil {
 		return 0, seal.ErrKeyMissing
 	}
-	sealed, err := s.sealer.Seal(ctx, value, settingAAD(name))
+	sealed, err := content.SealSetting(ctx, s.sealer, name, value)
 	if err != nil {
 		return 0, err
 	}
@@ -81,5 +78,3 @@ func (s *Store) SettingNames(ctx context.Context, prefix string) ([]string, erro
 	out, err := queryStrings(ctx, s.stmt.settingNames, prefix)
 	return out, explain(ctx, "listing settings", err)
 }
-
-func settingAAD(name string) []byte { return []byte(url.Values{"setting": {name}}.Encode()) }

@@ -14,11 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
 // Options says how a store is opened.
@@ -39,9 +39,7 @@ type Store struct {
 	sealer seal.Sealer // nil: opened without a key
 	stmt   statements
 	path   string
-
-	mu     sync.Mutex
-	recent map[holding]repetition // see RecordHandout
+	recent content.Recent // see RecordHandout
 }
 
 var (
@@ -92,7 +90,7 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := prepareFile(o.Path); err != nil {
 		return nil, explain(ctx, "opening the store", err)
 	}
-	s := &Store{path: o.Path, recent: make(map[holding]repetition)}
+	s := &Store{path: o.Path}
 	defer func() {
 		if err != nil {
 			_ = s.Close() // the first error matters

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/auth"
+	function "github.com/keyrot/keyrot/pkg/lambda"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
+	"github.com/keyrot/keyrot/pkg/server"
+	"github.com/keyrot/keyrot/pkg/store/content"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
+)
+
+// The variables that make a function of the binary, beside the
+// configuration's own (KEYROT_STORE_TABLE, KEYROT_STORE_KMS_KEY,
+// KEYROT_USERS_*, KEYROT_ROTATE_EVERY …).
+const (
+	runtimeVariable   = "AWS_LAMBDA_RUNTIME_API"     // set by Lambda
+	instanceVariable  = "AWS_LAMBDA_LOG_STREAM_NAME" // set by Lambda
+	nameVariable      = "AWS_LAMBDA_FUNCTION_NAME"   // set by Lambda
+	functionVariable  = "KEYROT_FUNCTION"            // "rotator" or "api"
+	apiSecretVariable = "KEYROT_API_SECRET"          // id of the secret that holds the API key
+	apiUsersVariable  = "KEYROT_API_USERS"           // patterns of who that key may read; default *
+)
+
+// stackKey is the id of the record that the stack's API key has.
+const stackKey = "stack"
+
+// lambdaMain answers events until the process ends.
+func (e Env) lambdaMain(ctx context.Context) error {
+	f, err := e.newFunction(ctx)
+	if err != nil {
+		return err
+	}
+	lambda.StartWithOptions(f.Invoke, lambda.WithContext(ctx))
+	return nil // not reached
+}
+
+// newFunction joins the parts of the function that the environment names.
+func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
+	cfg, err := e.loadValid(common{})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Store.Table == "" {
+		return nil, usagef("store.table: is empty; a function has no file to keep")
+	}
+	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+	}
+	st, log := openTable(sdk, cfg), logger(e.Err, cfg.Log)
+	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
+	which := e.Getenv(functionVariable)
+	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: e.Now}
+	tell := &health{store: st, policy: cfg.Policy, now: e.Now}
+	switch which {
+	case "rotator":
+		if cfg.Users.Empty() {
+			return nil, rotate.ErrNoUsers
+		}
+		aws := cloudOf(sdk, cfg)
+		r := &rotate.Rotator{
+			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.Policy, Select: aws.Select,
+			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Now: e.Now, Workers: cfg.Workers,
+			// Host and process id are the same in all instances.
+			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
+		}
+		f.RunOnce = r.RunOnce
+		f.Overdue = func(ctx context.Context) (int, error) {
+			h, err := tell.Health(ctx)
+			return h.Overdue, err
+		}
+	case "api":
+		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: e.Now}
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
+			return nil, err
+		}
+		s := &server.Server{
+			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: e.Now}, Health: tell, Log: log,
+			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.Policy, Audit: record, Handouts: st, Now: e.Now},
+		}
+		f.API = s.Handler()
+	default:
+		return nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
+	}
+	return f, nil
+}
+
+// openTable joins the store in a DynamoDB table.
+func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
+	return &dynamodb.Store{
+		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
+		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},
+	}
+}
+
+type getSecret = func(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+
+// adoptStackKey lets the API key in that the stack generated into Secrets
+// Manager.
+func (e Env) adoptStackKey(ctx context.Context, keys *auth.Keys, get getSecret) error {
+	id := e.Getenv(apiSecretVariable)
+	if id == "" {
+		return usagef("%s: is empty", apiSecretVariable)
+	}
+	users := strings.FieldsFunc(e.Getenv(apiUsersVariable), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(users) == 0 {
+		users = []string{"*"}
+	}
+	key, err := readAPISecret(ctx, get, id)
+	if err != nil {
+		return err
+	}
+	return keys.Adopt(ctx, key, auth.Key{Name: "the stack's API key", Users: users, Role: auth.Reader})
+}
+
+// readAPISecret returns the API key in a secret {"api_key": "…"}.
+func readAPISecret(ctx context.Context, get getSecret, id string) (string, error) {
+	out, err := get(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSCURRENT")})
+	if err != nil {
+		return "", fmt.Errorf("reading the API key from secret %s: %w", id, err)
+	}
+	var v struct {
+		APIKey string `json:"api_key"`
+	}
+	if json.Unmarshal([]byte(aws.ToString(out.SecretString)), &v) != nil || v.APIKey == "" {
+		return "", errors.New("reading the API key from secret " + id + `: want {"api_key": "…"}`) // the cause may quote it
+	}
+	return v.APIKey, nil
+}

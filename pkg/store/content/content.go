@@ -1,0 +1,142 @@
+// Package content is what all stores have in common: how an entry, a secret
+// and a setting are written down. It knows nothing of where they are kept.
+package content
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/seal"
+)
+
+// ErrCorrupt: what was read is not what a store writes.
+var ErrCorrupt = errors.New("store is corrupt or not a keyrot store")
+
+// DecodeRecord reads the record of user. ErrCorrupt if it is not one, or
+// another user's.
+func DecodeRecord(b []byte, user string) (plan.Record, error) {
+	var r plan.Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return plan.Record{}, fmt.Errorf("record of %q: %w: %w", user, ErrCorrupt, err)
+	}
+	if r.User != user {
+		return plan.Record{}, fmt.Errorf("record of %q is that of %q: %w", user, r.User, ErrCorrupt)
+	}
+	return r, nil
+}
+
+// SealSecrets returns the secrets of an entry as a JSON object: access key id
+// to sealed secret. seal.ErrKeyMissing if s is nil.
+func SealSecrets(ctx context.Context, s seal.Sealer, e rotate.Entry) ([]byte, error) {
+	if s == nil {
+		return nil, seal.ErrKeyMissing
+	}
+	sealed := make(map[string][]byte, len(e.Secrets))
+	for keyID, secret := range e.Secrets {
+		b, err := s.Seal(ctx, []byte(secret.Reveal()), secretAAD(e.Record, keyID))
+		if err != nil {
+			return nil, fmt.Errorf("sealing the secret of %s: %w", keyID, err)
+		}
+		sealed[keyID] = b
+	}
+	return json.Marshal(sealed)
+}
+
+// OpenSecrets reads what SealSecrets wrote for an entry with the record r.
+func OpenSecrets(ctx context.Context, s seal.Sealer, r plan.Record, secrets []byte) (map[string]rotate.Secret, error) {
+	if s == nil {
+		return nil, seal.ErrKeyMissing
+	}
+	var sealed map[string][]byte
+	if err := json.Unmarshal(secrets, &sealed); err != nil {
+		return nil, fmt.Errorf("secrets: %w: %w", ErrCorrupt, err)
+	}
+	opened := make(map[string]rotate.Secret, len(sealed))
+	for keyID, b := range sealed {
+		secret, err := s.Open(ctx, b, secretAAD(r, keyID))
+		if err != nil {
+			return nil, fmt.Errorf("opening the secret of %s: %w", keyID, err)
+		}
+		opened[keyID] = rotate.NewSecret(string(secret))
+	}
+	return opened, nil
+}
+
+// SealSetting seals a setting's value. seal.ErrKeyMissing if s is nil.
+func SealSetting(ctx context.Context, s seal.Sealer, name string, value []byte) ([]byte, error) {
+	if s == nil {
+		return nil, seal.ErrKeyMissing
+	}
+	return s.Seal(ctx, value, settingAAD(name))
+}
+
+// OpenSetting returns the value, which is never nil: set to nothing is not
+// unset.
+func OpenSetting(ctx context.Context, s seal.Sealer, name string, sealed []byte) ([]byte, error) {
+	if s == nil {
+		return nil, seal.ErrKeyMissing
+	}
+	value, err := s.Open(ctx, sealed, settingAAD(name))
+	if err == nil && value == nil {
+		value = []byte{}
+	}
+	return value, err
+}
+
+// The names inside associated data.
+const (
+	aadARN     = "arn"
+	aadUser    = "user"
+	aadSetting = "setting"
+)
+
+// secretAAD binds a sealed secret to its place, so that none can be moved to
+// another user or key. It is a URL query, so that [EncryptionContext] can take
+// it apart.
+func secretAAD(r plan.Record, keyID string) []byte {
+	return []byte(url.Values{aadARN: {r.ARN}, "id": {r.UserID}, "key": {keyID}, aadUser: {r.User}}.Encode())
+}
+
+func settingAAD(name string) []byte { return []byte(url.Values{aadSetting: {name}}.Encode()) }
+
+// EncryptionContext says for whom a value is sealed, as a key service records
+// and compares it: the user's ARN (its name if that is unknown), or that it
+// is one of keyrot's own settings. Values of one user have the same context.
+func EncryptionContext(aad []byte) map[string]string {
+	q, err := url.ParseQuery(string(aad))
+	switch {
+	case err == nil && q.Get(aadARN) != "":
+		return map[string]string{"keyrot:user": q.Get(aadARN)}
+	case err == nil && q.Get(aadUser) != "":
+		return map[string]string{"keyrot:user": q.Get(aadUser)}
+	}
+	return map[string]string{"keyrot:settings": "true"}
+}
+
+// Nanos and Time keep a time as an integer that sorts; times that Unix
+// nanoseconds cannot express (before 1970, after 2262) become the nearest one.
+// The zero time is 0.
+func Nanos(t time.Time) int64 {
+	switch {
+	case t.Unix() <= 0:
+		return 0
+	case t.Year() > 2261:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// Time is the inverse of Nanos.
+func Time(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}

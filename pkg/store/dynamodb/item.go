@@ -1,0 +1,158 @@
+package dynamodb
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// The attributes. Times are Unix nanoseconds unless said otherwise.
+const (
+	attrPK      = "pk"      // the item's kind
+	attrSK      = "sk"      // its name within the kind
+	attrQueue   = "queue"   // hash key of the due index, on entries only
+	attrDue     = "due"     // its range key: 19 digits of time, #, user
+	attrExpires = "expires" // Unix seconds; DynamoDB deletes the item some time after
+
+	attrVersion = "version"
+	attrRecord  = "record"  // plan.Record as JSON
+	attrSecrets = "secrets" // JSON object: access key id to sealed secret
+	attrSealed  = "sealed"
+	attrOwner   = "owner"
+	attrEnds    = "ends"
+	attrUser    = "user"
+	attrCaller  = "caller"
+	attrKey     = "key"
+	attrAddr    = "addr"
+	attrFirst   = "first"
+	attrLast    = "last"
+	attrSeq     = "seq"
+	attrHash    = "hash"
+	attrLine    = "line"
+)
+
+// The kinds. Those that end in # are followed by what they belong to.
+const (
+	kindEntry   = "entry"    // sk: user
+	kindLease   = "lease"    // sk: user
+	kindSetting = "setting"  // sk: name
+	kindHolder  = "holder#"  // user; sk: caller. The latest hand-out
+	kindHandout = "handout#" // key; sk: user#caller
+	kindTail    = "audit"    // sk: chain
+	kindLine    = "audit#"   // chain; sk: 19 digits of sequence number
+)
+
+// indexDue is the index, and queueDue the one hash key in it: all users are in
+// one queue.
+const (
+	indexDue = "due"
+	queueDue = "due"
+)
+
+// Schema is how the table must look. Time to live must also be switched on,
+// for the attribute [TTLAttribute].
+func Schema(table string) *ddb.CreateTableInput {
+	attr := func(name string) types.AttributeDefinition {
+		return types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS}
+	}
+	keys := func(hash, sort string) []types.KeySchemaElement {
+		return []types.KeySchemaElement{
+			{AttributeName: aws.String(hash), KeyType: types.KeyTypeHash},
+			{AttributeName: aws.String(sort), KeyType: types.KeyTypeRange},
+		}
+	}
+	return &ddb.CreateTableInput{
+		TableName:            &table,
+		BillingMode:          types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{attr(attrPK), attr(attrSK), attr(attrQueue), attr(attrDue)},
+		KeySchema:            keys(attrPK, attrSK),
+		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
+			IndexName:  aws.String(indexDue),
+			KeySchema:  keys(attrQueue, attrDue),
+			Projection: &types.Projection{ProjectionType: types.ProjectionTypeKeysOnly},
+		}},
+	}
+}
+
+// TTLAttribute holds when DynamoDB may delete an item, in Unix seconds.
+const TTLAttribute = attrExpires
+
+type names = map[string]string
+
+// item is an item, or the values of an expression.
+type item map[string]types.AttributeValue
+
+func key(kind, id string) item { return item{attrPK: text(kind), attrSK: text(id)} }
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func blob(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
+
+func number(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
+}
+
+// text returns a text attribute, "" if there is none.
+func (it item) text(name string) string {
+	if v, ok := it[name].(*types.AttributeValueMemberS); ok {
+		return v.Value
+	}
+	return ""
+}
+
+// number returns a number attribute, 0 if there is none.
+func (it item) number(name string) int64 {
+	if v, ok := it[name].(*types.AttributeValueMemberN); ok {
+		n, _ := strconv.ParseInt(v.Value, 10, 64)
+		return n
+	}
+	return 0
+}
+
+func (it item) bytes(name string) []byte {
+	if v, ok := it[name].(*types.AttributeValueMemberB); ok {
+		return v.Value
+	}
+	return nil
+}
+
+// project names the attributes to read; nil is all.
+func project(only []string) (*string, names) {
+	if len(only) == 0 {
+		return nil, nil
+	}
+	n := make(names, len(only))
+	marks := make([]string, len(only))
+	for i, name := range only {
+		marks[i] = "#" + name
+		n[marks[i]] = name
+	}
+	return aws.String(strings.Join(marks, ",")), n
+}
+
+// digits writes a number that is not negative so that text sorts as numbers
+// do.
+func digits(n int64) string { return fmt.Sprintf("%019d", n) }
+
+// dueKey orders users by due time, then name.
+func dueKey(nanos int64, user string) string { return digits(nanos) + "#" + user }
+
+// dueBound is after all keys up to nanos and before all later ones.
+func dueBound(nanos int64) string {
+	if nanos == math.MaxInt64 {
+		return "~"
+	}
+	return digits(nanos + 1)
+}
+
+// dueNanos takes the time out of the due index's key.
+func (it item) dueNanos() int64 {
+	d, _, _ := strings.Cut(it.text(attrDue), "#")
+	n, _ := strconv.ParseInt(d, 10, 64)
+	return n
+}
