@@ -58,6 +58,8 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, 1)
 	case plan.Publish:
 		return out, p.publish(step.KeyID)
+	case plan.Copy:
+		return p.copy(step)
 	}
 	return out, nil // the rest is done by saving
 }
@@ -186,25 +188,6 @@ func (p *pass) survey(id string) (plan.Outcome, error) {
 	}
 	p.learn(id, func(u *plan.Usage) { u.Surveyed, u.Holders = true, holders })
 	return plan.Outcome{Holders: holders}, nil
-}
-
-// publish gives the pair to every publisher, in order. All are asked again
-// after a failure; publishing is idempotent.
-func (p *pass) publish(id string) error {
-	k := p.entry.Record.Key(id)
-	c := Credential{
-		User: p.entry.Record.User, UserID: p.entry.Record.UserID, KeyID: id, Secret: p.entry.Secrets[id],
-		Created: k.Created, Expiration: k.Slot.Add(p.policy.DeactivateAfter - p.policy.Grace),
-	}
-	for _, pub := range p.Publishers {
-		ctx, cancel := p.effect()
-		err := pub.Publish(ctx, c)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("publisher %s: %w", pub.Name(), err)
-		}
-	}
-	return nil
 }
 
 func (p *pass) learn(id string, f func(*plan.Usage)) {

@@ -64,7 +64,11 @@ func (p *pass) run(user string, patience time.Duration) error {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
 	if err := p.observe(); err != nil {
-		return p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait}, err)
+		}
+		return err
 	}
 	if p.sync() {
 		return fmt.Errorf("user %q: %w", user, errClock)
@@ -95,7 +99,7 @@ func (p *pass) run(user string, patience time.Duration) error {
 
 // patient reports whether a pass should wait for the step itself.
 func patient(step plan.Step, limit time.Time) bool {
-	return (step.Reason == plan.Settling || step.Reason == plan.Unproven) && !step.Wake.After(limit)
+	return (step.Reason == plan.Settling || step.Reason == plan.Unproven || step.Reason == plan.Unpublished) && !step.Wake.After(limit)
 }
 
 func (p *pass) sleep(d time.Duration) bool {
@@ -151,13 +155,18 @@ func (p *pass) do(step plan.Step) error {
 	}
 	out, err := p.act(step)
 	at := p.now()
-	if err == nil {
+	var missed error // optional publishers: told, but no failure of the pass
+	switch {
+	case err == nil:
 		err = p.save(step, out)
-	} else {
+	case step.Action == plan.Copy:
+		missed, err = err, p.save(step, out)
+		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}
-	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: err})
-	p.tell(step, out, err)
+	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: errors.Join(missed, err)})
+	p.tell(step, out, errors.Join(missed, err))
 	return err
 }
 
@@ -192,7 +201,7 @@ func (p *pass) audit(step plan.Step, result string) error {
 		return nil
 	}
 	// Recorded are changes and decisions; looking is not.
-	if !step.Action.Mutates() && result != "" && result != "ok" && step.Action != plan.Publish {
+	if !step.Action.Mutates() && result != "" && result != "ok" && step.Action != plan.Publish && step.Action != plan.Copy {
 		return nil
 	}
 	switch step.Action {
@@ -289,11 +298,7 @@ func (p *pass) rest(step plan.Step) error {
 		return nil
 	}
 	if !told && waiting != "" {
-		p.Log.Warn("cannot go on", "user", p.report.User, "key", ShortID(step.KeyID), "reason", step.Reason)
-		_ = p.audit(step, "held")
-		if p.Observe != nil {
-			p.Observe(p.report.User, step, nil)
-		}
+		p.held(step)
 	}
 	now := p.now()
 	return p.commit(func(e *Entry) {
@@ -304,10 +309,22 @@ func (p *pass) rest(step plan.Step) error {
 	})
 }
 
+// held tells that nothing moves, and why.
+func (p *pass) held(step plan.Step) {
+	p.Log.Warn("cannot go on", "user", p.report.User, "key", ShortID(step.KeyID), "reason", step.Reason)
+	_ = p.audit(step, "held")
+	if p.Observe != nil {
+		p.Observe(p.report.User, step, nil)
+	}
+}
+
 // failed saves that a step failed, so that the next attempt waits, also after
 // a restart. It returns cause.
 func (p *pass) failed(step plan.Step, cause error) error {
 	now := p.now()
+	if step.Action == plan.Publish && p.entry.Record.Waiting != plan.Unpublished {
+		p.held(plan.Step{Action: plan.Wait, KeyID: step.KeyID, Reason: plan.Unpublished})
+	}
 	if err := p.commit(func(e *Entry) {
 		e.Record = e.Record.Failed(p.policy, step, cause.Error(), now)
 		e.Due = now

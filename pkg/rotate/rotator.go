@@ -32,12 +32,14 @@ type Rotator struct {
 	Audit      Audit                                      // nil: nothing is recorded
 	Handouts   Handouts                                   // nil: nobody is known to hold a key
 	Publishers []Publisher                                // all required before promotion
+	Optional   []Publisher                                // get the pair once it serves; retried until they confirm
 	Policy     func(user string) plan.Policy              // nil: the default policy for all
 	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed
 	Existing   ExistingKeys                               // default Refuse
 	Log        *slog.Logger                               // nil: discarded
 	Now        func() time.Time                           // nil: time.Now
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
+	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host and pid
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
@@ -136,6 +138,9 @@ func (r *Rotator) policy(user string) plan.Policy {
 	}
 	p = p.WithDefaults()
 	p.Publish = len(r.Publishers) > 0
+	for _, o := range r.Optional {
+		p.Copies = append(p.Copies, o.Name())
+	}
 	if !r.selected.includes(user) {
 		p.Frozen = plan.NoUserListed // finish what is under way, start nothing
 	}

@@ -31,6 +31,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if s.selected.known() {
 			s.dispatch(ctx)
 		}
+		if r.Beat != nil {
+			r.Beat()
+		}
 		t.Reset(r.Tick)
 	}
 }

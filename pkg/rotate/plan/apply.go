@@ -11,6 +11,7 @@ type Outcome struct {
 	Refused bool     // Verify, Probe: AWS answered that it does not accept the key
 	Holders []string // Survey
 	Intent  string   // Create: the id of the intent it fulfils
+	Copied  []string // Copy: the publishers that confirmed; the others failed
 }
 
 // Apply returns the record after step has had its effect at now. It changes
@@ -30,6 +31,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		k.probed(out.Refused, now)
 	case Publish:
 		k.Published, k.Tries, k.Again = now, 0, time.Time{}
+	case Copy:
+		k.copied(p, out.Copied, now)
 	case Promote:
 		r.promote(k, p, step, now)
 	case Deactivate:
@@ -106,6 +109,9 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish) {
 		k.Tries++
 		k.Again = now.Add(p.retry(k.Tries))
+		if step.Action == Publish && r.Waiting != Unpublished {
+			r.Waiting, r.Since = Unpublished, now
+		}
 		return r
 	}
 	r.RetryAt = now.Add(p.retry(r.Failures))
@@ -124,6 +130,7 @@ func (r Record) Clone() Record {
 	r.Keys = slices.Clone(r.Keys)
 	for i := range r.Keys {
 		r.Keys[i].HeldBy = slices.Clone(r.Keys[i].HeldBy)
+		r.Keys[i].Copied = slices.Clone(r.Keys[i].Copied)
 	}
 	r.Intents = slices.Clone(r.Intents)
 	for i := range r.Intents {

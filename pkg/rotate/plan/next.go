@@ -25,6 +25,7 @@ func Next(w World, p Policy, now time.Time) Step {
 		d.pending,    // prove, publish, promote
 		d.retire,     // keys from before keyrot
 		d.create,     // a new key, if one is due and there is room
+		d.copies,     // optional publishers, when nothing else is to be done
 	} {
 		if s := rule(); s != nil {
 			return *s
@@ -351,6 +352,8 @@ func (d *decision) pending() *Step {
 	switch {
 	case k.Proven.IsZero() && !k.Refused.IsZero() && d.now.Sub(k.Refused) >= d.p.VerifyDeadline:
 		return d.step(Delete, k.ID, NeverAccepted)
+	case d.now.Before(k.Again) && !k.Confirmed.IsZero() && d.p.Publish:
+		return d.later(Unpublished, k.ID, k.Again)
 	case d.now.Before(k.Again):
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():

@@ -28,6 +28,7 @@ type Policy struct {
 	ProofTTL       time.Duration // a confirmation older than this is repeated before promotion; default 5 min
 
 	Publish    bool          // required publishers must confirm before promotion
+	Copies     []string      // names of the optional publishers, which get the Current key
 	OnInUse    OnInUse       // what to do when callers still hold a key that is due; default warn
 	MaxHold    time.Duration // with hold: bound on the wait; default 1 h
 	RetireIdle time.Duration // a key retires once unused for this long; default 24 h

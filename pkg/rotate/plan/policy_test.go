@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestWithDefaultsIsIdempotent(t *testing.T) {
 	t.Parallel()
 	for _, p := range []Policy{{}, {Settle: -1}, minutes(10, 20, 20), {RotateEvery: 5 * time.Second, DeactivateAfter: 6 * time.Second, DeleteAfter: 7 * time.Second}} {
 		once := p.WithDefaults()
-		if twice := once.WithDefaults(); once != twice {
+		if twice := once.WithDefaults(); !reflect.DeepEqual(once, twice) {
 			t.Errorf("WithDefaults() twice = %+v, want %+v", twice, once)
 		}
 	}

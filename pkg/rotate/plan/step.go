@@ -19,6 +19,7 @@ const (
 	Verify   Action = "verify"   // prove a key with k GetCallerIdentity calls
 	Probe    Action = "probe"    // one GetCallerIdentity for a key IAM's list disagrees on
 	Publish  Action = "publish"
+	Copy     Action = "copy" // give the Current pair to optional publishers
 	Promote  Action = "promote"
 	Retire   Action = "retire"  // Retiring becomes Previous
 	Forget   Action = "forget"  // the key is gone: drop it from the record
@@ -46,6 +47,7 @@ const (
 	Unproven       Reason = "unproven"         // AWS has not accepted the new key often enough yet
 	Unconfirmed    Reason = "unconfirmed"      // proof after the settle time is missing or too old
 	Unpublished    Reason = "unpublished"      // required publishers have not confirmed
+	Uncopied       Reason = "uncopied"         // optional publishers have not confirmed
 	Ready          Reason = "ready"            // proven, confirmed, published
 	Unchecked      Reason = "unchecked"        // the successor must be accepted right before the old key goes
 	Superseded     Reason = "superseded"       // its successor serves and every promise has passed
@@ -85,7 +87,7 @@ const (
 // if it lasts.
 func (r Reason) Stuck() bool {
 	switch r {
-	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken, NoUserListed:
+	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken, NoUserListed, Unpublished:
 		return true
 	}
 	return false

@@ -59,6 +59,9 @@ type Held struct {
 	Refused     time.Time `json:"refused,omitzero"`     // first refusal since it was last accepted
 	Published   time.Time `json:"published,omitzero"`   // every required publisher confirmed the pair
 	Promoted    time.Time `json:"promoted,omitzero"`    // became Current
+	Copied      []string  `json:"copied,omitempty"`     // optional publishers that confirmed the pair
+	CopyAgain   time.Time `json:"copy_again,omitzero"`  // the others are not asked before this
+	CopyTries   int       `json:"copy_tries,omitempty"` // times that one of them failed
 	Promise     time.Time `json:"promise,omitzero"`     // latest Expiration given or to be given for it
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
