@@ -1,0 +1,95 @@
+// Package webhook posts JSON to a URL that somebody else runs: over TLS, to
+// that URL only, and without repeating URL or answer in an error, since either
+// may hold something secret. It does not know what is posted.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// The headers of a signed request. The signature is "v1=" and the HMAC-SHA256,
+// in hexadecimal, of timestamp, full stop and body. A receiver refuses old
+// timestamps and repeated ids.
+const (
+	HeaderTimestamp = "Keyrot-Timestamp" // seconds since 1970
+	HeaderSignature = "Keyrot-Signature"
+	HeaderID        = "Idempotency-Key"
+)
+
+const timeout = 10 * time.Second
+
+// Check reports whether a URL may be posted to: https, or http to this machine.
+func Check(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return errors.New("is not a URL")
+	}
+	switch u.Scheme {
+	case "https":
+		return nil
+	case "http":
+		if a, err := netip.ParseAddr(u.Hostname()); err == nil && a.IsLoopback() || u.Hostname() == "localhost" {
+			return nil
+		}
+	}
+	return errors.New("is not https")
+}
+
+// Post posts body and wants a 2xx answer within 10 s or until ctx ends. With a
+// key the request is signed. now is the timestamp.
+func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) error {
+	if err := Check(to); err != nil {
+		return fmt.Errorf("the webhook's URL %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return errors.New("the webhook's URL cannot be used")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "keyrot")
+	req.Header.Set(HeaderID, id)
+	if key != nil {
+		stamp := strconv.FormatInt(now.Unix(), 10)
+		req.Header.Set(HeaderTimestamp, stamp)
+		req.Header.Set(HeaderSignature, Sign(key, stamp, body))
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
+			err = ue.Err // without the URL
+		}
+		return fmt.Errorf("posting to %s: %w", req.URL.Hostname(), err)
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answered %d", req.URL.Hostname(), res.StatusCode)
+	}
+	return nil
+}
+
+// Sign returns the signature's header.
+func Sign(key []byte, timestamp string, body []byte) string {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(timestamp))
+	h.Write([]byte("."))
+	h.Write(body)
+	return "v1=" + hex.EncodeToString(h.Sum(nil))
+}
+
+// A redirect would carry the body to an address that nobody configured.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -1,0 +1,43 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/webhook"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// Webhook posts the pair as a JSON object (the fields of a Hook's), signed:
+// see internal/webhook for the headers. A 2xx answer confirms. The same pair
+// may be posted again and then carries the same Idempotency-Key.
+type Webhook struct {
+	Label string           // Name; default webhook
+	URL   string           // https, or http to loopback
+	Key   rotate.Secret    // of the HMAC; at least 32 bytes
+	Now   func() time.Time // nil: time.Now
+}
+
+// MinKey is the least length of a webhook's key in bytes.
+const MinKey = 32
+
+// Name implements rotate.Publisher.
+func (w *Webhook) Name() string { return cmp.Or(w.Label, "webhook") }
+
+// Publish implements rotate.Publisher.
+func (w *Webhook) Publish(ctx context.Context, c rotate.Credential) error {
+	if len(w.Key.Reveal()) < MinKey {
+		return errors.New("the webhook's key is shorter than 32 bytes")
+	}
+	body, err := messageOf(c)
+	if err != nil {
+		return err
+	}
+	now := time.Now
+	if w.Now != nil {
+		now = w.Now
+	}
+	return webhook.Post(ctx, w.URL, ID(c.User, c.KeyID), body, []byte(w.Key.Reveal()), now())
+}
