@@ -1,0 +1,178 @@
+// Package notify tells people what they have to know: troubles and changes at
+// once, rotations as a digest. It is fed by the rotator and by a watchdog, and
+// sends through mail and chat channels.
+//
+// What is to be told is kept in one setting of the store, the book, which all
+// processes share: a trouble is told once, until it is over or becomes another
+// one, whoever sees it. Messages leave from an outbox in the book, at least
+// once, each with an id that receivers can recognise it by. Nothing here ever
+// delays a rotation: what the rotator tells is taken down in memory and
+// written a moment later. A crash in that moment loses at most lines of the
+// digest, since troubles are read from the rotator's records again.
+//
+// It never holds a secret, and key ids only shortened.
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Kind says how an item is told.
+type Kind string
+
+// The kinds.
+const (
+	Trouble  Kind = "trouble"  // told once, until it is over
+	Over     Kind = "over"     // a trouble that was told has ended
+	Change   Kind = "change"   // happened once; told at once
+	Rotation Kind = "rotation" // counted in the digest
+)
+
+// Item is one thing to tell.
+type Item struct {
+	Kind  Kind      `json:"kind"`
+	User  string    `json:"user,omitempty"` // empty: about keyrot itself
+	What  string    `json:"what"`           // which trouble, for telling it once
+	Title string    `json:"title"`          // "AWS denies creating a key"
+	Text  string    `json:"text,omitempty"` // the error, or more about it
+	Do    string    `json:"do,omitempty"`   // what to do about it
+	Key   string    `json:"key,omitempty"`  // shortened
+	At    time.Time `json:"at"`
+}
+
+// Digest is how rotations are told.
+type Digest string
+
+// The digests.
+const (
+	Each   Digest = "each"
+	Hourly Digest = "hourly"
+	Daily  Digest = "daily" // at midnight UTC
+)
+
+// Channel sends messages. Send may be called again with a message that went
+// out already. Implementations are safe for concurrent use and their errors
+// hold no secret.
+type Channel interface {
+	Name() string // unique among the channels
+	Send(ctx context.Context, m Message) error
+}
+
+// Notifier collects items and sends messages. Its exported fields are its
+// dependencies and must not be changed once a method was called. It is safe
+// for concurrent use, and any number of Notifiers in any number of processes
+// may share one store.
+type Notifier struct {
+	Settings rotate.Settings
+	Channels []Channel
+	Instance string           // names this keyrot in subjects, such as an account's alias; may be empty
+	Digest   Digest           // default Daily
+	Gather   time.Duration    // troubles and changes of so long go into one message; default 10 s
+	Log      *slog.Logger     // nil: discarded
+	Now      func() time.Time // nil: time.Now
+
+	once  sync.Once
+	mu    sync.Mutex
+	queue []entry
+	lost  int           // entries that did not fit
+	wake  chan struct{} // the collector
+	work  chan struct{} // the deliverer
+}
+
+// entry is an item to note, or word that troubles are over.
+type entry struct {
+	Item
+	over func(user, what string) bool // which troubles of the user; nil: none
+	told bool                         // was sent without the book
+}
+
+// maxQueue bounds what is held in memory while the store cannot be written.
+const maxQueue = 10_000
+
+func (n *Notifier) init() {
+	n.once.Do(func() {
+		n.wake, n.work = make(chan struct{}, 1), make(chan struct{}, 1)
+		if n.Log == nil {
+			n.Log = slog.New(slog.DiscardHandler)
+		}
+		if n.Now == nil {
+			n.Now = time.Now
+		}
+		if n.Digest == "" {
+			n.Digest = Daily
+		}
+		if n.Gather <= 0 {
+			n.Gather = 10 * time.Second
+		}
+	})
+}
+
+func (n *Notifier) now() time.Time { return n.Now().UTC().Round(0) }
+
+// Observe takes down what a step means to people. It is meant for
+// rotate.Rotator.Observe, and returns at once.
+func (n *Notifier) Observe(user string, step plan.Step, err error) {
+	n.init()
+	n.put(entriesOf(user, step, err, n.now())...)
+}
+
+// Tell takes an item down and returns at once.
+func (n *Notifier) Tell(it Item) {
+	n.init()
+	if it.At.IsZero() {
+		it.At = n.now()
+	}
+	n.put(entry{Item: it})
+}
+
+// Ended takes down that a trouble is over and returns at once.
+func (n *Notifier) Ended(user, what string) {
+	n.init()
+	n.put(entry{Item: Item{User: user, At: n.now()}, over: func(u, w string) bool { return w == what }})
+}
+
+func (n *Notifier) put(es ...entry) {
+	if len(es) == 0 {
+		return
+	}
+	n.mu.Lock()
+	if room := maxQueue - len(n.queue); len(es) > room {
+		n.lost += len(es) - max(room, 0)
+		es = es[:max(room, 0)]
+	}
+	n.queue = append(n.queue, es...)
+	n.mu.Unlock()
+	nudge(n.wake)
+}
+
+func (n *Notifier) take() []entry {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	q := n.queue
+	n.queue = nil
+	if n.lost > 0 {
+		n.Log.Warn("notices were dropped while the store could not be written", "count", n.lost)
+		n.lost = 0
+	}
+	return q
+}
+
+// back puts entries first again, ahead of what came since.
+func (n *Notifier) back(es []entry) {
+	n.mu.Lock()
+	n.queue = append(es, n.queue...)
+	n.mu.Unlock()
+}
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,282 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// inbox is a channel that keeps what it gets and can fail or hang.
+type inbox struct {
+	name string
+	mu   sync.Mutex
+	err  error // for every message …
+	lost bool  // … that is nevertheless taken
+	got  []Message
+}
+
+func (i *inbox) Name() string { return i.name }
+
+func (i *inbox) Send(_ context.Context, m Message) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.err == nil || i.lost {
+		i.got = append(i.got, m)
+	}
+	return i.err
+}
+
+func (i *inbox) set(err error, lost bool) {
+	i.mu.Lock()
+	i.err, i.lost = err, lost
+	i.mu.Unlock()
+}
+
+func (i *inbox) all() []Message {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.got)
+}
+
+func (i *inbox) subjects() []string {
+	var out []string
+	for _, m := range i.all() {
+		out = append(out, m.Subject)
+	}
+	return out
+}
+
+// desk is a Notifier that runs in a bubble.
+type desk struct {
+	*Notifier
+	store *rotatetest.MemStore
+	in    *inbox
+	stop  func()
+}
+
+func openDesk(t *testing.T, store *rotatetest.MemStore, in *inbox, d Digest) *desk {
+	t.Helper()
+	n := &Notifier{Settings: store, Channels: []Channel{in}, Digest: d}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = n.Run(ctx) })
+	k := &desk{n, store, in, func() { cancel(); wg.Wait() }}
+	t.Cleanup(k.stop)
+	return k
+}
+
+func bubble(t *testing.T, f func(t *testing.T, k *desk)) {
+	t.Helper()
+	bubbleOn(t, nil, f)
+}
+
+// bubbleOn has a store whose operations go through before.
+func bubbleOn(t *testing.T, before func(op, user string) error, f func(t *testing.T, k *desk)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := openDesk(t, &rotatetest.MemStore{Before: before}, &inbox{name: "mail"}, Daily)
+		f(t, k)
+		k.stop()
+	})
+}
+
+func (k *desk) want(t *testing.T, subjects ...string) {
+	t.Helper()
+	if got := k.in.subjects(); !slices.Equal(got, subjects) {
+		t.Errorf("sent\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(subjects, "\n  "))
+	}
+}
+
+var (
+	denied  = fmt.Errorf("create for %q: %w", "ci", rotate.ErrDenied)
+	create  = plan.Step{Action: plan.Create, Reason: plan.SlotDue}
+	promote = plan.Step{Action: plan.Promote, Reason: plan.Ready, KeyID: "AKIAIOSFODNN7EXAMPLE"}
+)
+
+func TestATroubleIsToldOnceUntilItIsOver(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		for i := range 20 {
+			k.Observe("ci", create, fmt.Errorf("request %d: %w", i, denied))
+			time.Sleep(7 * time.Second)
+		}
+		k.want(t, "[keyrot] ci: creating a key fails")
+		k.Observe("ci", promote, nil)
+		time.Sleep(time.Minute)
+		k.want(t, "[keyrot] ci: creating a key fails", "[keyrot] ci: over: creating a key fails")
+		k.Observe("ci", create, denied)
+		time.Sleep(time.Minute)
+		if got := len(k.in.subjects()); got != 3 {
+			t.Errorf("%d messages, want the trouble told again after it was over", got)
+		}
+	})
+}
+
+func TestATroubleThatPassesAtOnceIsNotTold(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		k.Observe("ci", create, errors.New("timeout"))
+		time.Sleep(2 * time.Second)
+		k.Observe("ci", create, nil)
+		time.Sleep(time.Minute)
+		k.want(t)
+	})
+}
+
+func TestAStormIsOneMessage(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		for i := range 300 {
+			k.Observe(fmt.Sprintf("u%03d", i), create, denied)
+		}
+		time.Sleep(time.Minute)
+		k.want(t, "[keyrot] 50 users: 50 problems, 250 more")
+	})
+}
+
+func TestTheDigestCountsRotations(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) { // begins at midnight UTC
+		for range 24 * 6 {
+			k.Observe("ci", promote, nil)
+			k.Observe("web", promote, nil)
+			time.Sleep(10 * time.Minute)
+		}
+		time.Sleep(time.Hour)
+		k.want(t, "[keyrot] 288 rotations of 2 users")
+		if text := k.in.all()[0].Text(); !strings.Contains(text, "   144  ci\n") {
+			t.Errorf("digest = %s, want the counts", text)
+		}
+	})
+}
+
+func TestEachRotationIsToldIfAskedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := openDesk(t, &rotatetest.MemStore{}, &inbox{name: "mail"}, Each)
+		k.Observe("ci", promote, nil)
+		time.Sleep(time.Minute)
+		k.want(t, "[keyrot] ci: a new key is handed out")
+		k.stop()
+	})
+}
+
+func TestTheOutboxSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, in := &rotatetest.MemStore{}, &inbox{name: "mail", err: errors.New("down")}
+		k := openDesk(t, store, in, Daily)
+		k.Observe("ci", create, denied)
+		time.Sleep(30 * time.Second)
+		k.stop()
+		in.set(errors.New("the answer was lost"), true)
+		k = openDesk(t, store, in, Daily)
+		time.Sleep(time.Hour)
+		in.set(nil, false)
+		time.Sleep(time.Hour)
+		k.stop()
+		if len(in.all()) < 2 {
+			t.Fatalf("got %d messages, want repetitions", len(in.all()))
+		}
+		for _, m := range in.all() {
+			if m.ID != in.all()[0].ID {
+				t.Errorf("ids %s and %s, want one", m.ID, in.all()[0].ID)
+			}
+		}
+		sent := len(in.all())
+		k = openDesk(t, store, in, Daily)
+		k.Observe("ci", create, denied) // known
+		time.Sleep(time.Hour)
+		k.stop()
+		if len(in.all()) != sent {
+			t.Error("the trouble was told again after a restart")
+		}
+	})
+}
+
+func TestAFailingChannelDoesNotHoldTheOthersUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bad, good := &inbox{name: "bad", err: errors.New("down")}, &inbox{name: "good"}
+		n := &Notifier{Settings: &rotatetest.MemStore{}, Channels: []Channel{bad, good}}
+		n.Observe("ci", create, denied)
+		if err := n.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bad.set(nil, false)
+		time.Sleep(time.Minute)
+		if err := n.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(good.all()) != 1 || len(bad.all()) != 1 {
+			t.Errorf("got %d and %d messages, want one each", len(good.all()), len(bad.all()))
+		}
+	})
+}
+
+func TestTwoProcessesTellOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, in := &rotatetest.MemStore{}, &inbox{name: "mail"}
+		a, b := openDesk(t, store, in, Daily), openDesk(t, store, in, Daily)
+		for range 50 {
+			a.Observe("ci", create, denied)
+			b.Observe("ci", create, denied)
+			time.Sleep(3 * time.Second)
+		}
+		a.stop()
+		b.stop()
+		a.want(t, "[keyrot] ci: creating a key fails")
+	})
+}
+
+func TestTroublesReachPeopleWithoutTheStore(t *testing.T) {
+	var down atomic.Bool
+	down.Store(true)
+	full := func(string, string) error {
+		if down.Load() {
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	bubbleOn(t, full, func(t *testing.T, k *desk) {
+		k.Observe("ci", create, denied)
+		time.Sleep(5 * time.Minute)
+		k.want(t, "[keyrot] ci: creating a key fails")
+		down.Store(false)
+		time.Sleep(5 * time.Minute)
+		k.want(t, "[keyrot] ci: creating a key fails")
+	})
+}
+
+func TestMessagesHoldNoWholeKeyIDs(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		id := "AKIAIOSFODNN7EXAMPLE"
+		k.Observe("ci", plan.Step{Action: plan.Deactivate, KeyID: id}, errors.New("AWS:\r\nkey "+id+",AKIAIOSFODNN7EXAMPL3 <b>"))
+		k.Observe("ci", plan.Step{Action: plan.Notice, Reason: plan.ForeignKey, KeyID: id}, nil)
+		time.Sleep(time.Minute)
+		if len(k.in.all()) != 1 {
+			t.Fatalf("%d messages, want 1", len(k.in.all()))
+		}
+		m := k.in.all()[0]
+		for _, s := range []string{m.Subject, m.Text(), m.HTML()} {
+			if strings.Contains(s, "AKIAIOSF") || strings.Contains(s, "<b>") && strings.Contains(s, "<html") {
+				t.Errorf("message = %s, want short ids and escaped text", s)
+			}
+		}
+		if !strings.Contains(m.Text(), "AKIA…LE") || !strings.Contains(m.HTML(), "AKIA…L3 &lt;b&gt;") {
+			t.Errorf("message = %s", m.Text())
+		}
+	})
+}

@@ -1,0 +1,158 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Watchdog tells that rotation has stopped, and that a user is overdue, from a
+// goroutine of its own and whatever the scheduler does. It also reads again
+// from the records what the rotator told, so that a crash loses no trouble.
+type Watchdog struct {
+	Notifier *Notifier
+	Store    rotate.Store
+	Policy   func(user string) plan.Policy // nil: the default policy for all
+	Tick     time.Duration                 // of the scheduler; default 1 s
+	Missed   int                           // ticks that may be missing; default 60
+	Every    time.Duration                 // how often the records are read; default 1 min
+	Owner    string                        // names this process
+
+	beat    atomic.Int64 // latest tick, as the Notifier's clock in nanoseconds
+	stopped bool
+}
+
+// Beat is for rotate.Rotator.Beat: the scheduler is alive.
+func (w *Watchdog) Beat() {
+	w.Notifier.init()
+	w.beat.Store(w.Notifier.now().UnixNano())
+}
+
+// The troubles that a watchdog finds.
+const (
+	isStopped  = "stopped:" // and the process
+	storeFails = "store"
+)
+
+// Run watches until ctx ends.
+func (w *Watchdog) Run(ctx context.Context) error {
+	w.Notifier.init()
+	w.defaults()
+	w.Beat() // the scheduler starts now
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	reviewed := make(chan struct{}, 1)
+	reviewed <- struct{}{}
+	next := w.Notifier.now()
+	t := time.NewTicker(w.Tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		now := w.Notifier.now()
+		w.pulse(now)
+		if now.Before(next) {
+			continue
+		}
+		next = now.Add(w.Every)
+		// A store that hangs must not stop the pulse, nor be asked twice.
+		select {
+		case <-reviewed:
+			wg.Go(func() {
+				w.review(ctx)
+				reviewed <- struct{}{}
+			})
+		default:
+			w.Notifier.Tell(Item{Kind: Trouble, What: storeFails, Title: "the store does not answer", Do: "Keys that were handed out keep working. Look at the store."})
+		}
+	}
+}
+
+func (w *Watchdog) defaults() {
+	if w.Tick <= 0 {
+		w.Tick = time.Second
+	}
+	if w.Missed <= 0 {
+		w.Missed = 60
+	}
+	if w.Every <= 0 {
+		w.Every = time.Minute
+	}
+}
+
+// pulse tells when the scheduler has stopped and when it is back.
+func (w *Watchdog) pulse(now time.Time) {
+	last := time.Unix(0, w.beat.Load())
+	silent := now.Sub(last) > time.Duration(w.Missed)*w.Tick
+	switch {
+	case silent && !w.stopped:
+		w.Notifier.Tell(Item{
+			Kind: Trouble, What: isStopped + w.Owner, At: now, Title: "rotation has stopped",
+			Text: fmt.Sprintf("The scheduler of %s has given no sign since %s.", w.Owner, last.UTC().Format("15:04:05 MST")),
+			Do:   "Keys in use keep working. Restart keyrot, and keep its log.",
+		})
+	case !silent && w.stopped:
+		w.Notifier.Ended("", isStopped+w.Owner)
+	}
+	w.stopped = silent
+}
+
+// review compares the records with what was told.
+func (w *Watchdog) review(ctx context.Context) {
+	n := w.Notifier
+	entries, err := w.Store.List(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		n.Tell(Item{Kind: Trouble, What: storeFails, Title: "the store cannot be read", Text: clean(err.Error()), Do: "Keys that were handed out keep working. Look at the store."})
+		return
+	}
+	found := []entry{{Item: Item{At: n.now()}, over: func(_, what string) bool { return what == storeFails }}}
+	for _, e := range entries {
+		found = append(found, w.findings(e.Record, n.now())...)
+	}
+	n.put(found...)
+}
+
+// findings is what a record tells of troubles, begun or over.
+func (w *Watchdog) findings(r plan.Record, now time.Time) []entry {
+	var p plan.Policy
+	if w.Policy != nil {
+		p = w.Policy(r.User)
+	}
+	it := Item{User: r.User, At: now}
+	var out []entry
+	since, late := plan.Overdue(r, p, now)
+	late = late && !r.Paused(now)
+	if late {
+		out = append(out, entry{Item: overdue(r.User, since, now)})
+	}
+	if r.Waiting != "" {
+		out = append(out, entry{Item: held(it, r.Waiting)})
+	}
+	calm := r.Failures == 0
+	for _, k := range r.Keys {
+		calm = calm && k.Tries == 0 && k.CopyTries == 0
+	}
+	return append(out, entry{Item: it, over: func(_, what string) bool {
+		switch {
+		case what == isOverdue:
+			return !late
+		case strings.HasPrefix(what, heldBy):
+			return what != heldBy+string(r.Waiting)
+		case strings.HasPrefix(what, failedTo):
+			return calm
+		}
+		return false
+	}})
+}

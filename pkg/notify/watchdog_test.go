@@ -1,0 +1,117 @@
+package notify
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+func watch(t *testing.T, k *desk, f func(w *Watchdog)) {
+	t.Helper()
+	w := &Watchdog{Notifier: k.Notifier, Store: k.store, Owner: "host/1"}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.Run(ctx) })
+	f(w)
+	cancel()
+	wg.Wait()
+}
+
+func TestAStoppedSchedulerIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		watch(t, k, func(w *Watchdog) {
+			for range 300 {
+				time.Sleep(time.Second)
+				w.Beat()
+			}
+			k.want(t)
+			time.Sleep(5 * time.Minute) // it hangs
+			k.want(t, "[keyrot] rotation has stopped")
+			for range 60 {
+				time.Sleep(time.Second)
+				w.Beat()
+			}
+			k.want(t, "[keyrot] rotation has stopped", "[keyrot] over: rotation has stopped")
+		})
+	})
+}
+
+func TestAHangingStoreIsTold(t *testing.T) {
+	var hang chan struct{} // made in the bubble that it blocks in
+	ready := make(chan struct{})
+	stuck := func(op, _ string) error {
+		if op == rotatetest.OpList {
+			<-ready
+			<-hang
+		}
+		return nil
+	}
+	bubbleOn(t, stuck, func(t *testing.T, k *desk) {
+		hang = make(chan struct{})
+		close(ready)
+		watch(t, k, func(w *Watchdog) {
+			for range 300 {
+				time.Sleep(time.Second)
+				w.Beat()
+			}
+			k.want(t, "[keyrot] the store does not answer")
+			close(hang)
+		})
+	})
+}
+
+func TestRecordsTellWhatACrashLost(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		now := time.Now().UTC()
+		save := func(v int64, r plan.Record) int64 {
+			v, err := k.store.Save(t.Context(), rotate.Entry{Record: r, Version: v})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		cur := plan.Held{ID: "AKIA1", Stage: plan.Current, Slot: now, Promoted: now}
+		v := save(0, plan.Record{User: "ci", Keys: []plan.Held{cur}, Waiting: plan.NoRoom, Since: now})
+		watch(t, k, func(w *Watchdog) {
+			alive := func(d time.Duration) {
+				for range int(d / time.Second) {
+					time.Sleep(time.Second)
+					w.Beat()
+				}
+			}
+			alive(2 * time.Minute)
+			k.want(t, "[keyrot] ci: both access keys are taken")
+			alive(11 * time.Minute)
+			if got := k.in.subjects(); len(got) != 2 || !strings.Contains(got[1], "overdue") {
+				t.Errorf("sent %q, want the user overdue after its slot", got)
+			}
+			cur.Slot = now.Add(13 * time.Minute)
+			save(v, plan.Record{User: "ci", Keys: []plan.Held{cur}})
+			alive(2 * time.Minute)
+			if got := k.in.subjects(); len(got) != 3 || !strings.Contains(got[2], "2 resolved problems") {
+				t.Errorf("sent %q, want both over", got)
+			}
+		})
+	})
+}
+
+func TestWatchdogReadsNothingItShouldNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		w := &Watchdog{}
+		paused := plan.Record{User: "ci", Enrolled: now.Add(-time.Hour), Pause: &plan.Pause{Since: now}}
+		for _, e := range w.findings(paused, now) {
+			if e.Kind == Trouble {
+				t.Errorf("a paused user is told as %q", e.Title)
+			}
+		}
+	})
+}
