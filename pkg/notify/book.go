@@ -113,8 +113,8 @@ func (b *book) end(e entry) {
 			continue
 		}
 		b.Fresh = append(b.Fresh, Item{
-			Kind: Over, User: user, What: what, At: e.At, Title: "over: " + o.Title,
-			Text: "It lasted " + e.At.Sub(o.At).Round(time.Second).String() + ".",
+			Kind: Over, User: user, What: what, At: e.At, Title: o.Title,
+			Do: "It is over. It lasted " + e.At.Sub(o.At).Round(time.Second).String() + ".",
 		})
 	}
 }

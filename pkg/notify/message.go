@@ -66,6 +66,9 @@ func subject(instance string, items []Item, more int) string {
 		}
 	}
 	s := first.Title
+	if first.Kind == Over {
+		s = "resolved: " + s
+	}
 	if !alike {
 		s = ""
 		for _, k := range []Kind{Trouble, Change, Over, Rotation} {

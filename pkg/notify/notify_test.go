@@ -114,7 +114,7 @@ func TestATroubleIsToldOnceUntilItIsOver(t *testing.T) {
 		k.want(t, "[keyrot] ci: creating a key fails")
 		k.Observe("ci", promote, nil)
 		time.Sleep(time.Minute)
-		k.want(t, "[keyrot] ci: creating a key fails", "[keyrot] ci: over: creating a key fails")
+		k.want(t, "[keyrot] ci: creating a key fails", "[keyrot] ci: resolved: creating a key fails")
 		k.Observe("ci", create, denied)
 		time.Sleep(time.Minute)
 		if got := len(k.in.subjects()); got != 3 {

@@ -38,24 +38,21 @@ func TestAStoppedSchedulerIsTold(t *testing.T) {
 				time.Sleep(time.Second)
 				w.Beat()
 			}
-			k.want(t, "[keyrot] rotation has stopped", "[keyrot] over: rotation has stopped")
+			k.want(t, "[keyrot] rotation has stopped", "[keyrot] resolved: rotation has stopped")
 		})
 	})
 }
 
 func TestAHangingStoreIsTold(t *testing.T) {
-	var hang chan struct{} // made in the bubble that it blocks in
-	ready := make(chan struct{})
+	var hang chan struct{} // made inside the bubble
 	stuck := func(op, _ string) error {
 		if op == rotatetest.OpList {
-			<-ready
 			<-hang
 		}
 		return nil
 	}
 	bubbleOn(t, stuck, func(t *testing.T, k *desk) {
 		hang = make(chan struct{})
-		close(ready)
 		watch(t, k, func(w *Watchdog) {
 			for range 300 {
 				time.Sleep(time.Second)
