@@ -68,6 +68,9 @@ var rules = []rule{
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
 	{who: "pkg/store/dynamodb", never: []string{"pkg/store/sqlite", "pkg/awsiam"}},
 	{who: "pkg/audit", never: []string{"pkg/store/...", "pkg/seal", "pkg/awsiam", "github.com/aws/..."}},
+	{who: "pkg/publish", only: []string{"std", "pkg/rotate", "internal/awscall", "internal/webhook", "internal/disk", "github.com/aws/aws-sdk-go-v2/aws"}},
+	{who: "pkg/notify", never: []string{"pkg/store/...", "pkg/publish", "pkg/awsiam", "html/template"}},
+	{who: "internal/awscall", only: []string{"std", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
 	{who: "pkg/deploy", never: []string{"pkg/rotate/..."}},
 	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
@@ -90,6 +93,8 @@ var reserved = []struct {
 	{"pkg/rotate/rotatetest", []string{"internal/sim", "internal/difftest"}}, // packages of tests
 	{"testing", []string{"pkg/rotate/rotatetest", "internal/sim", "internal/difftest"}},
 	{"text/template", nil}, // switches the linker's dead-code elimination off
+	{"html/template", nil}, // the same
+	{"github.com/wneessen/go-mail", []string{"pkg/notify"}},
 	{"unsafe", nil},
 }
 

@@ -86,6 +86,13 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	if s.notify != nil && !o.DryRun {
+		defer func() {
+			if err := s.notify.Flush(context.WithoutCancel(ctx)); err != nil {
+				s.rotator.Log.Warn("notices could not be written down", "err", err)
+			}
+		}()
+	}
 	rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: o.Users, Force: o.Force, DryRun: o.DryRun, Patience: o.Wait})
 	if err != nil {
 		return err

@@ -85,6 +85,10 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.server.Serve(ctx, ln) })
+	if s.notify != nil {
+		g.Go(func() error { return s.notify.Run(ctx) })
+		g.Go(func() error { return s.watch.Run(ctx) })
+	}
 	return g.Wait()
 }
 

@@ -8,10 +8,13 @@ import (
 	"os"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -26,6 +29,7 @@ const sealKeyVariable = "KEYROT_SEAL_KEY"
 type cloud struct {
 	IAM    rotate.IAM
 	SDK    *awsiam.IAM // the same, where it is the SDK's
+	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
 	Quick  bool // consistent at once: proofs need no pauses
 }
@@ -36,6 +40,8 @@ type system struct {
 	audit   *audit.Log
 	rotator *rotate.Rotator
 	server  *server.Server
+	notify  *notify.Notifier // nil: nobody is told
+	watch   *notify.Watchdog
 }
 
 // open joins the parts. The caller closes the result.
@@ -64,6 +70,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
+	if err := s.outbound(e, cfg, aws.Config); err != nil {
+		return nil, usage(err, "")
+	}
 	keys := &auth.Keys{Settings: s.store, Now: e.Now}
 	s.server = &server.Server{
 		Keys:        keys,
@@ -80,9 +89,32 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	return s, nil
 }
 
+// outbound joins what tells and gives others something.
+func (s *system) outbound(e Env, cfg config.Config, sdk aws.Config) (err error) {
+	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk); err != nil {
+		return err
+	}
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, e)
+	if err != nil || s.notify == nil {
+		return err
+	}
+	s.notify.Log = s.rotator.Log
+	host, _ := os.Hostname()
+	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: cfg.Policy, Tick: config.Tick, Owner: host}
+	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
+	return nil
+}
+
 // close closes what was opened, the store last: the others write to it.
 func (s *system) close(ctx context.Context) error {
 	var errs []error
+	if s.notify != nil && s.notify.Pending() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		if err := s.notify.Flush(grace); err != nil { // what was done is done
+			s.rotator.Log.Warn("notices could not be written down", "err", err)
+		}
+	}
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()

@@ -25,6 +25,10 @@ type Config struct {
 	Log    Log    `mapstructure:"log"`
 	Client Client `mapstructure:",squash"`
 
+	// Publish are targets that new pairs are copied to. Default none.
+	Publish []Target `mapstructure:"publish"`
+	Notify  Notify   `mapstructure:"notify"`
+
 	// ExistingKeys is what happens to keys that were there before keyrot:
 	// "refuse" the user and say so, or "retire" them: kept until unused for
 	// long enough, then treated as superseded. Default "refuse".
@@ -161,6 +165,7 @@ func defaults(stateDir string) Config {
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},
 		Client:       Client{Endpoint: "http://127.0.0.1:8080"},
+		Notify:       Notify{Digest: "daily", SMTP: SMTP{TLS: "starttls"}},
 		ExistingKeys: "refuse",
 		Workers:      8,
 	}

@@ -29,6 +29,7 @@ func (c Config) Validate() error {
 	errs = append(errs, c.validateSchedules()...)
 	errs = append(errs, c.Users.validate()...)
 	errs = append(errs, c.Server.validate()...)
+	errs = append(errs, c.validateOutbound()...)
 	oneOf("existing_keys", c.ExistingKeys, "refuse", "retire")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "json", "text")

@@ -151,6 +151,13 @@ func (n *Notifier) put(es ...entry) {
 	nudge(n.wake)
 }
 
+// Pending reports whether something was taken down and is not written yet.
+func (n *Notifier) Pending() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.queue) > 0
+}
+
 func (n *Notifier) take() []entry {
 	n.mu.Lock()
 	defer n.mu.Unlock()

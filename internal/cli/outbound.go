@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/webhook"
+	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/publish"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// publishers makes the required and the optional targets. It reports all that
+// cannot work.
+func publishers(cfg config.Config, sdk aws.Config) (required, optional []rotate.Publisher, err error) {
+	var errs []error
+	for i, t := range cfg.Publish {
+		p, err := publisher(cfg, t, sdk)
+		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				errs = append(errs, fmt.Errorf("publish[%d].%s", i, line))
+			}
+			continue
+		}
+		p = publish.Only{Users: t.Users, To: p}
+		if t.Optional {
+			optional = append(optional, p)
+		} else {
+			required = append(required, p)
+		}
+	}
+	return required, optional, errors.Join(errs...)
+}
+
+func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publisher, error) {
+	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
+	switch t.Type {
+	case "secretsmanager":
+		p := &publish.SecretsManager{AWS: sdk, Label: t.Label(), Secrets: t.Secrets, Properties: props}
+		errs := []error{perUser(t, "secrets", t.Secrets...)}
+		if err := p.Check(cfg.Shortest(t.Users)); err != nil {
+			errs = append(errs, fmt.Errorf("secrets: %w", err))
+		}
+		return p, errors.Join(errs...)
+	case "ssm":
+		return &publish.SSM{AWS: sdk, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}, perUser(t, "parameter", t.Parameter)
+	case "file":
+		var mode uint64
+		if t.Mode != "" {
+			var err error
+			if mode, err = strconv.ParseUint(t.Mode, 8, 32); err != nil {
+				return nil, fmt.Errorf("mode: %q is not octal", t.Mode)
+			}
+		}
+		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Mode: fs.FileMode(mode), Owner: t.Owner}
+		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
+	case "hook":
+		return &publish.Hook{Label: t.Label(), Argv: t.Command, Timeout: t.Timeout}, nil
+	case "webhook":
+		if err := webhook.Check(t.URL); err != nil {
+			return nil, fmt.Errorf("url: %w", err)
+		}
+		key, err := secretFile(t.KeyFile)
+		if err == nil && len(key.Reveal()) < publish.MinKey {
+			err = fmt.Errorf("is shorter than %d bytes", publish.MinKey)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("key_file: %w", err)
+		}
+		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key}, nil
+	}
+	return nil, fmt.Errorf("type: %q is unknown", t.Type)
+}
+
+// perUser refuses names under which several users' pairs would meet.
+func perUser(t config.Target, field string, names ...string) error {
+	one := len(t.Users) == 1 && !strings.ContainsAny(t.Users[0], `*?[\`)
+	for _, name := range names {
+		differs, err := publish.CheckName(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+		if !differs && !one {
+			return fmt.Errorf("%s: %q lacks ${USER}, but holds one user's key only; add it, or name one user in users", field, name)
+		}
+	}
+	return nil
+}
+
+// notifier makes the Notifier; nil if nobody is to be told.
+func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, e Env) (*notify.Notifier, error) {
+	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: e.Now}
+	if cfg.SES.From != "" {
+		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: cfg.SES.To})
+	}
+	if s := cfg.SMTP; s.Host != "" {
+		c := &notify.SMTP{
+			Host: s.Host, Port: s.Port, Implicit: s.TLS == "implicit", Plain: s.TLS == "none",
+			Username: s.Username, From: s.From, To: s.To,
+		}
+		if s.PasswordFile != "" {
+			var err error
+			if c.Password, err = secretFile(s.PasswordFile); err != nil {
+				return nil, fmt.Errorf("notify.smtp.password_file: %w", err)
+			}
+		}
+		if err := c.Check(); err != nil {
+			return nil, fmt.Errorf("notify.smtp.%w", err)
+		}
+		n.Channels = append(n.Channels, c)
+	}
+	if cfg.SNS.Topic != "" {
+		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Topic: cfg.SNS.Topic})
+	}
+	if cfg.Slack.URLFile != "" {
+		u, err := secretFile(cfg.Slack.URLFile)
+		if err == nil {
+			err = webhook.Check(u.Reveal())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("notify.slack.url_file: %w", err)
+		}
+		n.Channels = append(n.Channels, &notify.Slack{URL: u})
+	}
+	if len(n.Channels) == 0 {
+		return nil, nil
+	}
+	return n, nil
+}
+
+// secretFile reads a secret from a file that only its owner can read.
+func secretFile(path string) (rotate.Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return rotate.Secret{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = disk.Private(path, info)
+	}
+	if err != nil {
+		return rotate.Secret{}, err
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return rotate.Secret{}, err
+	}
+	s := strings.TrimSpace(string(raw))
+	if s == "" {
+		return rotate.Secret{}, fmt.Errorf("%s is empty", path)
+	}
+	return rotate.NewSecret(s), nil
+}

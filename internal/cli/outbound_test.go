@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/internal/config"
+)
+
+func outboundConfig(t *testing.T, yaml string) config.Config {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keyrot.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(config.Source{File: file, Getenv: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestPublishersOfAConfiguration(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("k", 40)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := outboundConfig(t, `
+publish:
+- {type: secretsmanager, secrets: ["${USER}/a", "${USER}/b"]}
+- {type: ssm, parameter: "/keys/${USER}", optional: true}
+- {type: file, name: ini, path: "/run/${USER}", mode: "0640"}
+- {type: file, name: one, path: /run/ci, users: [ci], text: "${ACCESS_KEY_ID}"}
+- {type: hook, command: [/bin/true], timeout: 5s}
+- {type: webhook, url: "https://example.com/x", key_file: `+key+`, optional: true}
+`)
+	if err := cfg.Validate(); err != nil {
+		t.Fatalf("Validate() = %v", err)
+	}
+	required, optional, err := publishers(cfg, aws.Config{})
+	if err != nil {
+		t.Fatalf("publishers() = %v", err)
+	}
+	if len(required) != 4 || len(optional) != 2 || required[1].Name() != "ini" || optional[0].Name() != "ssm" {
+		t.Errorf("publishers() = %v, %v", required, optional)
+	}
+}
+
+func TestTargetsThatCannotWork(t *testing.T) {
+	t.Parallel()
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.WriteFile(open, []byte(strings.Repeat("k", 40)), 0o644); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, yaml, want string }{
+		{"one secret every 10 min", `publish: [{type: secretsmanager, secrets: ["${USER}"]}]`, "publish[0].secrets: rotating every 10m0s is too fast"},
+		{"one secret, a faster override", "rotate_every: 1h\noverrides: [{name: ci, rotate_every: 5m}]\npublish: [{type: secretsmanager, secrets: [\"${USER}\"]}]", "rotating every 5m0s"},
+		{"one secret for several users", "rotate_every: 1h\npublish: [{type: secretsmanager, secrets: [shared]}]", "lacks ${USER}"},
+		{"a mode that is not octal", `publish: [{type: file, path: "/run/${USER}", mode: rw}]`, "publish[0].mode"},
+		{"a file for everybody", `publish: [{type: file, path: "/run/${USER}", mode: "0644"}]`, "opens the file"},
+		{"a webhook in the clear", `publish: [{type: webhook, url: "http://example.com", key_file: ` + open + `}]`, "publish[0].url: is not https"},
+		{"a key that others can read", `publish: [{type: webhook, url: "https://example.com", key_file: ` + open + `}]`, "can be read or changed by others"},
+		{"an unknown type", `publish: [{type: vault}]`, "publish[0].type"},
+		{"two of one name", `publish: [{type: ssm, parameter: "${USER}"}, {type: ssm, parameter: "x${USER}"}]`, "taken by another"},
+		{"a pattern that is none", `publish: [{type: ssm, parameter: "${USER}", users: ["["]}]`, "malformed pattern"},
+		{"a hook without a program", `publish: [{type: hook}]`, "publish[0].command: is missing"},
+		{"mails to nobody", `notify: {ses: {from: a@example.com}}`, "give both or none"},
+		{"mail in the clear", `notify: {smtp: {host: mail.example.com, tls: none, from: a@example.com, to: [b@example.com]}}`, "this machine only"},
+		{"mail from nowhere", `notify: {smtp: {host: mail.example.com, to: [b@example.com]}}`, "from:"},
+		{"a topic's name", `notify: {sns: {topic: ops}}`, "notify.sns.topic"},
+		{"a weekly digest", `notify: {digest: weekly}`, "notify.digest"},
+	} {
+		cfg := outboundConfig(t, tt.yaml)
+		err := cfg.Validate()
+		if err == nil {
+			_, _, err = publishers(cfg, aws.Config{})
+		}
+		if err == nil {
+			_, err = notifier(cfg.Notify, aws.Config{}, nil, Env{Now: time.Now})
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error = %v, want it to hold %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestChannelsOfAConfiguration(t *testing.T) {
+	t.Parallel()
+	hook := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(hook, []byte("https://hooks.example.com/T/B/x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := outboundConfig(t, `
+notify:
+  digest: hourly
+  ses: {from: a@example.com, to: [b@example.com]}
+  smtp: {host: mail.example.com, from: a@example.com, to: [b@example.com]}
+  sns: {topic: "arn:aws:sns:eu-west-1:123456789012:ops"}
+  slack: {url_file: `+hook+`}
+`)
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, Env{Now: time.Now})
+	if err != nil || n == nil || len(n.Channels) != 4 {
+		t.Fatalf("notifier() = %+v, %v, want four channels", n, err)
+	}
+	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, Env{}); n != nil || err != nil {
+		t.Errorf("notifier() without channels = %v, %v, want none", n, err)
+	}
+}
