@@ -39,17 +39,30 @@ func run(t *testing.T, c Config) (res Result) {
 	}
 	synctest.Test(t, func(t *testing.T) { res = Run(t.Context(), c) })
 	t.Logf("seed %d: %d users for %s: %s", c.Seed, c.Users, c.For, res)
-	for i, v := range res.Violations {
-		if i == 20 {
-			t.Logf("… and %d more", len(res.Violations)-i)
-			break
+	shown := map[string]int{}
+	for _, v := range res.Violations {
+		rule := ruleOf(v)
+		if shown[rule]++; shown[rule] <= 5 {
+			t.Error(v)
 		}
-		t.Error(v)
+	}
+	for rule, n := range shown {
+		t.Logf("%d violations of %q", n, rule)
 	}
 	if len(res.Violations) > 0 {
 		t.Logf("replay: go test ./internal/sim -run '^%s$' -sim.seed=%d", t.Name(), c.Seed)
 	}
 	return res
+}
+
+// ruleOf returns the promise that a violation names.
+func ruleOf(v string) string {
+	for _, rule := range []string{"served works", "never zero", "ours only", "orphans die", "on time", "one hand", "on record"} {
+		if strings.Contains(v, rule+":") {
+			return rule
+		}
+	}
+	return "others"
 }
 
 func TestCalmWorld(t *testing.T) {

@@ -65,7 +65,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-never-zero", Rule: "never zero",
-		File: "pkg/rotate/plan/next.go", Old: "if k.Stage != Previous {\n\t\t\tcontinue\n\t\t}\n\t\tseen", New: "if k.Stage != Previous && k.Stage != Current {\n\t\t\tcontinue\n\t\t}\n\t\tseen",
+		File: "pkg/rotate/plan/serve.go", Old: "o.Expiration, o.Roll = now.Add(p.Roll()), true", New: "return Offer{}, false",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "never zero", Args: []string{"-sim.hours=24"},
 	},
 	{
@@ -80,8 +80,8 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-on-time", Rule: "on time",
-		File: "pkg/rotate/plan/policy.go", Old: "return last.Add(toGrid)", New: "return last.Add(toGrid + 30*time.Second)",
-		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "rotations in a day",
+		File: "pkg/rotate/run.go", Old: "t.Reset(r.Tick)", New: "t.Reset(60 * r.Tick)",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "after its slot in a calm world",
 	},
 	{
 		Name: "sim-one-hand", Rule: "one hand",
