@@ -7,32 +7,50 @@ TAGS := lambda.norpc
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 
-.PHONY: build test lint e2e e2e-lambda bench mutants help
+.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda bench help
 .DEFAULT_GOAL := help
 
-build: ## build bin/keyrot
+build: ## build bin/keyrot and bin/keyrot-get
 	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-s -w' -o bin/ ./cmd/...
 
+# The simulation is many times slower under the race detector, so its week of
+# a hundred users runs without.
 test: ## vet and test everything, in random order and with the race detector
 	$(GO) vet ./...
 	@if [ -z "$(RACE)" ]; then echo "make: no C compiler ($(CC)) found, testing without the race detector" >&2; fi
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on ./...
+	$(if $(RACE),$(GO) test -run '^TestWeekOfFaults$$' ./internal/sim)
 
 lint: ## golangci-lint, with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "make: install golangci-lint v2: https://golangci-lint.run/docs/welcome/install" >&2; exit 1; }
 	golangci-lint run ./...
 
-e2e: ## the built binary against AWS-compatible servers
-	$(GO) test -count=1 -tags e2e -timeout 30m ./test/e2e/...
-
-e2e-lambda: ## the Lambda function's program, driven through the Lambda Runtime API
-	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e/...
-
-bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+# make sim SEED=n replays one, make sim HOURS=n lets every run last that long.
+USERDAYS ?= 10000
+sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
+	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS))
 
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants
 
+sizes: ## build the release's binaries and hold them against their limits
+	sh test/sizes.sh
+
+FUZZTIME ?= 60s
+fuzz: ## fuzz every parser for FUZZTIME=60s each
+	sh test/fuzz.sh $(FUZZTIME)
+
+e2e-setup: ## install the servers of the end-to-end tests into .e2e
+	sh test/e2e/setup.sh
+
+e2e: e2e-setup ## the built binary against AWS-compatible servers
+	$(GO) test -count=1 -tags e2e -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer)' ./test/e2e
+
+e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
+	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -82,8 +82,12 @@ func TestManyHands(t *testing.T) {
 	t.Parallel()
 	f := everything
 	f.Foreign, f.Vanish, f.ClockSteps = 30*time.Minute, 12*time.Hour, time.Hour
+	length := 48 * time.Hour
+	if raceEnabled {
+		length = 8 * time.Hour
+	}
 	for daemons := 2; daemons <= 5; daemons++ {
-		run(t, Config{Seed: uint64(daemons), Users: 10, For: 48 * time.Hour, Daemons: daemons, Faults: f})
+		run(t, Config{Seed: uint64(daemons), Users: 10, For: length, Daemons: daemons, Faults: f})
 	}
 }
 
@@ -150,8 +154,15 @@ func faultsOf(seed uint64) Faults {
 
 func TestWeekOfFaults(t *testing.T) {
 	t.Parallel()
-	res := run(t, Config{Seed: 2, Users: 100, For: 7 * 24 * time.Hour, Faults: everything})
-	if res.Rotations < 100*7*24*5 {
+	length := 7 * 24 * time.Hour
+	if raceEnabled {
+		length = 12 * time.Hour // ten times slower; make test runs the week without
+	}
+	if *hours != 0 {
+		length = time.Duration(*hours) * time.Hour
+	}
+	res := run(t, Config{Seed: 2, Users: 100, For: length, Faults: everything})
+	if res.Rotations < 100*int(length/time.Hour)*5 {
 		t.Errorf("only %d rotations", res.Rotations)
 	}
 }

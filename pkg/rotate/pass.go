@@ -33,18 +33,21 @@ type pass struct {
 var errClock = errors.New("the clock was corrected")
 
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration) UserReport {
-	p := &pass{Rotator: r, ctx: ctx, policy: r.policy(user), report: UserReport{User: user}}
-	if err := p.run(user, patience); err != nil {
-		p.report.Err = err
-		switch {
-		case errors.Is(err, errClock):
-			return r.pass(ctx, user, patience) // with the right time
-		case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
-			r.Log.Info("another process acts on this user", "user", user, "reason", err)
-			p.report.Err = nil
-		default:
-			r.Log.Warn("pass ended early", "user", user, "err", err)
+	var p *pass
+	var err error
+	for range 2 { // once more if the clock was wrong, with the right time
+		p = &pass{Rotator: r, ctx: ctx, policy: r.policy(user), report: UserReport{User: user}}
+		if err = p.run(user, patience); !errors.Is(err, errClock) {
+			break
 		}
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
+		r.Log.Info("another process acts on this user", "user", user, "reason", err)
+	default:
+		r.Log.Warn("pass ended early", "user", user, "err", err)
+		p.report.Err = err
 	}
 	return p.report
 }

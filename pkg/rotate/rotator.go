@@ -157,8 +157,20 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	stored, err := r.Store.List(ctx) // without secrets: most users are not due
+	if err != nil {
+		return Report{}, fmt.Errorf("listing the store: %w", err)
+	}
+	known := make(map[string]Entry, len(stored))
+	for _, e := range stored {
+		known[e.Record.User] = e
+		// Who is no longer selected still has steps under way to be finished.
+		if len(o.Users) == 0 && !r.selected.includes(e.Record.User) {
+			users = append(users, User{Name: e.Record.User, ID: e.Record.UserID, ARN: e.Record.ARN})
+		}
+	}
 	reports := make([]UserReport, len(users))
-	r.each(ctx, len(users), func(i int) { reports[i] = r.visit(ctx, users[i], o) })
+	r.each(ctx, len(users), func(i int) { reports[i] = r.visit(ctx, users[i], known[users[i].Name], o) })
 	return Report{Users: reports}, nil
 }
 
@@ -188,8 +200,15 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	return some, nil
 }
 
-// visit enrols the user if need be and makes a pass if something is due.
-func (r *Rotator) visit(ctx context.Context, u User, o Options) UserReport {
+// visit enrols the user if need be and makes a pass if something is due. known
+// is the user's entry without secrets, if there is one.
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options) UserReport {
+	if ctx.Err() != nil {
+		return UserReport{User: u.Name, Err: ctx.Err()}
+	}
+	if known.Version != 0 && !o.Force && known.Due.After(r.now()) {
+		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
+	}
 	e, err := r.enrol(ctx, u, o.DryRun)
 	if err != nil {
 		return UserReport{User: u.Name, Err: err}
@@ -198,9 +217,6 @@ func (r *Rotator) visit(ctx context.Context, u User, o Options) UserReport {
 		if e, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
 			return UserReport{User: u.Name, Err: err}
 		}
-	}
-	if now := r.now(); e.Due.After(now) {
-		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: e.Due}}
 	}
 	if o.DryRun {
 		return r.rehearse(ctx, e)
