@@ -1,6 +1,6 @@
 // Package awscall makes single signed requests to AWS services of which keyrot
 // needs one or two operations. Their SDK packages would be paid for by every
-// start of the program (docs/adr/0004-signed-requests.md). It knows how to sign,
+// start of the program (docs/adr/0005-signed-requests.md). It knows how to sign,
 // where the endpoint is and what an error is called; not what is asked.
 //
 // Signing is the SDK's. There are no retries: callers keep their own schedule.

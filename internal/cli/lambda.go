@@ -16,6 +16,7 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
+	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -78,7 +79,18 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
+			return nil, usage(err, "")
+		}
+		n, err := notifier(cfg.Notify, sdk, st, e)
+		if err != nil {
+			return nil, usage(err, "")
+		}
 		f.RunOnce = r.RunOnce
+		if n != nil {
+			n.Log, r.Observe = log, n.Observe
+			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: cfg.Policy})
+		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)
 			return h.Overdue, err
@@ -97,6 +109,20 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		return nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
 	}
 	return f, nil
+}
+
+type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
+
+// telling tells what a pass met before the function is frozen.
+func telling(run runOnce, n *notify.Notifier, w *notify.Watchdog) runOnce {
+	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+		rep, err := run(ctx, o)
+		w.Review(ctx)
+		if ferr := n.Flush(ctx); ferr != nil {
+			n.Log.Warn("notices could not be written down", "err", ferr)
+		}
+		return rep, err
+	}
 }
 
 // openTable joins the store in a DynamoDB table.

@@ -68,7 +68,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		select {
 		case <-reviewed:
 			wg.Go(func() {
-				w.review(ctx)
+				w.Review(ctx)
 				reviewed <- struct{}{}
 			})
 		default:
@@ -106,9 +106,11 @@ func (w *Watchdog) pulse(now time.Time) {
 	w.stopped = silent
 }
 
-// review compares the records with what was told.
-func (w *Watchdog) review(ctx context.Context) {
+// Review compares the records with what was told, once; Run does it every
+// minute. It is for programs that end after a pass.
+func (w *Watchdog) Review(ctx context.Context) {
 	n := w.Notifier
+	n.init()
 	entries, err := w.Store.List(ctx)
 	if ctx.Err() != nil {
 		return

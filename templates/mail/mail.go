@@ -1,7 +1,7 @@
 // Package mail holds the texts of keyrot's mails. They are filled in by
 // pkg/notify: {{NAME}} stands for a value. html/template is not used, because
 // it makes the linker keep every exported method of the program
-// (docs/adr/0005-mail-templates.md).
+// (docs/adr/0006-mail-templates.md).
 package mail
 
 import _ "embed"

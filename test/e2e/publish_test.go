@@ -39,8 +39,8 @@ func (l *lossy) Do(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// motoAdmin makes an administrator and turns the checking of signatures on.
-func motoAdmin(t *testing.T, url string) aws.Credentials {
+// checkedMoto makes an administrator and turns the checking of signatures on.
+func checkedMoto(t *testing.T, url string) aws.Credentials {
 	t.Helper()
 	ctx := t.Context()
 	c := iam.NewFromConfig(config(url, aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "any"}))
@@ -74,7 +74,7 @@ func TestPublishersOnMoto(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Stop)
-	admin := motoAdmin(t, m.URL)
+	admin := checkedMoto(t, m.URL)
 	cfg := config(m.URL, admin)
 	sm := awscall.Service{Config: cfg, ID: "Secrets Manager", Host: "secretsmanager"}
 	ssm := awscall.Service{Config: cfg, ID: "SSM", Host: "ssm"}

@@ -265,6 +265,7 @@ func cloneEntry(e rotate.Entry) rotate.Entry {
 	r.Keys = slices.Clone(r.Keys)
 	for i := range r.Keys {
 		r.Keys[i].HeldBy = slices.Clone(r.Keys[i].HeldBy)
+		r.Keys[i].Copied = slices.Clone(r.Keys[i].Copied)
 	}
 	r.Intents = slices.Clone(r.Intents)
 	for i := range r.Intents {

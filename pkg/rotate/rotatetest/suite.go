@@ -54,7 +54,7 @@ func entry(user string) rotate.Entry {
 			User: user, UserID: "AIDA" + user, ARN: "arn:aws:iam::123456789012:user/" + user,
 			Enrolled: at(0), Slot: at(time.Minute),
 			Keys: []plan.Held{
-				{ID: "AKIA1" + user, Stage: plan.Previous, Slot: at(0), Created: at(0), Made: at(1), HeldBy: []string{"ci"}},
+				{ID: "AKIA1" + user, Stage: plan.Previous, Slot: at(0), Created: at(0), Made: at(1), HeldBy: []string{"ci"}, Copied: []string{"ssm"}, CopyAgain: at(2), CopyTries: 1},
 				{ID: "AKIA2" + user, Stage: plan.Current, Slot: at(time.Minute), Promise: at(time.Hour)},
 			},
 			Intents: []plan.Intent{{ID: "i1", At: at(2), Until: at(3), Slot: at(4), Seen: []string{"AKIA1" + user}}},
