@@ -109,7 +109,7 @@ func (w World) writeProfile(o Options) error {
 }
 
 // badInput are errors that need another input, not another try.
-var badInput = []error{ErrUsage, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
+var badInput = []error{ErrUsage, ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
 
 // BadInput reports whether what was given must change before err goes away.
 func BadInput(err error) bool {
@@ -126,6 +126,7 @@ var advice = []struct {
 	err  error
 	hint string
 }{
+	{ErrNoAPIKey, `set KEYROT_API_KEY or --api-key-file; "keyrot api-key create" makes one`},
 	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
 	{client.ErrPlainHTTP, "use an https:// endpoint"},
 	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},

@@ -18,13 +18,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
 )
 
-// ErrUsage means that what was asked for cannot work.
-var ErrUsage = errors.New("bad input")
+// ErrUsage means that what was asked for cannot work; ErrNoAPIKey that there is
+// no API key to ask with.
+var (
+	ErrUsage    = errors.New("bad input")
+	ErrNoAPIKey = errors.New("no API key is given")
+)
 
 // usageError is an error that also is [ErrUsage], which its text does not
 // repeat.
@@ -60,7 +63,7 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 		return c, nil
 	}
 	if s.APIKey == "" {
-		return api.Credential{}, hint.Wrap(usagef("no API key is given"), `set KEYROT_API_KEY or --api-key-file; "keyrot api-key create" makes one`)
+		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
 		e, err := s.fetch(ctx, user, entry{})
