@@ -5,7 +5,7 @@ GO ?= go
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 
-.PHONY: build test lint e2e bench mutants help
+.PHONY: build test lint e2e e2e-sdks bench bench-get mutants help
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot
@@ -23,8 +23,16 @@ lint: ## golangci-lint, with .golangci.yml
 e2e: ## the built binary against AWS-compatible servers
 	$(GO) test -count=1 -tags e2e -timeout 30m ./test/e2e/...
 
+e2e-sdks: ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
+	test/e2e/setup.sh
+	test/e2e/sdks/setup.sh
+	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 6m ./test/e2e
+
 bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-get: ## whole-process time of get-key beside its floors (needs hyperfine)
+	test/bench/get.sh
 
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants
