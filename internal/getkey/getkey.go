@@ -40,6 +40,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 const (
 	httpTimeout = 15 * time.Second
 	agentWait   = 2 * time.Second // for an agent that does not answer
+	aheadWait   = time.Second     // for a server, while what is cached works
 	lockWait    = 5 * time.Second // for another process that fetches the same
 )
 
@@ -94,7 +95,13 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 
 // renew asks the server and caches the answer.
 func (s Source) renew(ctx context.Context, user string, k *cache, e entry) (api.Credential, error) {
-	fetched, err := s.fetch(ctx, user, e)
+	asking := ctx
+	if e.valid(s.now()) { // a server that hangs must not hold up what works without it
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, aheadWait)
+		defer cancel()
+	}
+	fetched, err := s.fetch(asking, user, e)
 	switch {
 	case err == nil:
 		k.save(fetched)

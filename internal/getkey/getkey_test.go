@@ -25,12 +25,17 @@ type server struct {
 	requests atomic.Int64
 	status   atomic.Int64 // 0: 200
 	code     string
+	hang     atomic.Bool
 	key      atomic.Value // access key id
 	created  time.Time
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
+	if s.hang.Load() {
+		<-r.Context().Done()
+		return
+	}
 	if st := int(s.status.Load()); st != 0 {
 		w.WriteHeader(st)
 		_ = json.NewEncoder(w).Encode(api.Error{Message: "x", Code: s.code})
@@ -109,6 +114,19 @@ func TestServerTrouble(t *testing.T) {
 	f.created = *now
 	f.key.Store("AKIASECOND")
 	s.want(t, "the server is back", "AKIASECOND")
+}
+
+func TestAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	f, s, now := begin(t)
+	s.want(t, "first", "AKIAFIRST")
+	f.hang.Store(true)
+	*now = now.Add(11 * time.Minute)
+	s.want(t, "what is valid is used", "AKIAFIRST")
+	f.hang.Store(false)
+	f.key.Store("AKIASECOND")
+	*now = now.Add(30 * time.Second)
+	s.want(t, "it answers again", "AKIASECOND")
 }
 
 func TestRefusalClearsTheCache(t *testing.T) {

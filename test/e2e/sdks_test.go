@@ -65,7 +65,7 @@ func TestSDKs(t *testing.T) {
 		s.ready(u)
 	}
 	a := s.startAgent(users)
-	ends := []string{"AWS_ENDPOINT_URL_S3=" + v.S3.URL, "AWS_ENDPOINT_URL_STS=" + v.IAM.URL, "AWS_REGION=" + Region}
+	ends := []string{"AWS_ENDPOINT_URL_S3=" + v.S3.URL, "AWS_ENDPOINT_URL_STS=" + v.IAM.URL, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region}
 	profiles, log := s.profiles(users)
 	results := map[string]result{}
 	var mu sync.Mutex
