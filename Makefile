@@ -7,7 +7,7 @@ TAGS := lambda.norpc
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 
-.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda bench help
+.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda e2e-sdks bench bench-get help
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot and bin/keyrot-get
@@ -30,6 +30,9 @@ USERDAYS ?= 10000
 sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
 	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS))
 
+bench-get: ## whole-process time of get-key beside its floors (needs hyperfine)
+	test/bench/get.sh
+
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants
 
@@ -45,6 +48,10 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
 	$(GO) test -count=1 -tags e2e -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer)' ./test/e2e
+
+e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
+	test/e2e/sdks/setup.sh
+	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 6m ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e

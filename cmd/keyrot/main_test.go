@@ -28,16 +28,22 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, "home")
-			for _, v := range []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home, "TMPDIR=" + env.WorkDir} {
+			for _, v := range []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home, "XDG_CACHE_HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + env.WorkDir} {
 				env.Vars = append(env.Vars, v)
 			}
 			addr, err := freeAddr()
+			if err != nil {
+				return err
+			}
 			env.Setenv("ADDR", addr)
+			addr, err = freeAddr()
+			env.Setenv("ADDR2", addr)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitport": waitPort,
 			"setenv":   setEnv,
+			"until":    until,
 		},
 	})
 }
@@ -65,6 +71,19 @@ func waitPort(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	ts.Fatalf("nobody listens on %s", args[0])
+}
+
+// until runs a shell command again and again until it succeeds.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: until COMMAND")
+	}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if ts.Exec("sh", "-c", args[0]) == nil {
+			return
+		}
+	}
+	ts.Fatalf("never succeeded: %s", args[0])
 }
 
 // setEnv sets a variable to the first line of a file.

@@ -86,6 +86,8 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newServeCmd(env.serve),
 		newRotateOnceCmd(env.rotateOnce),
 		newGetKeyCmd(env.getKey),
+		newAgentCmd(env.agent),
+		newExecCmd(env.exec),
 		newPlanCmd(env.plan),
 		newStatusCmd(env.status),
 		newAPIKeyCmd(env.apiKeys()),

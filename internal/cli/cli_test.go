@@ -251,45 +251,6 @@ func TestRevokeTwice(t *testing.T) {
 	}
 }
 
-func TestAPIKeySources(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	for _, tc := range []struct {
-		name, env, file, want string
-	}{
-		{"the variable wins", " K1\n", file("a", "K2"), "K1"},
-		{"a file may end in a newline", "", file("b", "K2\r\n"), "K2"},
-		{"two lines are no key", "", file("c", "K2\nK3"), ""},
-		{"an empty file is no key", "", file("d", "\n"), ""},
-		{"a missing file is told", "", filepath.Join(dir, "none"), ""},
-		{"nothing is told", "", "", ""},
-	} {
-		got, err := apiKey(func(string) string { return tc.env }, config.Client{APIKeyFile: tc.file})
-		if got != tc.want || (err == nil) != (tc.want != "") {
-			t.Errorf("%s: apiKey = %q, %v, want %q", tc.name, got, err, tc.want)
-		}
-	}
-}
-
-func TestEnvIsSafeForAShell(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	if err := writeEnv(&b, api.Credential{AccessKeyID: "A'; rm -rf /; '", SecretAccessKey: "s/+", Expiration: t0}); err != nil {
-		t.Fatal(err)
-	}
-	want := "export AWS_ACCESS_KEY_ID='A'\\''; rm -rf /; '\\'''\nexport AWS_SECRET_ACCESS_KEY='s/+'\nexport AWS_CREDENTIAL_EXPIRATION='2026-03-01T12:00:00Z'\nunset AWS_SESSION_TOKEN\n"
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("writeEnv (-want +got):\n%s", diff)
-	}
-}
-
 func TestDryRunLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -7,9 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/hint"
-	"github.com/keyrot/keyrot/pkg/api"
-	"github.com/keyrot/keyrot/pkg/client"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
@@ -30,14 +29,16 @@ var badInput = []error{
 	sqlite.ErrNewer, sqlite.ErrCorrupt, sqlite.ErrReadOnly, sqlite.ErrLocked, sqlite.ErrFull,
 	dynamodb.ErrNoTable, dynamodb.ErrAccess,
 	seal.ErrWrongKey, seal.ErrKeyMissing,
-	api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP,
 }
 
 // exitCode is the one place where errors become exit codes.
 func exitCode(err error) int {
+	var child childError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &child):
+		return int(child)
 	case errors.Is(err, errSome):
 		return 3
 	case errors.Is(err, errNothing):
@@ -47,6 +48,9 @@ func exitCode(err error) int {
 		if errors.Is(err, bad) {
 			return 2
 		}
+	}
+	if getkey.BadInput(err) {
+		return 2
 	}
 	return 1
 }
@@ -79,14 +83,6 @@ var advice = []struct {
 	err  error
 	hint string
 }{
-	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
-	{client.ErrPlainHTTP, "use an https:// endpoint"},
-	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
-	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are`},
-	{api.ErrUnauthorized, "check the clocks of both machines"},
-	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
-	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
-	{api.ErrNoKeyReady, "try again in a few seconds; the server's log says what it waits for"},
 	{rotate.ErrNoUsers, "set users.names, users.path_prefix or users.tag, or ask for --all-users"},
 	{rotate.ErrNotSelected, "add the user to the selection (users.* in keyrot.yaml), or check its spelling"},
 	{rotate.ErrForeignKey, "delete those keys, or set existing_keys: retire to replace one that is in use"},
@@ -103,12 +99,13 @@ func hintFor(err error) string {
 			return a.hint
 		}
 	}
-	return ""
+	return getkey.Hint(err)
 }
 
 // report tells a person what went wrong: each problem on a line, then a hint.
 func report(w io.Writer, err error) {
-	if err == nil {
+	var child childError
+	if err == nil || errors.As(err, &child) { // the child has said what there was to say
 		return
 	}
 	if errors.Is(err, context.Canceled) && strings.HasSuffix(err.Error(), context.Canceled.Error()) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/sandbox"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -112,7 +113,7 @@ func (e Env) welcome(cfg config.Config, ln net.Listener, inside *sandbox.AWS, ke
 	p := cfg.Policy(demoUsers[0])
 	_, _ = fmt.Fprintf(e.Out, "export KEYROT_ENDPOINT=%s\n", url)
 	if e.Getenv("KEYROT_API_KEY") != key { // who gave it knows it
-		_, _ = fmt.Fprintf(e.Out, "export KEYROT_API_KEY=%s\n", quote(key))
+		_, _ = fmt.Fprintf(e.Out, "export KEYROT_API_KEY=%s\n", getkey.Quote(key))
 	}
 	_, _ = fmt.Fprintf(e.Err, `
 keyrot sandbox: three IAM users whose keys rotate every %s (deactivated after %s, deleted after %s).

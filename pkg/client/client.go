@@ -29,6 +29,9 @@ var (
 	ErrPlainHTTP = errors.New("refusing to send an API key over plain HTTP")
 	// ErrNotKeyrot means that something answered, but in other words.
 	ErrNotKeyrot = errors.New("answer is not keyrot's")
+	// ErrNotModified means that the credential is the one that was named by
+	// its tag.
+	ErrNotModified = errors.New("credential has not changed")
 )
 
 const (
@@ -60,31 +63,65 @@ type Client struct {
 // Credential returns the user's active key. Errors: those of this package, and
 // [*api.Refusal], which wraps the sentinels of package api.
 func (c *Client) Credential(ctx context.Context, user string) (api.Credential, error) {
-	token, fresh, err := c.currentToken(ctx)
-	if err != nil {
-		return api.Credential{}, err
-	}
-	cred, err := c.activeKey(ctx, user, token)
-	if errors.Is(err, api.ErrUnauthorized) && !fresh { // expired by the server's clock, or its keys changed
-		c.forget(token)
-		if token, _, err = c.currentToken(ctx); err != nil {
-			return api.Credential{}, err
-		}
-		cred, err = c.activeKey(ctx, user, token)
-	}
+	cred, _, err := c.CredentialIfChanged(ctx, user, "")
 	return cred, err
 }
 
-func (c *Client) activeKey(ctx context.Context, user, token string) (api.Credential, error) {
-	var cred api.Credential
-	query := url.Values{api.ParamUser: {user}}
-	if err := c.call(ctx, http.MethodGet, api.PathActiveKey, query, token, &cred); err != nil {
-		return api.Credential{}, fmt.Errorf("reading the key of %q: %w", user, err)
+// CredentialIfChanged is Credential for those who ask again and again. tag is
+// what the answer before came with, or ""; if the credential is still the same
+// the error is [ErrNotModified] and no secret travels.
+func (c *Client) CredentialIfChanged(ctx context.Context, user, tag string) (cred api.Credential, newTag string, err error) {
+	token, fresh, err := c.currentToken(ctx)
+	if err != nil {
+		return api.Credential{}, "", err
 	}
-	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" {
-		return api.Credential{}, fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
+	cred, newTag, err = c.activeKey(ctx, user, token, tag)
+	if errors.Is(err, api.ErrUnauthorized) && !fresh { // expired by the server's clock, or its keys changed
+		c.forget(token)
+		if token, _, err = c.currentToken(ctx); err != nil {
+			return api.Credential{}, "", err
+		}
+		cred, newTag, err = c.activeKey(ctx, user, token, tag)
 	}
-	return cred, nil
+	return cred, newTag, err
+}
+
+func (c *Client) activeKey(ctx context.Context, user, token, tag string) (cred api.Credential, newTag string, err error) {
+	r := call{method: http.MethodGet, path: api.PathActiveKey, query: url.Values{api.ParamUser: {user}}, token: token, tag: tag}
+	if newTag, err = c.call(ctx, r, &cred); err != nil {
+		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
+	}
+	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() {
+		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
+	}
+	return cred, newTag, nil
+}
+
+// Token returns the token in use and until when it is, for [Client.UseToken]
+// in another process. There may be none.
+func (c *Client) Token() (token string, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.token, c.until
+}
+
+// UseToken makes the client use a token that another one got.
+func (c *Client) UseToken(token string, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.token, c.until = token, until
+}
+
+// RefreshAt returns when to ask for the user's next credential: when a sixth
+// of its life is left, which is when the successor of a key with the default
+// schedule has just taken over; from then on ever more often, but not more
+// than once in a second.
+func RefreshAt(c api.Credential, now time.Time) time.Time {
+	ahead := c.Expiration.Add(-c.Expiration.Sub(c.CreateDate) / 6)
+	if ahead.After(now) && !c.CreateDate.IsZero() {
+		return ahead
+	}
+	return now.Add(min(max(c.Expiration.Sub(now)/8, time.Second), 30*time.Second))
 }
 
 // currentToken returns a token that is good for a while, and whether it was
@@ -97,7 +134,7 @@ func (c *Client) currentToken(ctx context.Context) (token string, fresh bool, er
 		return c.token, false, nil
 	}
 	var t api.Token
-	if err := c.call(ctx, http.MethodPost, api.PathToken, nil, "", &t); err != nil {
+	if _, err := c.call(ctx, call{method: http.MethodPost, path: api.PathToken}, &t); err != nil {
 		return "", false, fmt.Errorf("getting a token: %w", err)
 	}
 	if t.Token == "" {
@@ -115,45 +152,58 @@ func (c *Client) forget(token string) {
 	}
 }
 
-// call makes one request. No retry here: the caller knows how long it can wait.
-func (c *Client) call(ctx context.Context, method, path string, query url.Values, token string, into any) error {
+// call is one request.
+type call struct {
+	method, path string
+	query        url.Values
+	token, tag   string // "": none
+}
+
+// call makes one request and returns the answer's tag. No retry here: the
+// caller knows how long it can wait.
+func (c *Client) call(ctx context.Context, r call, into any) (tag string, err error) {
 	base, err := c.base()
 	if err != nil {
-		return err
+		return "", err
 	}
-	u := base.JoinPath(path)
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	u := base.JoinPath(r.path)
+	u.RawQuery = r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	req.Header.Set(api.HeaderAPIKey, c.APIKey)
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	if r.tag != "" {
+		req.Header.Set("If-None-Match", r.tag)
 	}
 	res, err := c.http().Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return "", ctx.Err()
 		}
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // its text repeats the whole URL
 		}
-		return fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
+		return "", fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return refusal(res, raw)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
+	case res.StatusCode == http.StatusNotModified && r.tag != "":
+		return r.tag, ErrNotModified
+	case res.StatusCode != http.StatusOK:
+		return "", refusal(res, raw)
 	}
 	if err := json.Unmarshal(raw, into); err != nil { // the cause may quote the answer
-		return ErrNotKeyrot
+		return "", ErrNotKeyrot
 	}
-	return nil
+	return res.Header.Get("ETag"), nil
 }
 
 func refusal(res *http.Response, raw []byte) error {

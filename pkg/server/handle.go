@@ -22,6 +22,7 @@ import (
 // request is what a route may look at.
 type request struct {
 	caller auth.Key // zero on open routes
+	user   string   // in the path, if the route has one
 	query  url.Values
 	addr   string // the client's host
 	header http.Header
@@ -57,7 +58,7 @@ func (s *Server) route(method string, who identify, fn func(context.Context, req
 			if err != nil {
 				return answer{}, &api.BadRequest{Text: "the query string is malformed"}
 			}
-			return fn(r.Context(), request{caller: caller, query: query, addr: host(r.RemoteAddr), header: r.Header})
+			return fn(r.Context(), request{caller: caller, user: r.PathValue("user"), query: query, addr: host(r.RemoteAddr), header: r.Header})
 		}()
 		if err != nil {
 			s.refuse(w, r, err)
@@ -174,6 +175,27 @@ func (s *Server) withToken(r *http.Request) (auth.Key, error) {
 		return auth.Key{}, api.ErrUnauthorized
 	}
 	return key, nil
+}
+
+// withAuthorization asks for an API key or a token in Authorization, the only
+// header that the SDKs send. With or without "Bearer".
+func (s *Server) withAuthorization(r *http.Request) (auth.Key, error) {
+	header := r.Header.Values("Authorization")
+	if len(header) != 1 {
+		return auth.Key{}, api.ErrUnauthorized
+	}
+	presented := header[0]
+	if scheme, rest, ok := strings.Cut(presented, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		presented = rest
+	}
+	if strings.Count(presented, ".") == 2 { // a token's three parts; no API key has dots
+		return s.Tokens.Verify(r.Context(), presented)
+	}
+	key, err := s.Keys.Check(r.Context(), presented)
+	if errors.Is(err, auth.ErrBadKey) {
+		return auth.Key{}, api.ErrUnauthorized
+	}
+	return key, err
 }
 
 func host(addr string) string {

@@ -37,11 +37,7 @@ func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
 	case !userName.MatchString(users[0]):
 		return answer{}, &api.BadRequest{Text: "username is not a valid IAM user name"}
 	}
-	user := users[0]
-	if !r.caller.MayRead(user) {
-		return answer{}, api.ErrNotAllowed
-	}
-	c, err := s.Credentials.Give(ctx, user, rotate.Recipient{Caller: r.caller.ID, Addr: r.addr})
+	c, err := s.give(ctx, r, users[0])
 	if err != nil {
 		return answer{}, err
 	}
@@ -49,13 +45,38 @@ func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
 	if matches(r.header.Values("If-None-Match"), tag) {
 		return answer{status: http.StatusNotModified, etag: tag}, nil
 	}
-	return answer{etag: tag, body: api.Credential{
+	return answer{etag: tag, body: credential(c)}, nil
+}
+
+// container answers GET /container-credentials/{user}.
+func (s *Server) container(ctx context.Context, r request) (answer, error) {
+	if !userName.MatchString(r.user) {
+		return answer{}, &api.BadRequest{Text: "the path does not end in a valid IAM user name"}
+	}
+	c, err := s.give(ctx, r, r.user)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{body: api.ContainerOf(credential(c), r.header.Get("User-Agent"))}, nil
+}
+
+// give hands out the user's credential if the caller may read it.
+func (s *Server) give(ctx context.Context, r request, user string) (rotate.Credential, error) {
+	if !r.caller.MayRead(user) {
+		return rotate.Credential{}, api.ErrNotAllowed
+	}
+	return s.Credentials.Give(ctx, user, rotate.Recipient{Caller: r.caller.ID, Addr: r.addr})
+}
+
+// credential is c as it travels.
+func credential(c rotate.Credential) api.Credential {
+	return api.Credential{
 		AccessKeyID:     c.KeyID,
 		SecretAccessKey: c.Secret.Reveal(),
 		Expiration:      c.Expiration.UTC().Truncate(time.Second), // never later than promised
 		CreateDate:      c.Created.UTC(),
 		UserName:        c.User,
-	}}, nil
+	}
 }
 
 // etag names the answer without its secret: an access key id has one secret

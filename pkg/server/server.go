@@ -42,6 +42,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withKey, s.token))
 	mux.Handle(api.PathActiveKey, s.route(http.MethodGet, s.withToken, s.activeKey))
+	mux.Handle(api.PathContainer+"{user}", s.route(http.MethodGet, s.withAuthorization, s.container))
 	mux.Handle(api.PathHealth, s.route(http.MethodGet, s.open, s.healthz))
 	mux.Handle(api.PathReady, s.route(http.MethodGet, s.open, s.readyz))
 	mux.Handle("/", s.route("", s.open, func(context.Context, request) (answer, error) {

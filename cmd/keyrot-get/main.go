@@ -1,0 +1,64 @@
+// Command keyrot-get is "keyrot get-key" and nothing else: small, so that an
+// SDK that starts it before a call does not wait for it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/getkey"
+)
+
+const help = `Print the user's active access key, read from the local agent, the cache or a
+keyrot server. This is "keyrot get-key" without the rest of keyrot; settings
+come from flags and KEYROT_* variables only, not from keyrot.yaml.
+
+Example: keyrot-get --user ci --format credential-process
+Exit codes: 0 done, 1 failed, 2 bad input.
+
+`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run returns the exit code. No signal is caught: nothing needs tidying up.
+func run(args []string, out, errs io.Writer) int {
+	var o getkey.Options
+	f := flag.NewFlagSet("keyrot-get", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	o.Flags(f)
+	o.ServerFlags(f, os.Getenv)
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, _ = io.WriteString(out, help)
+		f.SetOutput(out)
+		f.PrintDefaults()
+		return 0
+	}
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %v\nkeyrot-get: hint: run \"keyrot-get --help\"\n", err)
+		return 2
+	}
+	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now}, o)
+	if err == nil {
+		return 0
+	}
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	if h := getkey.Hint(err); h != "" {
+		_, _ = fmt.Fprintf(errs, "keyrot-get: hint: %s\n", h)
+	}
+	if getkey.BadInput(err) {
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestThin keeps out what would make SDKs wait: the list is what may come from
+// outside the standard library.
+func TestThin(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string]bool{
+		"github.com/keyrot/keyrot/cmd/keyrot-get": true, "github.com/keyrot/keyrot/internal/getkey": true,
+		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true,
+		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
+		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		first, _, _ := strings.Cut(dep, "/")
+		if strings.Contains(first, ".") && !allowed[dep] {
+			t.Errorf("keyrot-get depends on %s", dep)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"help is an answer", []string{"--help"}, 0, "write-profile"},
+		{"an unknown flag", []string{"--nope"}, 2, "not defined"},
+		{"an argument too many", []string{"--user", "ci", "x"}, 2, `unexpected argument "x"`},
+		{"no user", nil, 2, "--user is missing"},
+		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is none of`},
+		{"nobody answers", []string{"--user", "ci", "--no-cache", "--no-agent", "--endpoint", "http://127.0.0.1:1", "--api-key-file", "testdata/key"}, 1, "cannot be reached"},
+	} {
+		var out, errs bytes.Buffer
+		code := run(tc.args, &out, &errs)
+		if both := out.String() + errs.String(); code != tc.code || !strings.Contains(both, tc.says) {
+			t.Errorf("%s: run(%q) = %d, want %d, with %q:\n%s", tc.name, tc.args, code, tc.code, tc.says, both)
+		}
+		if code == 2 && out.Len() > 0 {
+			t.Errorf("%s: standard output has %q", tc.name, out.String())
+		}
+	}
+}

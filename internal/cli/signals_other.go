@@ -1,0 +1,11 @@
+//go:build !unix
+
+package cli
+
+import (
+	"os"
+	"syscall"
+)
+
+// passedOn are the signals that exec passes to its child.
+func passedOn() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }

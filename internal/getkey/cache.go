@@ -1,0 +1,145 @@
+package getkey
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/keyrot/keyrot/pkg/api"
+)
+
+const (
+	lockPoll  = 10 * time.Millisecond
+	spare     = time.Second      // what a caller needs to use a credential
+	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
+)
+
+// entry is what is cached for one user: a credential and a token.
+type entry struct {
+	Credential api.Credential
+	Tag        string    // the answer's, to ask whether it has changed
+	Token      string    // may be ""
+	TokenUntil time.Time //
+	Fetched    time.Time // by this machine's clock
+	Next       time.Time // when to ask the server again
+}
+
+// valid reports whether the credential works at now and for a second more.
+func (e entry) valid(now time.Time) bool {
+	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
+}
+
+// fresh reports whether the server need not be asked.
+func (e entry) fresh(now time.Time) bool { return e.valid(now) && now.Before(e.Next) }
+
+// cache is the file of one user, server and API key. It is sealed with a key
+// derived from the API key: who has only the file has nothing. Nothing in it
+// is needed, so whatever cannot be read is as if it were not there, and a
+// failure to write is no failure.
+type cache struct {
+	path string
+	aead cipher.AEAD
+	aad  []byte
+}
+
+// cacheFor returns the cache of the user in the source's folder.
+func (s Source) cacheFor(user string) (*cache, error) {
+	what := s.Endpoint + "\x00" + user
+	key, err := hkdf.Key(sha256.New, []byte(s.APIKey), nil, "keyrot get-key cache v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+	}
+	name, err := hkdf.Key(sha256.New, []byte(s.APIKey), nil, "keyrot get-key name v1\x00"+what, 16)
+	if err != nil {
+		return nil, fmt.Errorf("naming the cache: %w", err)
+	}
+	return &cache{path: filepath.Join(s.CacheDir, hex.EncodeToString(name)), aead: aead, aad: []byte(what)}, nil
+}
+
+func (k *cache) load() (e entry) {
+	sealed, err := os.ReadFile(k.path)
+	if err != nil {
+		return entry{}
+	}
+	plain, err := k.aead.Open(nil, nil, sealed, k.aad)
+	if err != nil || json.Unmarshal(plain, &e) != nil {
+		return entry{}
+	}
+	return e
+}
+
+// save replaces the file. It is not synced: after a crash of the machine the
+// server is asked.
+func (k *cache) save(e entry) {
+	plain, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	f, err := os.CreateTemp(filepath.Dir(k.path), ".new-*") // mode 0600
+	if err != nil {
+		return
+	}
+	_, err = f.Write(k.aead.Seal(nil, nil, plain, k.aad))
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), k.path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+}
+
+func (k *cache) clear() { _ = os.Remove(k.path) }
+
+// lock waits until no other process fetches the same credential. It gives up
+// after wait: locked is false then, and if locks do not work here.
+func (k *cache) lock(ctx context.Context, wait time.Duration) (unlock func(), locked bool) {
+	if os.MkdirAll(filepath.Dir(k.path), 0o700) != nil {
+		return func() {}, true // no cache, so nobody to wait for
+	}
+	l := flock.New(k.path+".lock", flock.SetPermissions(0o600))
+	unlock = func() { _ = l.Unlock() }
+	if ok, err := l.TryLock(); ok || err != nil {
+		return unlock, true
+	}
+	if wait == 0 {
+		return unlock, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	ok, _ := l.TryLockContext(ctx, lockPoll)
+	return unlock, ok
+}
+
+// CacheDir returns the folder of the cache: KEYROT_CACHE_DIR, or keyrot in the
+// system's folder for caches, or "" if there is none.
+func CacheDir(getenv func(string) string) string {
+	if dir := getenv("KEYROT_CACHE_DIR"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "keyrot")
+}

@@ -1,0 +1,177 @@
+package getkey
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
+)
+
+// Formats are the names of the formats, for messages.
+const Formats = "json, credential-process, env, dotenv, powershell, ini, ses-smtp"
+
+// isRegion reports whether s may be a region's name: it becomes part of a host
+// name.
+func isRegion(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", r)
+	})
+}
+
+// CheckFormat reports what is wrong with a format, before anything is fetched.
+func CheckFormat(format, forRegion string) error {
+	if _, ok := formats[format]; !ok {
+		return usagef("--format: %q is none of %s", format, Formats)
+	}
+	if format == "ses-smtp" && !isRegion(forRegion) {
+		return usagef("--format ses-smtp needs --region or AWS_REGION, such as eu-west-1")
+	}
+	return nil
+}
+
+// Write prints the credential. forRegion matters to ses-smtp only.
+func Write(w io.Writer, format, forRegion string, c api.Credential) error {
+	if err := CheckFormat(format, forRegion); err != nil {
+		return err
+	}
+	for _, s := range []string{c.AccessKeyID, c.SecretAccessKey, c.UserName} {
+		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return errors.New("the server's answer holds control characters")
+		}
+	}
+	text, err := formats[format](c, forRegion)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return fmt.Errorf("writing the credential: %w", err)
+	}
+	return nil
+}
+
+var formats = map[string]func(c api.Credential, region string) (string, error){
+	"json":               func(c api.Credential, _ string) (string, error) { return indented(c) },
+	"credential-process": process,
+	"env":                env,
+	"dotenv":             dotenv,
+	"powershell":         powershell,
+	"ini":                ini,
+	"ses-smtp":           sesSMTP,
+}
+
+func indented(v any) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return "", fmt.Errorf("writing the credential: %w", err)
+	}
+	return b.String(), nil
+}
+
+func expiration(c api.Credential) string { return c.Expiration.UTC().Format(time.RFC3339) }
+
+// process is what the SDKs' process provider reads. Expiration is always
+// there: without it the SDKs would use the key for ever.
+func process(c api.Credential, _ string) (string, error) {
+	return indented(struct {
+		Version         int
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		Expiration      string
+	}{1, c.AccessKeyID, c.SecretAccessKey, expiration(c)})
+}
+
+// env is commands for a POSIX shell. A session token that is left over would
+// make AWS refuse the pair.
+func env(c api.Credential, _ string) (string, error) {
+	return fmt.Sprintf("export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_CREDENTIAL_EXPIRATION=%s\nunset AWS_SESSION_TOKEN\n",
+		Quote(c.AccessKeyID), Quote(c.SecretAccessKey), Quote(expiration(c))), nil
+}
+
+// Quote makes one word of s for a POSIX shell, whatever the server sent.
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// dotenv is lines for the many readers of .env files. They agree on bare words
+// and, all but docker's --env-file, on single quotes; on no way to put a
+// single quote into a value.
+func dotenv(c api.Credential, _ string) (string, error) {
+	var b strings.Builder
+	for _, kv := range [][2]string{
+		{"AWS_ACCESS_KEY_ID", c.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", c.SecretAccessKey},
+		{"AWS_CREDENTIAL_EXPIRATION", expiration(c)},
+	} {
+		value := kv[1]
+		switch {
+		case strings.ContainsAny(value, `'\`):
+			return "", fmt.Errorf("%s cannot be written into a .env file", kv[0])
+		case strings.ContainsFunc(value, func(r rune) bool { return !strings.ContainsRune(wordRunes, r) }):
+			value = "'" + value + "'"
+		}
+		fmt.Fprintf(&b, "%s=%s\n", kv[0], value)
+	}
+	return b.String(), nil
+}
+
+// wordRunes need no quotes anywhere. IAM's keys are made of them.
+const wordRunes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+=_:.-"
+
+// powershell is statements for PowerShell, where typographic quotes end a
+// string too.
+func powershell(c api.Credential, _ string) (string, error) {
+	quote := func(s string) string {
+		var b strings.Builder
+		for _, r := range s {
+			if strings.ContainsRune("'\u2018\u2019\u201a\u201b", r) {
+				b.WriteRune(r)
+			}
+			b.WriteRune(r)
+		}
+		return "'" + b.String() + "'"
+	}
+	return fmt.Sprintf("$Env:AWS_ACCESS_KEY_ID = %s\n$Env:AWS_SECRET_ACCESS_KEY = %s\n$Env:AWS_CREDENTIAL_EXPIRATION = %s\nRemove-Item Env:AWS_SESSION_TOKEN -ErrorAction Ignore\n",
+		quote(c.AccessKeyID), quote(c.SecretAccessKey), quote(expiration(c))), nil
+}
+
+// ini is a section of the shared credentials file. No SDK reads that again
+// while it runs.
+func ini(c api.Credential, _ string) (string, error) {
+	if strings.ContainsAny(c.UserName, "[]") {
+		return "", fmt.Errorf("user name %q cannot name a section", c.UserName)
+	}
+	return fmt.Sprintf("[%s]\n# until %s\naws_access_key_id = %s\naws_secret_access_key = %s\n",
+		c.UserName, expiration(c), c.AccessKeyID, c.SecretAccessKey), nil
+}
+
+// sesSMTP is user name and password for SES's SMTP endpoint, which end with
+// the key that they derive from.
+func sesSMTP(c api.Credential, region string) (string, error) {
+	return indented(struct {
+		Host       string
+		Port       int
+		Username   string
+		Password   string // #nosec G117 -- the point of the answer
+		Expiration string
+	}{"email-smtp." + region + ".amazonaws.com", 587, c.AccessKeyID, smtpPassword(c.SecretAccessKey, region), expiration(c)})
+}
+
+// smtpPassword is version 4 of the derivation in the SES developer guide,
+// "Obtaining Amazon SES SMTP credentials".
+func smtpPassword(secret, region string) string {
+	k := []byte("AWS4" + secret)
+	for _, part := range []string{"11111111", region, "ses", "aws4_request", "SendRawEmail"} {
+		h := hmac.New(sha256.New, k)
+		h.Write([]byte(part))
+		k = h.Sum(nil)
+	}
+	return base64.StdEncoding.EncodeToString(append([]byte{0x04}, k...))
+}

@@ -1,0 +1,69 @@
+//go:build e2e
+
+// Command gocaller calls S3 and STS with the SDK's default credentials until
+// time is up.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+var credential = regexp.MustCompile(`Credential=(\w+)/`)
+
+// noting remembers the keys that requests are signed with.
+type noting struct {
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+func (n *noting) Do(r *http.Request) (*http.Response, error) {
+	if m := credential.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
+		n.mu.Lock()
+		n.keys[m[1]] = true
+		n.mu.Unlock()
+	}
+	return http.DefaultClient.Do(r)
+}
+
+func main() {
+	ctx := context.Background()
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		panic(err)
+	}
+	n := &noting{keys: map[string]bool{}}
+	s := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient, o.Retryer = n, aws.NopRetryer{} })
+	t := sts.NewFromConfig(cfg, func(o *sts.Options) { o.HTTPClient, o.Retryer = n, aws.NopRetryer{} })
+	seconds, err := strconv.ParseFloat(os.Getenv("CALLER_SECONDS"), 64)
+	if err != nil {
+		panic(err)
+	}
+	calls, refused := 0, []string{}
+	for end := time.Now().Add(time.Duration(seconds * float64(time.Second))); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
+		for _, call := range []func() error{
+			func() error {
+				_, err := s.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("demo")})
+				return err
+			},
+			func() error { _, err := t.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); return err },
+		} {
+			calls++
+			if err := call(); err != nil {
+				refused = append(refused, err.Error())
+			}
+		}
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"calls": calls, "keys": len(n.keys), "refused": refused})
+}
