@@ -78,18 +78,18 @@ type Notify struct {
 // SES is Amazon SES.
 type SES struct {
 	From string   `mapstructure:"from"` // a verified sender
-	To   []string `mapstructure:"to"`
+	To   []string `mapstructure:"to"`   // the recipients; in SES's sandbox they must be verified, too
 }
 
 // SMTP is a mail server.
 type SMTP struct {
-	Host         string   `mapstructure:"host"`
+	Host         string   `mapstructure:"host"`          // name or address; default none
 	Port         int      `mapstructure:"port"`          // default 587, or 465 with implicit TLS
 	TLS          string   `mapstructure:"tls"`           // starttls, implicit, or none (to this machine only); default starttls
 	Username     string   `mapstructure:"username"`      // default none: no log-in
 	PasswordFile string   `mapstructure:"password_file"` // mode 0600
-	From         string   `mapstructure:"from"`
-	To           []string `mapstructure:"to"`
+	From         string   `mapstructure:"from"`          // the sender
+	To           []string `mapstructure:"to"`            // the recipients
 }
 
 // SNS is a topic.
