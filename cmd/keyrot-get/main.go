@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey"
@@ -48,17 +47,5 @@ func run(args []string, out, errs io.Writer) int {
 		return 2
 	}
 	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now}, o)
-	if err == nil {
-		return 0
-	}
-	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %s\n", strings.TrimSuffix(line, "\n"))
-	}
-	if h := getkey.Hint(err); h != "" {
-		_, _ = fmt.Fprintf(errs, "keyrot-get: hint: %s\n", h)
-	}
-	if getkey.BadInput(err) {
-		return 2
-	}
-	return 1
+	return getkey.Report(errs, "keyrot-get", err)
 }

@@ -79,7 +79,8 @@ var rules = []rule{
 	{who: "pkg/deploy", never: []string{"pkg/rotate/..."}},
 	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
-	{who: "cmd/keyrot", only: []string{"os", "internal/cli"}},
+	{who: "cmd/keyrot", only: []string{"os", "internal/cli", "cmd/keyrot/early"}},
+	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey"}},
 }
 
 // reserved says that only some packages may import something.

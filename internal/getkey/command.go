@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/hint"
@@ -148,4 +149,22 @@ func Hint(err error) string {
 		}
 	}
 	return ""
+}
+
+// Report tells a person what went wrong, each problem on a line, then a hint,
+// and returns the exit code.
+func Report(w io.Writer, program string, err error) (code int) {
+	if err == nil {
+		return 0
+	}
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(w, "%s: error: %s\n", program, strings.TrimSuffix(line, "\n"))
+	}
+	if h := Hint(err); h != "" {
+		_, _ = fmt.Fprintf(w, "%s: hint: %s\n", program, h)
+	}
+	if BadInput(err) {
+		return 2
+	}
+	return 1
 }
