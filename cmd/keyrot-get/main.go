@@ -11,7 +11,9 @@ import (
 	"os"
 	"time"
 
+	_ "github.com/keyrot/keyrot/cmd/keyrot/early" // the cache's answer does not wait for the rest
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/fetch"
 )
 
 const help = `Print the user's active access key, read from the local agent, the cache or a
@@ -46,6 +48,6 @@ func run(args []string, out, errs io.Writer) int {
 		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %v\nkeyrot-get: hint: run \"keyrot-get --help\"\n", err)
 		return 2
 	}
-	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now}, o)
-	return getkey.Report(errs, "keyrot-get", err)
+	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch}, o)
+	return fetch.Report(errs, "keyrot-get", err)
 }

@@ -1,17 +1,16 @@
-// Package early answers "keyrot get-key" before the rest of the program is
-// initialised. Go initialises packages in the order of their paths as soon as
+// Package early answers get-key from the agent or the cache before the rest of
+// the program is initialised. Go initialises packages in the order of their paths as soon as
 // what they import is ready, so this one, which imports little, comes before
-// the database and the sandbox, whose tables take longer than all of get-key
-// (docs/adr/get-key-speed.md). Nothing depends on that order: what is not
-// plainly get-key's own, and everything if a configuration file exists, is left
-// to the command in internal/cli, which does the same with the same code.
+// net/http, the database and the sandbox, whose tables take longer than all of
+// get-key (docs/adr/get-key-speed.md). Nothing depends on that order: whatever
+// is not answered here, and everything if a configuration file exists, is left
+// to the command, which does the same with the same code.
 package early
 
 import (
 	"context"
 	"flag"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,11 +20,16 @@ import (
 )
 
 func init() { //nolint:gochecknoinits // the point of this package
-	if len(os.Args) < 2 || os.Args[1] != "get-key" || configured(os.Getenv) {
+	args := os.Args[1:]
+	switch name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); {
+	case name == "keyrot-get":
+	case len(args) > 0 && args[0] == "get-key" && !configured(os.Getenv):
+		args = args[1:]
+	default:
 		return
 	}
-	if code, done := run(os.Args[2:]); done {
-		os.Exit(code)
+	if run(args) {
+		os.Exit(0)
 	}
 }
 
@@ -43,25 +47,16 @@ func configured(getenv func(string) string) bool {
 	return false
 }
 
-// run does get-key's work if args say only what it knows.
-func run(args []string) (code int, done bool) {
+// run answers if args say only what get-key knows, and agent or cache have the
+// answer. If not it has printed nothing.
+func run(args []string) (done bool) {
 	var o getkey.Options
 	f := flag.NewFlagSet("get-key", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	o.Flags(f)
 	o.ServerFlags(f, os.Getenv)
 	if f.Parse(args) != nil || f.NArg() > 0 {
-		return 0, false
+		return false
 	}
-	for _, arg := range args { // the flag package takes -user for --user, cobra does not
-		if strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") {
-			return 0, false
-		}
-	}
-	if u, err := url.Parse(o.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return 0, false // the command says what is wrong with it
-	}
-	err := getkey.Run(context.Background(), getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}, o)
-	return getkey.Report(os.Stderr, "keyrot", err), true
+	return getkey.Warm(context.Background(), getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}, o)
 }
-
