@@ -2,7 +2,7 @@
 // the program is initialised. Go initialises packages in the order of their paths as soon as
 // what they import is ready, so this one, which imports little, comes before
 // net/http, the database and the sandbox, whose tables take longer than all of
-// get-key (docs/adr/get-key-speed.md). Nothing depends on that order: whatever
+// get-key (docs/adr/0007-get-key-speed.md). Nothing depends on that order: whatever
 // is not answered here, and everything if a configuration file exists, is left
 // to the command, which does the same with the same code.
 package early
