@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
+	_ "github.com/keyrot/keyrot/cmd/keyrot/early" // the cache's answer does not wait for the rest
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/fetch"
 )
 
 const help = `Print the user's active access key, read from the local agent, the cache or a
@@ -47,18 +48,6 @@ func run(args []string, out, errs io.Writer) int {
 		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %v\nkeyrot-get: hint: run \"keyrot-get --help\"\n", err)
 		return 2
 	}
-	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now}, o)
-	if err == nil {
-		return 0
-	}
-	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %s\n", strings.TrimSuffix(line, "\n"))
-	}
-	if h := getkey.Hint(err); h != "" {
-		_, _ = fmt.Fprintf(errs, "keyrot-get: hint: %s\n", h)
-	}
-	if getkey.BadInput(err) {
-		return 2
-	}
-	return 1
+	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch}, o)
+	return fetch.Report(errs, "keyrot-get", err)
 }

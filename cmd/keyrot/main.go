@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 
+	_ "github.com/keyrot/keyrot/cmd/keyrot/early" // get-key does not wait for the rest
 	"github.com/keyrot/keyrot/internal/cli"
 )
 

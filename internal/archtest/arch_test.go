@@ -59,15 +59,16 @@ type rule struct {
 var rules = []rule{
 	{who: "pkg/rotate/plan", only: []string{"std"}, never: []string{"context", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand", "net", "net/http", "os", "io", "io/fs", "pkg/rotate"}},
 	{who: "pkg/rotate", only: []string{"std", "pkg/rotate/plan"}, never: []string{"net/http", "net"}},
-	{who: "pkg/api", only: []string{"std"}},
+	{who: "pkg/api", only: []string{"std"}, never: []string{"net/http"}},
 	{who: "pkg/auth", only: []string{"std", "pkg/rotate", "github.com/golang-jwt/jwt/v5"}, never: []string{"net/http"}},
 	{who: "pkg/server", never: []string{"github.com/aws/...", "pkg/store/...", "pkg/awsiam", "internal/cli", "internal/config"}},
 	{who: "pkg/client", only: []string{"std", "pkg/api"}},
 	{who: "pkg/client/awscreds", only: []string{"std", "pkg/api", "pkg/client", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},
-	{who: "internal/getkey", only: []string{"std", "pkg/api", "pkg/client", "internal/disk", "internal/hint", "github.com/gofrs/flock"}},
+	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "github.com/gofrs/flock"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
-	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey"}},
+	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/hint"}},
+	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/getkey/fetch", "cmd/keyrot/early"}},
 	{who: "pkg/awsiam", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
 	{who: "pkg/seal", never: []string{"pkg/rotate", "pkg/store/..."}},
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
@@ -79,7 +80,8 @@ var rules = []rule{
 	{who: "pkg/deploy", never: []string{"pkg/rotate/..."}},
 	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
-	{who: "cmd/keyrot", only: []string{"os", "internal/cli"}},
+	{who: "cmd/keyrot", only: []string{"os", "internal/cli", "cmd/keyrot/early"}},
+	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey"}},
 }
 
 // reserved says that only some packages may import something.

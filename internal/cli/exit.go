@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/fetch"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
@@ -49,7 +49,7 @@ func exitCode(err error) int {
 			return 2
 		}
 	}
-	if getkey.BadInput(err) {
+	if fetch.BadInput(err) {
 		return 2
 	}
 	return 1
@@ -99,7 +99,7 @@ func hintFor(err error) string {
 			return a.hint
 		}
 	}
-	return getkey.Hint(err)
+	return fetch.Hint(err)
 }
 
 // report tells a person what went wrong: each problem on a line, then a hint.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/fetch"
 	"github.com/keyrot/keyrot/pkg/client"
 )
 
@@ -63,7 +64,7 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 		return err
 	}
 	o.Endpoint, o.APIKeyFile, o.CAFile = c.Endpoint, c.APIKeyFile, c.CAFile
-	return getkey.Run(ctx, getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now}, o.Options)
+	return getkey.Run(ctx, getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch}, o.Options)
 }
 
 func (e Env) clientConfig(o common) (config.Client, error) {
@@ -87,7 +88,7 @@ func (e Env) newClient(o common, allowPlainHTTP bool) (*client.Client, error) {
 	if key == "" {
 		return nil, getkey.ErrNoAPIKey
 	}
-	h, err := getkey.HTTPClient(c.CAFile)
+	h, err := fetch.HTTPClient(c.CAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (s Source) fromAgent(ctx context.Context, user string) (c api.Credential, o
 	if c, err = askAgent(ctx, s.Socket, user); err != nil {
 		return c, false
 	}
-	return c, entry{Credential: c}.valid(s.now())
+	return c, Entry{Credential: c}.Valid(s.Clock())
 }
 
 // askAgent makes one request in HTTP/1.0, whose answer is what comes until the

@@ -24,8 +24,8 @@ const (
 	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
 )
 
-// entry is what is cached for one user: a credential and a token.
-type entry struct {
+// Entry is what is cached for one user: a credential and a token.
+type Entry struct {
 	Credential api.Credential
 	Tag        string    // the answer's, to ask whether it has changed
 	Token      string    // may be ""
@@ -34,13 +34,13 @@ type entry struct {
 	Next       time.Time // when to ask the server again
 }
 
-// valid reports whether the credential works at now and for a second more.
-func (e entry) valid(now time.Time) bool {
+// Valid reports whether the credential works at now and for a second more.
+func (e Entry) Valid(now time.Time) bool {
 	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
 }
 
 // fresh reports whether the server need not be asked.
-func (e entry) fresh(now time.Time) bool { return e.valid(now) && now.Before(e.Next) }
+func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
 // cache is the file of one user, server and API key. It is sealed with a key
 // derived from the API key: who has only the file has nothing. Nothing in it
@@ -74,21 +74,21 @@ func (s Source) cacheFor(user string) (*cache, error) {
 	return &cache{path: filepath.Join(s.CacheDir, hex.EncodeToString(name)), aead: aead, aad: []byte(what)}, nil
 }
 
-func (k *cache) load() (e entry) {
+func (k *cache) load() (e Entry) {
 	sealed, err := os.ReadFile(k.path)
 	if err != nil {
-		return entry{}
+		return Entry{}
 	}
 	plain, err := k.aead.Open(nil, nil, sealed, k.aad)
 	if err != nil || json.Unmarshal(plain, &e) != nil {
-		return entry{}
+		return Entry{}
 	}
 	return e
 }
 
 // save replaces the file. It is not synced: after a crash of the machine the
 // server is asked.
-func (k *cache) save(e entry) {
+func (k *cache) save(e Entry) {
 	plain, err := json.Marshal(e)
 	if err != nil {
 		return

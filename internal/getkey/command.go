@@ -2,16 +2,11 @@ package getkey
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"time"
-
-	"github.com/keyrot/keyrot/internal/hint"
-	"github.com/keyrot/keyrot/pkg/api"
-	"github.com/keyrot/keyrot/pkg/client"
 )
 
 // Options are what get-key is told.
@@ -27,6 +22,7 @@ type World struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 	Now      func() time.Time
+	Fetch    Fetch
 }
 
 // Flags adds the flags that are get-key's own.
@@ -71,7 +67,7 @@ func Run(ctx context.Context, w World, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := Source{Endpoint: o.Endpoint, APIKey: key, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Now: w.Now}
+	s := Source{Endpoint: o.Endpoint, APIKey: key, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
 	if !o.NoAgent {
 		s.Socket = Socket(w.Getenv)
 	}
@@ -83,6 +79,16 @@ func Run(ctx context.Context, w World, o Options) error {
 		return err
 	}
 	return Write(w.Out, o.Format, o.Region, c)
+}
+
+// Warm does what the options say if the agent or the cache has the answer. done
+// is false if not, and nothing is printed then.
+func Warm(ctx context.Context, w World, o Options) (done bool) {
+	if o.Profile != "" {
+		return false
+	}
+	w.Fetch = nil
+	return Run(ctx, w, o) == nil
 }
 
 func (w World) writeProfile(o Options) error {
@@ -106,46 +112,4 @@ func (w World) writeProfile(o Options) error {
 		_, _ = fmt.Fprintln(w.Err, "keyrot: programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
 	}
 	return nil
-}
-
-// badInput are errors that need another input, not another try.
-var badInput = []error{ErrUsage, ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
-
-// BadInput reports whether what was given must change before err goes away.
-func BadInput(err error) bool {
-	for _, bad := range badInput {
-		if errors.Is(err, bad) {
-			return true
-		}
-	}
-	return false
-}
-
-// advice are hints for errors that do not bring their own.
-var advice = []struct {
-	err  error
-	hint string
-}{
-	{ErrNoAPIKey, `set KEYROT_API_KEY or --api-key-file; "keyrot api-key create" makes one`},
-	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
-	{client.ErrPlainHTTP, "use an https:// endpoint"},
-	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
-	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are`},
-	{api.ErrUnauthorized, "check the clocks of both machines"},
-	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
-	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
-	{api.ErrNoKeyReady, "try again in a few seconds; the server's log says what it waits for"},
-}
-
-// Hint returns what to do about err, or "".
-func Hint(err error) string {
-	if h := hint.Of(err); h != "" {
-		return h
-	}
-	for _, a := range advice {
-		if errors.Is(err, a.err) {
-			return a.hint
-		}
-	}
-	return ""
 }

@@ -4,22 +4,20 @@
 //
 // It is linked into keyrot and into the thin keyrot-get, whose whole-process
 // time is felt before API calls: no SDK, no configuration library, nothing
-// heavy may be imported here.
+// heavy may be imported here. Not even net/http, which takes longer to
+// initialise than all that is done when the agent or the cache answers: asking
+// the server is package fetch's, which [Warm] does without.
 package getkey
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
-	"github.com/keyrot/keyrot/pkg/client"
 )
 
 // ErrUsage means that what was asked for cannot work; ErrNoAPIKey that there is
@@ -27,6 +25,7 @@ import (
 var (
 	ErrUsage    = errors.New("bad input")
 	ErrNoAPIKey = errors.New("no API key is given")
+	errCold     = errors.New("neither agent nor cache has it")
 )
 
 // usageError is an error that also is [ErrUsage], which its text does not
@@ -38,11 +37,13 @@ func (u usageError) Unwrap() []error { return []error{u.error, ErrUsage} }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 const (
-	httpTimeout = 15 * time.Second
-	agentWait   = 2 * time.Second // for an agent that does not answer
-	aheadWait   = time.Second     // for a server, while what is cached works
-	lockWait    = 5 * time.Second // for another process that fetches the same
+	agentWait = 2 * time.Second // for an agent that does not answer
+	aheadWait = time.Second     // for a server, while what is cached works
+	lockWait  = 5 * time.Second // for another process that fetches the same
 )
+
+// Fetch asks the server for what has changed since e.
+type Fetch func(ctx context.Context, s Source, user string, e Entry) (Entry, error)
 
 // Source is where credentials come from.
 type Source struct {
@@ -52,6 +53,7 @@ type Source struct {
 	AllowPlainHTTP bool
 	Socket         string           // the agent's; "": none
 	CacheDir       string           // "": no cache
+	Fetch          Fetch            // nil: agent and cache only
 	Now            func() time.Time // nil: time.Now
 }
 
@@ -63,11 +65,14 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 	if c, ok := s.fromAgent(ctx, user); ok {
 		return c, nil
 	}
+	if s.Fetch == nil {
+		return s.cached(user)
+	}
 	if s.APIKey == "" {
 		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
-		e, err := s.fetch(ctx, user, entry{})
+		e, err := s.Fetch(ctx, s, user, Entry{})
 		return e.Credential, err
 	}
 	k, err := s.cacheFor(user)
@@ -75,33 +80,48 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 		return api.Credential{}, err
 	}
 	e := k.load()
-	if e.fresh(s.now()) {
+	if e.fresh(s.Clock()) {
 		return e.Credential, nil
 	}
 	wait := lockWait
-	if e.valid(s.now()) {
+	if e.Valid(s.Clock()) {
 		wait = 0 // another process fetches: what is there will do
 	}
 	unlock, locked := k.lock(ctx, wait)
 	defer unlock()
-	if now := k.load(); now.valid(s.now()) { // fetched meanwhile
+	if now := k.load(); now.Valid(s.Clock()) { // fetched meanwhile
 		e = now
 	}
-	if e.fresh(s.now()) || e.valid(s.now()) && !locked {
+	if e.fresh(s.Clock()) || e.Valid(s.Clock()) && !locked {
 		return e.Credential, nil
 	}
 	return s.renew(ctx, user, k, e)
 }
 
+// cached returns what needs nobody's help, or [errCold].
+func (s Source) cached(user string) (api.Credential, error) {
+	if s.APIKey == "" || s.CacheDir == "" {
+		return api.Credential{}, errCold
+	}
+	k, err := s.cacheFor(user)
+	if err != nil {
+		return api.Credential{}, err
+	}
+	if e := k.load(); e.fresh(s.Clock()) {
+		return e.Credential, nil
+	}
+	return api.Credential{}, errCold
+}
+
 // renew asks the server and caches the answer.
-func (s Source) renew(ctx context.Context, user string, k *cache, e entry) (api.Credential, error) {
+func (s Source) renew(ctx context.Context, user string, k *cache, e Entry) (api.Credential, error) {
 	asking := ctx
-	if e.valid(s.now()) { // a server that hangs must not hold up what works without it
+	if e.Valid(s.Clock()) { // a server that hangs must not hold up what works without it
 		var cancel context.CancelFunc
 		asking, cancel = context.WithTimeout(ctx, aheadWait)
 		defer cancel()
 	}
-	fetched, err := s.fetch(asking, user, e)
+	fetched, err := s.Fetch(asking, s, user, e)
 	switch {
 	case err == nil:
 		k.save(fetched)
@@ -109,8 +129,8 @@ func (s Source) renew(ctx context.Context, user string, k *cache, e entry) (api.
 	case Refused(err):
 		k.clear()
 		return api.Credential{}, err
-	case e.valid(s.now()):
-		e.Next = client.RefreshAt(e.Credential, s.now())
+	case e.Valid(s.Clock()):
+		e.Next = api.RefreshAt(e.Credential, s.Clock())
 		k.save(e)
 		return e.Credential, nil
 	}
@@ -123,57 +143,12 @@ func Refused(err error) bool {
 	return errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized) || errors.Is(err, api.ErrNotAllowed)
 }
 
-// fetch asks the server for what has changed since e.
-func (s Source) fetch(ctx context.Context, user string, e entry) (entry, error) {
-	h, err := HTTPClient(s.CAFile)
-	if err != nil {
-		return entry{}, err
-	}
-	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, HTTP: h, AllowPlainHTTP: s.AllowPlainHTTP, Now: s.Now}
-	c.UseToken(e.Token, e.TokenUntil)
-	tag := e.Tag
-	if !e.valid(s.now()) {
-		tag = ""
-	}
-	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
-	if errors.Is(err, client.ErrNotModified) {
-		cred, newTag, err = e.Credential, e.Tag, nil
-	}
-	if err != nil {
-		return entry{}, err
-	}
-	e = entry{Credential: cred, Tag: newTag, Fetched: s.now(), Next: client.RefreshAt(cred, s.now())}
-	e.Token, e.TokenUntil = c.Token()
-	return e, nil
-}
-
-func (s Source) now() time.Time {
+// Clock returns the time.
+func (s Source) Clock() time.Time {
 	if s.Now != nil {
 		return s.Now()
 	}
 	return time.Now()
-}
-
-// HTTPClient returns a client that trusts the certificates in caFile only, if
-// one is named. Parsing the system's certificates takes longer than all else
-// together; Go leaves it to the moment they are needed.
-func HTTPClient(caFile string) (*http.Client, error) {
-	h := &http.Client{Timeout: httpTimeout}
-	if caFile == "" {
-		return h, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, usagef("reading the certificates to trust: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usagef("%s holds no certificate", caFile)
-	}
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	h.Transport = t
-	return h, nil
 }
 
 // APIKey returns the API key: what the environment holds, else the content of

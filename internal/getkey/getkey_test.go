@@ -2,6 +2,7 @@ package getkey
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -61,7 +62,23 @@ func begin(t *testing.T) (*server, *Source, *time.Time) {
 	f.key.Store("AKIAFIRST")
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
-	return f, &Source{Endpoint: srv.URL, APIKey: "K", CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return now }}, &now
+	return f, &Source{Fetch: ask, Endpoint: srv.URL, APIKey: "K", CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return now }}, &now
+}
+
+// ask is a Fetch without what only a command needs.
+func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
+	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, Now: s.Now}
+	c.UseToken(e.Token, e.TokenUntil)
+	tag := e.Tag
+	if !e.Valid(s.Clock()) {
+		tag = ""
+	}
+	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
+	if errors.Is(err, client.ErrNotModified) {
+		cred, newTag, err = e.Credential, e.Tag, nil
+	}
+	token, until := c.Token()
+	return Entry{Credential: cred, Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: api.RefreshAt(cred, s.Clock())}, err
 }
 
 func (s *Source) want(t *testing.T, what, id string) {
@@ -174,7 +191,7 @@ func TestTheCacheIsSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.path = file
-	if e := k.load(); e.valid(*now) {
+	if e := k.load(); e.Valid(*now) {
 		t.Error("another API key opens the cache")
 	}
 	k2, err := s.cacheFor("other")
@@ -182,7 +199,7 @@ func TestTheCacheIsSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	k2.path = file
-	if e := k2.load(); e.valid(*now) {
+	if e := k2.load(); e.Valid(*now) {
 		t.Error("one user's cache passes for another's")
 	}
 	for _, damage := range [][]byte{nil, []byte("short"), bytes.Repeat([]byte("x"), 500)} {
@@ -253,11 +270,11 @@ func TestWithoutCacheAndKey(t *testing.T) {
 	s.CacheDir = filepath.Join(blocked, "cache")
 	s.want(t, "a cache that cannot be made", "AKIAFIRST")
 	s.APIKey = ""
-	if _, err := s.Credential(t.Context(), "ci"); !errors.Is(err, ErrNoAPIKey) || !BadInput(err) || Hint(err) == "" {
+	if _, err := s.Credential(t.Context(), "ci"); !errors.Is(err, ErrNoAPIKey) {
 		t.Errorf("without API key: %v", err)
 	}
 	s.APIKey, s.Endpoint = "K", "http://127.0.0.1:1"
-	if _, err := s.Credential(t.Context(), "ci"); !errors.Is(err, client.ErrUnreachable) || BadInput(err) {
+	if _, err := s.Credential(t.Context(), "ci"); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("without server: %v, want ErrUnreachable", err)
 	}
 }
@@ -290,16 +307,29 @@ func TestAPIKeySources(t *testing.T) {
 	}
 }
 
-func TestHTTPClient(t *testing.T) {
+func TestWarmNeedsNobody(t *testing.T) {
 	t.Parallel()
-	if _, err := HTTPClient(filepath.Join(t.TempDir(), "none")); !errors.Is(err, ErrUsage) {
-		t.Errorf("a missing file: %v, want ErrUsage", err)
+	f, s, now := begin(t)
+	var out bytes.Buffer
+	vars := map[string]string{"KEYROT_API_KEY": "K", "KEYROT_CACHE_DIR": s.CacheDir, "KEYROT_AGENT_SOCKET": "/nonexistent"}
+	w := World{Out: &out, Err: &out, Getenv: func(v string) string { return vars[v] }, Now: s.Now}
+	o := Options{User: "ci", Format: "json", Endpoint: s.Endpoint}
+	if Warm(t.Context(), w, o) || out.Len() > 0 {
+		t.Errorf("an empty cache: done, with %q", out.String())
 	}
-	empty := filepath.Join(t.TempDir(), "empty")
-	if err := os.WriteFile(empty, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
+	s.want(t, "first", "AKIAFIRST")
+	before := f.requests.Load()
+	if !Warm(t.Context(), w, o) || !strings.Contains(out.String(), "AKIAFIRST") {
+		t.Errorf("a filled cache: not done, %q", out.String())
 	}
-	if _, err := HTTPClient(empty); !errors.Is(err, ErrUsage) {
-		t.Errorf("a file without certificate: %v, want ErrUsage", err)
+	out.Reset()
+	o.Profile = "x"
+	if Warm(t.Context(), w, o) || out.Len() > 0 {
+		t.Error("write-profile is not Warm's")
+	}
+	o.Profile = ""
+	*now = now.Add(11 * time.Minute)
+	if Warm(t.Context(), w, o) || out.Len() > 0 || f.requests.Load() != before {
+		t.Errorf("little is left: done, with %q", out.String())
 	}
 }

@@ -159,7 +159,7 @@ func (a *Agent) next(user string) time.Time {
 	defer h.mu.Unlock()
 	now := a.now()
 	if h.failures == 0 {
-		return client.RefreshAt(h.cred, now)
+		return api.RefreshAt(h.cred, now)
 	}
 	wait := lastRetry
 	if h.failures < 6 {

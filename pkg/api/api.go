@@ -72,3 +72,15 @@ func ShortKey(id string) string {
 	}
 	return id[:4] + "…" + id[len(id)-2:]
 }
+
+// RefreshAt returns when to ask for the user's next credential: when a sixth
+// of its life is left, which is when the successor of a key with the default
+// schedule has just taken over; from then on ever more often, but not more
+// than once in a second.
+func RefreshAt(c Credential, now time.Time) time.Time {
+	ahead := c.Expiration.Add(-c.Expiration.Sub(c.CreateDate) / 6)
+	if ahead.After(now) && !c.CreateDate.IsZero() {
+		return ahead
+	}
+	return now.Add(min(max(c.Expiration.Sub(now)/8, time.Second), 30*time.Second))
+}

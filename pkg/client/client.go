@@ -112,18 +112,6 @@ func (c *Client) UseToken(token string, until time.Time) {
 	c.token, c.until = token, until
 }
 
-// RefreshAt returns when to ask for the user's next credential: when a sixth
-// of its life is left, which is when the successor of a key with the default
-// schedule has just taken over; from then on ever more often, but not more
-// than once in a second.
-func RefreshAt(c api.Credential, now time.Time) time.Time {
-	ahead := c.Expiration.Add(-c.Expiration.Sub(c.CreateDate) / 6)
-	if ahead.After(now) && !c.CreateDate.IsZero() {
-		return ahead
-	}
-	return now.Add(min(max(c.Expiration.Sub(now)/8, time.Second), 30*time.Second))
-}
-
 // currentToken returns a token that is good for a while, and whether it was
 // just issued.
 func (c *Client) currentToken(ctx context.Context) (token string, fresh bool, err error) {

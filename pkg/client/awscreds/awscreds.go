@@ -64,7 +64,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		case !p.cred.Expiration.After(now.Add(time.Second)):
 			return aws.Credentials{}, fmt.Errorf("keyrot: %w", err)
 		}
-		p.next = client.RefreshAt(p.cred, now)
+		p.next = api.RefreshAt(p.cred, now)
 	}
 	expires := p.next
 	if p.cred.Expiration.Before(expires) {

@@ -1,0 +1,43 @@
+package early
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestAConfigurationFileIsTheCommands(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	getenv := func(name string) string {
+		if name == "HOME" {
+			return home
+		}
+		return ""
+	}
+	if configured(getenv) {
+		t.Error("configured = true without a file")
+	}
+	dir := filepath.Join(home, ".config", "keyrot")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keyrot.yaml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !configured(getenv) {
+		t.Error("configured = false with a file")
+	}
+}
+
+func TestWhatIsNotPlainIsTheCommands(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--help"}, {"--config", "x"}, {"--user", "ci", "extra"}, {"--user", "ci", "-o", "json"}, {},
+		{"--user", "ci", "--format", "xml"}, {"--user", "ci", "--no-agent", "--no-cache"}, {"--user", "ci", "--write-profile", "x"},
+	} {
+		if run(args) {
+			t.Errorf("run(%q) = true, want it left to the command", args)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+// Package fetch is the part of get-key that speaks with a server.
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/client"
+)
+
+const httpTimeout = 15 * time.Second
+
+// Fetch is a [getkey.Fetch].
+func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (getkey.Entry, error) {
+	h, err := HTTPClient(s.CAFile)
+	if err != nil {
+		return getkey.Entry{}, err
+	}
+	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, HTTP: h, AllowPlainHTTP: s.AllowPlainHTTP, Now: s.Now}
+	c.UseToken(e.Token, e.TokenUntil)
+	tag := e.Tag
+	if !e.Valid(s.Clock()) {
+		tag = ""
+	}
+	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
+	if errors.Is(err, client.ErrNotModified) {
+		cred, newTag, err = e.Credential, e.Tag, nil
+	}
+	if err != nil {
+		return getkey.Entry{}, err
+	}
+	e = getkey.Entry{Credential: cred, Tag: newTag, Fetched: s.Clock(), Next: api.RefreshAt(cred, s.Clock())}
+	e.Token, e.TokenUntil = c.Token()
+	return e, nil
+}
+
+// HTTPClient returns a client that trusts the certificates in caFile only, if
+// one is named. Parsing the system's certificates takes longer than all else
+// together; Go leaves it to the moment they are needed.
+func HTTPClient(caFile string) (*http.Client, error) {
+	h := &http.Client{Timeout: httpTimeout}
+	if caFile == "" {
+		return h, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading the certificates to trust: %w", getkey.ErrUsage, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%w: %s holds no certificate", getkey.ErrUsage, caFile)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	h.Transport = t
+	return h, nil
+}
+
+// badInput are errors that need another input, not another try.
+var badInput = []error{getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
+
+// BadInput reports whether what was given must change before err goes away.
+func BadInput(err error) bool {
+	for _, bad := range badInput {
+		if errors.Is(err, bad) {
+			return true
+		}
+	}
+	return false
+}
+
+// advice are hints for errors that do not bring their own.
+var advice = []struct {
+	err  error
+	hint string
+}{
+	{getkey.ErrNoAPIKey, `set KEYROT_API_KEY or --api-key-file; "keyrot api-key create" makes one`},
+	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
+	{client.ErrPlainHTTP, "use an https:// endpoint"},
+	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
+	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are`},
+	{api.ErrUnauthorized, "check the clocks of both machines"},
+	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
+	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
+	{api.ErrNoKeyReady, "try again in a few seconds; the server's log says what it waits for"},
+}
+
+// Hint returns what to do about err, or "".
+func Hint(err error) string {
+	if h := hint.Of(err); h != "" {
+		return h
+	}
+	for _, a := range advice {
+		if errors.Is(err, a.err) {
+			return a.hint
+		}
+	}
+	return ""
+}
+
+// Report tells a person what went wrong, each problem on a line, then a hint,
+// and returns the exit code.
+func Report(w io.Writer, program string, err error) (code int) {
+	if err == nil {
+		return 0
+	}
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(w, "%s: error: %s\n", program, strings.TrimSuffix(line, "\n"))
+	}
+	if h := Hint(err); h != "" {
+		_, _ = fmt.Fprintf(w, "%s: hint: %s\n", program, h)
+	}
+	if BadInput(err) {
+		return 2
+	}
+	return 1
+}
