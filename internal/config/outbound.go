@@ -151,7 +151,7 @@ func (c Config) validateOutbound() []error {
 	if !slices.Contains([]string{"starttls", "implicit", "none"}, n.SMTP.TLS) {
 		bad("notify.smtp.tls: %q is none of starttls, implicit, none", n.SMTP.TLS)
 	}
-	if t := n.SNS.Topic; t != "" && !(strings.HasPrefix(t, "arn:") && strings.Count(t, ":") == 5) {
+	if t := n.SNS.Topic; t != "" && (!strings.HasPrefix(t, "arn:") || strings.Count(t, ":") != 5) {
 		bad("notify.sns.topic: %q is not the ARN of a topic", t)
 	}
 	return errs

@@ -53,7 +53,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateSchedules() []error {
-	errs := c.Schedule.validate("")
+	errs := c.validate("")
 	for i, o := range c.Overrides {
 		key := fmt.Sprintf("overrides[%d].", i)
 		if o.Name == "" {

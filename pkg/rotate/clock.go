@@ -62,7 +62,7 @@ func (r *Rotator) sync() (jumped bool) {
 		return true
 	}
 	if r.clock.at.IsZero() {
-		r.clock.date, r.clock.at = ours.Round(0), time.Now() // from now on it cannot be stepped
+		r.clock.date, r.clock.at = ours.Round(0), time.Now() //nolint:forbidigo // the monotonic reading is wanted: from now on it cannot be stepped
 	}
 	return false
 }

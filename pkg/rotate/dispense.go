@@ -33,7 +33,7 @@ type Dispenser struct {
 // is not managed), ErrNoKeyReady (nothing certainly works at the moment),
 // or what the store or the audit log answered.
 func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
-	now := time.Now
+	now := time.Now //nolint:forbidigo // the default of the field
 	if d.Now != nil {
 		now = d.Now
 	}

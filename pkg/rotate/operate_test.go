@@ -272,7 +272,7 @@ func TestPauseServesOn(t *testing.T) {
 		h := newHouse("ci")
 		h.turn(t, rotate.Options{})
 		first := h.give(t, "ci")
-		if err := h.Rotator.Pause(t.Context(), "ci", time.Now().Add(2*time.Hour), "", "test"); err != nil {
+		if err := h.Pause(t.Context(), "ci", time.Now().Add(2*time.Hour), "", "test"); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 119*time.Minute)

@@ -97,7 +97,7 @@ func (r *Rotator) init() {
 			r.Log = slog.New(slog.DiscardHandler)
 		}
 		if r.Now == nil {
-			r.Now = time.Now
+			r.Now = time.Now //nolint:forbidigo // the default of the field
 		}
 		if r.Owner == "" {
 			host, _ := os.Hostname()

@@ -143,12 +143,14 @@ func (d *decision) fallBack() *Step {
 		return nil
 	}
 	switch {
-	case prev.Confirmed.After(cur.Broken):
-		return d.step(Promote, prev.ID, CurrentBroken)
 	case d.now.Before(prev.Again):
 		return d.later(CurrentBroken, prev.ID, prev.Again)
+	case !prev.Confirmed.After(cur.Broken):
+		return d.step(Verify, prev.ID, CurrentBroken)
+	case d.p.Publish && !prev.Published.After(cur.Broken):
+		return d.step(Publish, prev.ID, CurrentBroken)
 	}
-	return d.step(Verify, prev.ID, CurrentBroken)
+	return d.step(Promote, prev.ID, CurrentBroken)
 }
 
 // unknown deals with listed keys that the record does not hold.

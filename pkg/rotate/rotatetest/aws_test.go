@@ -194,7 +194,7 @@ func TestTroubleInSpells(t *testing.T) {
 			wantErr(t, "Keys", err, want.iam)
 			wantErr(t, "Verify", a.Verify(ctx, u, k.ID, s), want.sts)
 			wantErr(t, "Use", a.Use(k.ID, s.Reveal()), nil)
-			time.Sleep(at(minute + 1).Sub(time.Now()))
+			time.Sleep(time.Until(at(minute + 1)))
 		}
 		if got := a.Calls(rotatetest.CallerIdentity); got != 5 {
 			t.Errorf("Calls = %d, want 5", got)
