@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -12,6 +13,9 @@ func (a *AWS) Config(context.Context) (aws.Config, error) {
 	return aws.Config{
 		Region:       Region,
 		BaseEndpoint: aws.String(a.Endpoint()),
+		// A connection that was opened and never used keeps versitygw's
+		// shutdown waiting for its whole 10 s; without keep-alive there is none.
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return a.RootCredentials, nil
 		}),
