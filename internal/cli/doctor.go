@@ -50,7 +50,7 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	}
 	p := doctor.Patient{
 		IAM: aws.IAM, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
-		Policy: cfg.Policy, Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Now: e.Now,
+		Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Now: e.Now,
 		Simulate: simulator(ctx, aws.SDK),
 	}
 	if st, err := openExisting(ctx, cfg); err == nil {

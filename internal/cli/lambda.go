@@ -66,7 +66,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: e.Now}
-	tell := &health{store: st, policy: cfg.Policy, now: e.Now}
+	tell := &health{store: st, policy: cfg.PolicyAt(e.Now), now: e.Now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -74,7 +74,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		}
 		aws := cloudOf(sdk, cfg)
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.Policy, Select: aws.Select,
+			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.PolicyAt(e.Now), Select: aws.Select,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Now: e.Now, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
@@ -89,7 +89,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: cfg.Policy})
+			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: cfg.PolicyAt(e.Now)})
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)
@@ -102,7 +102,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		}
 		s := &server.Server{
 			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: e.Now}, Health: tell, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.Policy, Audit: record, Handouts: st, Now: e.Now},
+			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.PolicyAt(e.Now), Audit: record, Handouts: st, Now: e.Now},
 		}
 		f.API = s.Handler()
 	default:

@@ -93,7 +93,7 @@ func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
 	for _, k := range r.Keys {
 		v.Keys = append(v.Keys, keyStatus{api.ShortKey(k.ID), string(k.Stage), k.Created, k.Promise, k.Deactivated})
 	}
-	v.Since, v.Overdue = plan.Overdue(r, cfg.Policy(r.User), now)
+	v.Since, v.Overdue = plan.Overdue(r, cfg.PolicyAt(func() time.Time { return now })(r.User), now)
 	if !v.Overdue {
 		v.Since = r.Since
 	}

@@ -64,7 +64,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	s.rotator = &rotate.Rotator{
 		IAM: aws.IAM, Store: s.store, Audit: s.audit, Handouts: s.store,
-		Policy: cfg.Policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Policy: cfg.PolicyAt(e.Now), Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	if aws.Quick {
@@ -77,8 +77,8 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.Policy, Audit: s.audit, Handouts: s.store, Now: e.Now},
-		Health:      &health{store: s.store, policy: cfg.Policy, now: e.Now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: s.audit, Handouts: s.store, Now: e.Now},
+		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
 		Log:         log,
 	}
 	if cfg.Server.TLSCert != "" {
@@ -100,7 +100,7 @@ func (s *system) outbound(e Env, cfg config.Config, sdk aws.Config) (err error) 
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: cfg.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
 	return nil
 }

@@ -17,6 +17,9 @@ type Config struct {
 	// matches wins; what it leaves out is as for everybody. Default none.
 	Overrides []Override `mapstructure:"overrides"`
 
+	// Windows are times in which no rotation begins. Default none.
+	Windows []Window `mapstructure:"windows"`
+
 	Users  Users  `mapstructure:"users"`
 	Store  Store  `mapstructure:"store"`
 	Server Server `mapstructure:"server"`
@@ -64,6 +67,12 @@ type Schedule struct {
 	OnInUse string `mapstructure:"on_in_use"`
 	// MaxHold bounds the wait of "hold". Default 1h.
 	MaxHold time.Duration `mapstructure:"max_hold"`
+	// RetireIdle is how long a key from before keyrot must have been unused
+	// before "retire" takes it away. Default 24h.
+	RetireIdle time.Duration `mapstructure:"retire_idle"`
+	// BurnEvidence is how long a burned key is kept, inactive, at least; no
+	// new key can be made meanwhile. Zero: until its slot is needed.
+	BurnEvidence time.Duration `mapstructure:"burn_evidence"`
 }
 
 // Override is another schedule for some users.

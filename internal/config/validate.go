@@ -27,6 +27,11 @@ func (c Config) Validate() error {
 		}
 	}
 	errs = append(errs, c.validateSchedules()...)
+	for i, w := range c.Windows {
+		if _, _, _, _, err := w.parse(); err != nil {
+			bad("windows[%d].%w", i, err)
+		}
+	}
 	errs = append(errs, c.Users.validate()...)
 	errs = append(errs, c.Server.validate()...)
 	errs = append(errs, c.validateOutbound()...)
@@ -177,6 +182,8 @@ func (o Override) over(base Schedule) Schedule {
 	pick(&s.DeleteAfter, o.DeleteAfter)
 	pick(&s.Settle, o.Settle)
 	pick(&s.MaxHold, o.MaxHold)
+	pick(&s.RetireIdle, o.RetireIdle)
+	pick(&s.BurnEvidence, o.BurnEvidence)
 	if o.OnInUse != "" {
 		s.OnInUse = o.OnInUse
 	}
@@ -188,6 +195,7 @@ func (s Schedule) policy() plan.Policy {
 	out := plan.Policy{
 		RotateEvery: s.RotateEvery, DeactivateAfter: s.DeactivateAfter, DeleteAfter: s.DeleteAfter,
 		Settle: s.Settle, OnInUse: plan.OnInUse(s.OnInUse), MaxHold: s.MaxHold,
+		RetireIdle: s.RetireIdle, Evidence: s.BurnEvidence,
 	}
 	if out.RotateEvery == 0 {
 		out.RotateEvery = p.RotateEvery

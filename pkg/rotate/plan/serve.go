@@ -47,6 +47,9 @@ func (r Record) Promised(o Offer) Record {
 func Overdue(r Record, p Policy, now time.Time) (since time.Time, overdue bool) {
 	p = p.WithDefaults()
 	k := r.In(Current)
+	if p.Frozen == IsFrozen || !r.Released.IsZero() {
+		return time.Time{}, false // late on purpose
+	}
 	if k == nil {
 		since = r.Enrolled
 		if !r.Slot.IsZero() {
