@@ -28,9 +28,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, "home")
-			for _, v := range []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home, "XDG_CACHE_HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + env.WorkDir} {
-				env.Vars = append(env.Vars, v)
-			}
+			env.Vars = append(env.Vars, "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_STATE_HOME="+home,
+				"XDG_CACHE_HOME="+home, "XDG_RUNTIME_DIR="+home, "TMPDIR="+env.WorkDir)
 			addr, err := freeAddr()
 			if err != nil {
 				return err

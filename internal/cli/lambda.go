@@ -32,7 +32,7 @@ const (
 	instanceVariable  = "AWS_LAMBDA_LOG_STREAM_NAME" // set by Lambda
 	nameVariable      = "AWS_LAMBDA_FUNCTION_NAME"   // set by Lambda
 	functionVariable  = "KEYROT_FUNCTION"            // "rotator" or "api"
-	apiSecretVariable = "KEYROT_API_SECRET"          // id of the secret that holds the API key
+	apiSecretVariable = "KEYROT_API_SECRET"          //nolint:gosec // the name of a variable; it holds a secret's id
 	apiUsersVariable  = "KEYROT_API_USERS"           // patterns of who that key may read; default *
 )
 

@@ -232,7 +232,7 @@ func compare(t *testing.T, other target) {
 		if differs {
 			known++
 			if want == d.answer {
-				t.Errorf("%s: no longer differs; drop it from the list", q.name)
+				t.Errorf("%s: no longer differs (%s); drop it from the list", q.name, d.reason)
 			}
 			want = d.answer
 		}

@@ -169,7 +169,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 				t.Fatalf("error = %v, want one that names %s", err, row.code)
 			}
 			for _, s := range all {
-				if errors.Is(err, s) != (s == row.want) {
+				if errors.Is(err, s) != errors.Is(row.want, s) {
 					t.Errorf("errors.Is(%v, %v) = %t", err, s, errors.Is(err, s))
 				}
 			}

@@ -100,22 +100,22 @@ func (k *desk) want(t *testing.T, subjects ...string) {
 }
 
 var (
-	denied  = fmt.Errorf("create for %q: %w", "ci", rotate.ErrDenied)
-	create  = plan.Step{Action: plan.Create, Reason: plan.SlotDue}
-	promote = plan.Step{Action: plan.Promote, Reason: plan.Ready, KeyID: "AKIAIOSFODNN7EXAMPLE"}
+	errDenied = fmt.Errorf("create for %q: %w", "ci", rotate.ErrDenied)
+	create    = plan.Step{Action: plan.Create, Reason: plan.SlotDue}
+	promote   = plan.Step{Action: plan.Promote, Reason: plan.Ready, KeyID: "AKIAIOSFODNN7EXAMPLE"}
 )
 
 func TestATroubleIsToldOnceUntilItIsOver(t *testing.T) {
 	bubble(t, func(t *testing.T, k *desk) {
 		for i := range 20 {
-			k.Observe("ci", create, fmt.Errorf("request %d: %w", i, denied))
+			k.Observe("ci", create, fmt.Errorf("request %d: %w", i, errDenied))
 			time.Sleep(7 * time.Second)
 		}
 		k.want(t, "[keyrot] ci: creating a key fails")
 		k.Observe("ci", promote, nil)
 		time.Sleep(time.Minute)
 		k.want(t, "[keyrot] ci: creating a key fails", "[keyrot] ci: resolved: creating a key fails")
-		k.Observe("ci", create, denied)
+		k.Observe("ci", create, errDenied)
 		time.Sleep(time.Minute)
 		if got := len(k.in.subjects()); got != 3 {
 			t.Errorf("%d messages, want the trouble told again after it was over", got)
@@ -136,7 +136,7 @@ func TestATroubleThatPassesAtOnceIsNotTold(t *testing.T) {
 func TestAStormIsOneMessage(t *testing.T) {
 	bubble(t, func(t *testing.T, k *desk) {
 		for i := range 300 {
-			k.Observe(fmt.Sprintf("u%03d", i), create, denied)
+			k.Observe(fmt.Sprintf("u%03d", i), create, errDenied)
 		}
 		time.Sleep(time.Minute)
 		k.want(t, "[keyrot] 50 users: 50 problems, 250 more")
@@ -174,7 +174,7 @@ func TestTheOutboxSurvivesACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, in := &rotatetest.MemStore{}, &inbox{name: "mail", err: errors.New("down")}
 		k := openDesk(t, store, in, Daily)
-		k.Observe("ci", create, denied)
+		k.Observe("ci", create, errDenied)
 		time.Sleep(30 * time.Second)
 		k.stop()
 		in.set(errors.New("the answer was lost"), true)
@@ -193,7 +193,7 @@ func TestTheOutboxSurvivesACrash(t *testing.T) {
 		}
 		sent := len(in.all())
 		k = openDesk(t, store, in, Daily)
-		k.Observe("ci", create, denied) // known
+		k.Observe("ci", create, errDenied) // known
 		time.Sleep(time.Hour)
 		k.stop()
 		if len(in.all()) != sent {
@@ -207,7 +207,7 @@ func TestAFailingChannelDoesNotHoldTheOthersUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := &inbox{name: "bad", err: errors.New("down")}, &inbox{name: "good"}
 		n := &Notifier{Settings: &rotatetest.MemStore{}, Channels: []Channel{bad, good}}
-		n.Observe("ci", create, denied)
+		n.Observe("ci", create, errDenied)
 		if err := n.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -231,8 +231,8 @@ func TestTwoProcessesTellOnce(t *testing.T) {
 		store, in := &rotatetest.MemStore{}, &inbox{name: "mail"}
 		a, b := openDesk(t, store, in, Daily), openDesk(t, store, in, Daily)
 		for range 50 {
-			a.Observe("ci", create, denied)
-			b.Observe("ci", create, denied)
+			a.Observe("ci", create, errDenied)
+			b.Observe("ci", create, errDenied)
 			time.Sleep(3 * time.Second)
 		}
 		a.stop()
@@ -251,7 +251,7 @@ func TestTroublesReachPeopleWithoutTheStore(t *testing.T) {
 		return nil
 	}
 	bubbleOn(t, full, func(t *testing.T, k *desk) {
-		k.Observe("ci", create, denied)
+		k.Observe("ci", create, errDenied)
 		time.Sleep(5 * time.Minute)
 		k.want(t, "[keyrot] ci: creating a key fails")
 		down.Store(false)

@@ -52,7 +52,7 @@ func TestARequiredPublisherHoldsThePromotion(t *testing.T) {
 		_, err := h.RunOnce(t.Context(), rotate.Options{Force: true, Patience: time.Minute})
 		for range 5 {
 			time.Sleep(30 * time.Second)
-			_, err = h.RunOnce(t.Context(), rotate.Options{})
+			_, _ = h.RunOnce(t.Context(), rotate.Options{})
 			time.Sleep(100 * time.Millisecond)
 			_, err = h.RunOnce(t.Context(), rotate.Options{})
 		}

@@ -248,10 +248,11 @@ type fate struct {
 }
 
 func (a *AWS) fate(op Op, f Fault, r *rand.Rand, now time.Time) fate {
-	switch {
-	case f == Before:
+	switch f {
+	case None:
+	case Before:
 		return fate{err: ErrConnection}
-	case f == After:
+	case After:
 		return fate{err: ErrConnection, effect: true}
 	}
 	for _, s := range a.Spells {

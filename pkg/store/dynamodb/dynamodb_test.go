@@ -98,7 +98,7 @@ func TestErrors(t *testing.T) {
 		f := newFake()
 		s := store(t, f)
 		var cause error = &smithy.GenericAPIError{Code: c.code}
-		if c.want == down {
+		if errors.Is(c.want, down) {
 			cause = down
 		}
 		api := API{
