@@ -56,8 +56,11 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 			again = d.wait.Wake
 		}
 		reason := NoRoom
-		if d.r.Key(blocker) == nil {
+		switch {
+		case d.r.Key(blocker) == nil:
 			reason = ForeignKey
+		case d.now.Sub(due) < d.p.Overlap()/2:
+			reason = MakingRoom
 		}
 		return d.later(reason, blocker, again)
 	}

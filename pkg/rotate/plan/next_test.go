@@ -157,7 +157,8 @@ func TestNext(t *testing.T) {
 
 		// Orders.
 		{"force rotates before the slot", rec(current("A", 0)).ordered(Force, "", 3), []Key{active("A", 0)}, Policy{}, at(3), Identify, "", Ordered},
-		{"force waits for room", rec(deactivated("A", 0), current("B", 10)).ordered(Force, "", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Wait, "A", NoRoom},
+		{"force waits for room", rec(deactivated("A", 0), current("B", 10)).ordered(Force, "", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Wait, "A", MakingRoom},
+		{"and says so if it takes long", rec(deactivated("A", 0), current("B", 10)).ordered(Force, "", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(14.1), Wait, "A", NoRoom},
 		{"force during a rotation is that rotation", rec(current("A", 0), pendingKey("B", 10)).ordered(Force, "", 10.1), []Key{active("A", 0), active("B", 10)}, Policy{}, at(10.2), Verify, "B", Unproven},
 		{"rollback reactivates the previous key", rec(deactivated("A", 0), current("B", 10)).ordered(Rollback, "A", 13), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(13), Reactivate, "A", Ordered},
 		{"rollback proves the previous key again", rec(previous("A", 0), current("B", 10)).ordered(Rollback, "A", 11), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11), Verify, "A", Ordered},

@@ -70,6 +70,7 @@ const (
 	NotDue       Reason = "not_due"      // all is well
 	Settling     Reason = "settling"     // proven, waiting out the settle time
 	LostCreate   Reason = "lost_create"  // a create call's outcome is unknown; IAM's list may lag
+	MakingRoom   Reason = "making_room"  // a superseded key is about to leave its slot
 	NoRoom       Reason = "no_room"      // both slots are taken by keys that must stay for now
 	InUse        Reason = "in_use"       // callers still hold the key that is due
 	BackingOff   Reason = "backing_off"  // after a failure
