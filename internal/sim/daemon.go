@@ -52,7 +52,7 @@ type process struct {
 
 func (p *process) run(ctx context.Context) {
 	rot := &rotate.Rotator{
-		IAM: &mortalIAM{p.aws, p}, Audit: p, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
+		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{p}, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
 		Now: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {
@@ -113,6 +113,27 @@ func (p *process) Append(_ context.Context, e rotate.Event) error {
 	}
 	if e.Result == "" {
 		p.note(func() { p.recorded[e.User] = e.Action + " " + e.Key })
+	}
+	return nil
+}
+
+// Name implements [rotate.Publisher].
+func (p *process) Name() string { return "target" }
+
+// Publish implements [rotate.Publisher], with faults.
+func (p *process) Publish(_ context.Context, c rotate.Credential) error {
+	if p.dead() {
+		return errDead
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.r.Float64()
+	if x < p.Faults.Publish {
+		return errStore
+	}
+	p.copied[c.KeyID] = true
+	if x < 2*p.Faults.Publish {
+		return errStore
 	}
 	return nil
 }

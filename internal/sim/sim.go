@@ -41,6 +41,7 @@ type Faults struct {
 	Late        float64       // chance of a change taking effect after its caller gave up
 	Store       float64       // chance of a store operation failing before, and again after its effect
 	Crash       time.Duration // mean time between crashes of a daemon; 0: none
+	Publish     float64       // chance of the required publisher failing before, and again after its effect
 	Outages     time.Duration // mean time between outages of IAM or STS of up to an hour; 0: none
 	Storms      time.Duration // mean time between throttling storms; 0: none
 	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
@@ -78,13 +79,14 @@ type simulation struct {
 	promised map[string]time.Time // latest Expiration handed out, by key
 	recorded map[string]string    // latest audited step, by user
 	hands    map[string]string    // who is changing a user's keys right now
+	copied   map[string]bool      // keys that the publisher's target has
 }
 
 // Run simulates c and returns what happened.
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{},
+		recorded: map[string]string{}, hands: map[string]string{}, copied: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 		log: slog.New(slog.DiscardHandler),
 	}
@@ -201,6 +203,12 @@ func (s *simulation) client(ctx context.Context, i int) {
 				s.promised[c.KeyID] = c.Expiration
 			}
 		})
+		s.mu.Lock()
+		copied := s.copied[c.KeyID]
+		s.mu.Unlock()
+		if !copied {
+			s.violation("served works: %s: %s is handed out before its publication", user, c.KeyID)
+		}
 		if !c.Expiration.After(time.Now()) {
 			s.violation("%s: hand-out of %s had expired already", user, c.KeyID)
 		}

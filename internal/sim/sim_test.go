@@ -22,7 +22,7 @@ var (
 
 // everything is all faults at once.
 var everything = Faults{
-	Consistency: true, Errors: 0.01, Late: 0.002, Store: 0.005, Crash: 40 * time.Minute,
+	Consistency: true, Errors: 0.01, Late: 0.002, Store: 0.005, Publish: 0.05, Crash: 40 * time.Minute,
 	Outages: 24 * time.Hour, Storms: 6 * time.Hour,
 }
 
@@ -143,7 +143,7 @@ func faultsOf(seed uint64) Faults {
 	f.Foreign, f.Vanish, f.ClockSteps = 2*time.Hour, 5*24*time.Hour, time.Hour
 	for _, off := range []func(){
 		func() { f.Errors, f.Late = 0, 0 }, func() { f.Store = 0 }, func() { f.Crash = 0 }, func() { f.Outages = 0 },
-		func() { f.Storms = 0 }, func() { f.Foreign = 0 }, func() { f.Vanish = 0 }, func() { f.ClockSteps = 0 },
+		func() { f.Storms = 0 }, func() { f.Publish = 0 }, func() { f.Foreign = 0 }, func() { f.Vanish = 0 }, func() { f.ClockSteps = 0 },
 	} {
 		if r.IntN(3) == 0 {
 			off()

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const rotations = 10 // that every scenario must see, per user
@@ -183,8 +184,9 @@ func (s *scene) control(user string, spoil func(Pair) error) {
 	for range 50 {
 		if err := s.call(s.t.Context(), pair); err != nil {
 			var ae smithy.APIError
-			if !errors.As(err, &ae) {
-				s.t.Fatalf("negative control: %v, want a refusal by AWS", err)
+			var re *smithyhttp.ResponseError
+			if !errors.As(err, &ae) || !errors.As(err, &re) || re.HTTPStatusCode() != http.StatusForbidden {
+				s.t.Fatalf("negative control: %v, want a refusal by AWS (403)", err)
 			}
 			s.t.Logf("negative control: refused with %s", ae.ErrorCode())
 			return
@@ -240,7 +242,14 @@ func TestRotationUnderClientsOnVersitygw(t *testing.T) {
 	t.Parallel()
 	s := onVersitygw(t, "app", "batch", "web")
 	s.serve()
-	s.work(3*time.Minute, rotations+1, nil)
+	s.work(3*time.Minute, rotations+1, func(ctx context.Context) {
+		for range 10 { // as cron would, beside the daemon and on its store
+			if _, err := s.Run(ctx, append([]string{"rotate-once"}, schedule...)...); err != nil {
+				t.Errorf("rotate-once beside serve: %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+	})
 	s.control("app", s.deactivate)
 	s.Stop()
 }

@@ -57,6 +57,12 @@ var mutants = []mutant{
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
 	},
 
+	{
+		Name: "skip-publication", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "case d.p.Publish && k.Published.IsZero():", New: "case false:",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "before its publication",
+	},
+
 	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
