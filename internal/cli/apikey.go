@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/deploy"
 )
 
 type apiKeyCreateOptions struct {
@@ -121,6 +122,10 @@ func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 				ID     string `json:"id"`
 				APIKey string `json:"api_key"` // #nosec G117 -- shown once, here
 			}{k.ID, secret})
+		}
+		if o.Stack != nil {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: API Gateway must know it, too: aws apigateway create-api-key --enabled --value KEY, then\n"+
+				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n", o.Stack.Outputs[deploy.OutputUsagePlan])
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s, shown this once:\n", k.ID)
 		_, err = fmt.Fprintln(e.Out, secret)

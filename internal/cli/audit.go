@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -65,6 +66,9 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if t, ok := st.(tableStore); ok {
+		return e.verifyChains(ctx, o, t)
+	}
 	tail, err := audit.VerifyFile(ctx, cfg.Audit.Path, st)
 	if err != nil {
 		return fmt.Errorf("audit log %s: %w", cfg.Audit.Path, err)
@@ -76,7 +80,7 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	return err
 }
 
-func (e Env) auditReport(_ context.Context, o auditOptions) error {
+func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 	cfg, err := e.load(o.common)
 	if err != nil {
 		return err
@@ -88,19 +92,36 @@ func (e Env) auditReport(_ context.Context, o auditOptions) error {
 	if o.Format != "csv" && o.Format != "json" {
 		return usagef("--format: %q is none of csv, json", o.Format)
 	}
-	f, err := os.Open(cfg.Audit.Path)
+	f, name, err := openLines(ctx, cfg)
 	if err != nil {
-		return usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+		return err
 	}
 	defer func() { _ = f.Close() }()
 	lives, err := audit.Lives(audit.Lines(f), e.Now().Add(-since))
 	if err != nil {
-		return fmt.Errorf("audit log %s: %w", cfg.Audit.Path, err)
+		return fmt.Errorf("audit log %s: %w", name, err)
 	}
 	if o.Format == "json" || o.Output == "json" {
 		return writeJSON(e.Out, lives)
 	}
 	return e.writeLives(lives)
+}
+
+// openLines opens the log to read it.
+func openLines(ctx context.Context, cfg config.Config) (lines io.ReadCloser, name string, err error) {
+	if cfg.Store.Table != "" {
+		st, err := connectTable(ctx, cfg)
+		if err != nil {
+			return nil, "", err
+		}
+		lines, err := exportChains(ctx, st.(tableStore))
+		return lines, "in table " + cfg.Store.Table, err
+	}
+	f, err := os.Open(cfg.Audit.Path)
+	if err != nil {
+		return nil, "", usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+	}
+	return f, cfg.Audit.Path, nil
 }
 
 // writeLives writes the evidence that CIS 1.14, Security Hub IAM.3 and the

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,6 +15,19 @@ import (
 // fallbackRegion is signed for when no region is configured: IAM and STS have
 // an endpoint there that works for every account of the aws partition.
 const fallbackRegion = "us-east-1"
+
+// regional reads the SDK's settings for services that live in a region, which
+// must be named.
+func regional(ctx context.Context) (aws.Config, error) {
+	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return sdk, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+	}
+	if sdk.Region == "" {
+		return sdk, usage(errors.New("no AWS region is configured"), "set AWS_REGION, or choose a profile with AWS_PROFILE")
+	}
+	return sdk, nil
+}
 
 // connectAWS joins the AWS that the SDK's own settings name.
 func connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {

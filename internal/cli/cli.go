@@ -15,10 +15,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/deploy"
 )
 
 // Env is what a command has of the world around it.
 type Env struct {
+	In       io.Reader // nil: nobody answers
 	Out, Err io.Writer
 	Getenv   func(string) string
 	Now      func() time.Time
@@ -29,7 +31,7 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	env := Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
+	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
 	if env.Getenv(runtimeVariable) != "" {
 		err := env.lambdaMain(ctx)
 		report(env.Err, err)
@@ -95,6 +97,9 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newWhoHasCmd(env.whoHas),
 		newUsersCmd(env.usersCmds()),
 		newDoctorCmd(env.doctor),
+		newDeployCmd(env.deploy),
+		newCleanupCmd(env.cleanup),
+		newVerifyEmailsCmd(env.verifyEmails),
 		newVersionCmd(env),
 	)
 	root.AddCommand(newOperateCmds(env.operations())...)
@@ -106,6 +111,7 @@ type common struct {
 	File   string         // --config
 	Output string         // text or json
 	Flags  map[string]any // flags that set configuration keys
+	Stack  *deploy.Stack  // --stack; nil: not given
 }
 
 // settingKey marks a flag that sets a configuration key.
@@ -151,6 +157,9 @@ func commonOf(cmd *cobra.Command) (common, error) {
 		}
 		c.Flags[keys[0]] = f.Value.String()
 	})
+	if name, _ := cmd.Flags().GetString(stackFlag); name != "" {
+		return c.ofStack(cmd.Context(), name)
+	}
 	return c, nil
 }
 
@@ -190,4 +199,7 @@ func selectionFlags(f *pflag.FlagSet) {
 func storeFlags(f *pflag.FlagSet) {
 	setting(f, "store.path", "store", "SQLite file")
 	setting(f, "store.key_file", "key-file", "file with the key that secrets are sealed with")
+	setting(f, "store.table", "table", "DynamoDB table instead of the file")
+	setting(f, "store.kms_key", "kms-key", "KMS key that the table's secrets are sealed with")
+	f.String(stackFlag, "", "work on the store, users and schedule of this deployed stack")
 }

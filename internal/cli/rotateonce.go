@@ -34,6 +34,9 @@ func newRotateOnceCmd(run func(context.Context, rotateOptions) error) *cobra.Com
 		Long: `Make one pass over the selected users and do what is due. It may run beside
 "keyrot serve" and beside itself on the same store: no two ever act on one user.
 
+With --stack the deployed rotator makes the pass: you need lambda:InvokeFunction
+on it, but no permission on users, table or key.
+
 Exit code 3 means that some users failed; the table says which and why.`,
 		Example: "  keyrot rotate-once --dry-run\n  keyrot rotate-once --user ci --force",
 		Args:    cobra.NoArgs,
@@ -59,6 +62,9 @@ Exit code 3 means that some users failed; the table says which and why.`,
 func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if slices.Contains(o.Users, "") {
 		return usagef("--user: is empty")
+	}
+	if o.Stack != nil {
+		return e.rotateStack(ctx, o)
 	}
 	cfg, err := e.loadValid(o.common)
 	if err != nil {
@@ -106,7 +112,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 // withoutTrace lets a dry run look at a store that is not there yet without
 // making it. undo removes what stood in for it.
 func withoutTrace(cfg *config.Config) (undo func() error, err error) {
-	if _, err := os.Stat(cfg.Store.Path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(cfg.Store.Path); cfg.Store.Table != "" || !errors.Is(err, fs.ErrNotExist) {
 		return func() error { return nil }, nil
 	}
 	dir, err := os.MkdirTemp("", "keyrot-dry-run-")
@@ -176,6 +182,10 @@ func (e Env) showReport(o rotateOptions, rep rotate.Report) error {
 		}
 		views[i] = v
 	}
+	return e.showViews(o, views)
+}
+
+func (e Env) showViews(o rotateOptions, views []userView) error {
 	if o.Output == "json" {
 		return writeJSON(e.Out, struct {
 			DryRun bool       `json:"dry_run"`

@@ -84,7 +84,7 @@ func (e Env) sandboxConfig(c common, dir string) (config.Config, error) {
 	flags["store.key_file"] = filepath.Join(dir, "keyrot.key")
 	flags["audit.path"] = filepath.Join(dir, "audit.jsonl")
 	flags["users.names"] = demoUsers
-	for _, key := range []string{"users.path_prefix", "users.tag", "users.exclude"} {
+	for _, key := range []string{"users.path_prefix", "users.tag", "users.exclude", "store.table", "store.kms_key"} {
 		flags[key] = ""
 	}
 	flags["users.all"] = false

@@ -18,6 +18,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 	"github.com/keyrot/keyrot/pkg/store/sqlite"
 )
 
@@ -34,10 +35,33 @@ type cloud struct {
 	Quick  bool // consistent at once: proofs need no pauses
 }
 
+// store is what the commands need of a store.
+type store interface {
+	rotate.Store
+	rotate.Settings
+	rotate.Handouts
+	Close() error
+}
+
+// record is an audit log that is closed when the command ends.
+type record interface {
+	rotate.Audit
+	Close(context.Context) error
+}
+
+// tableStore is the store in a DynamoDB table, which needs no closing.
+type tableStore struct{ *dynamodb.Store }
+
+func (tableStore) Close() error { return nil }
+
+type tableAudit struct{ *dynamodb.Audit }
+
+func (tableAudit) Close(context.Context) error { return nil }
+
 // system is all parts, joined.
 type system struct {
-	store   *sqlite.Store
-	audit   *audit.Log
+	store   store
+	audit   record
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -56,10 +80,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.store, err = openStore(ctx, cfg, e.Getenv); err != nil {
 		return nil, err
 	}
-	s.audit, err = audit.Open(ctx, audit.Options{
-		Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: s.store, Now: e.Now,
-	})
-	if err != nil {
+	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	s.rotator = &rotate.Rotator{
@@ -126,8 +147,24 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// openStore opens the store, making it if it is missing.
-func openStore(ctx context.Context, cfg config.Config, getenv func(string) string) (*sqlite.Store, error) {
+// openAudit opens the log: in the table if there is one, where any number of
+// processes append to one chain, otherwise in the file.
+func openAudit(ctx context.Context, cfg config.Config, st store, now func() time.Time) (record, error) {
+	if t, ok := st.(tableStore); ok {
+		return tableAudit{&dynamodb.Audit{API: t.API, Table: t.Table, Sealer: t.Sealer, Now: now}}, nil
+	}
+	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now})
+	if err != nil {
+		return nil, err // not a nil *audit.Log in an interface
+	}
+	return log, nil
+}
+
+// openStore opens the store, making the file if it is missing.
+func openStore(ctx context.Context, cfg config.Config, getenv func(string) string) (store, error) {
+	if cfg.Store.Table != "" {
+		return connectTable(ctx, cfg)
+	}
 	key := seal.KeyFile(cfg.Store.KeyFile)
 	if text := getenv(sealKeyVariable); text != "" {
 		key = seal.KeyText(text)
@@ -139,9 +176,21 @@ func openStore(ctx context.Context, cfg config.Config, getenv func(string) strin
 	return st, nil
 }
 
+// connectTable joins the store in the table that the configuration names.
+func connectTable(ctx context.Context, cfg config.Config) (store, error) {
+	sdk, err := regional(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return tableStore{openTable(sdk, cfg)}, nil
+}
+
 // openExisting opens the store to look at it: no key is needed, and a store
 // that is not there is not made.
-func openExisting(ctx context.Context, cfg config.Config) (*sqlite.Store, error) {
+func openExisting(ctx context.Context, cfg config.Config) (store, error) {
+	if cfg.Store.Table != "" {
+		return connectTable(ctx, cfg)
+	}
 	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil, usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name it with --store, or start "keyrot serve", which makes it`)
 	}

@@ -58,6 +58,23 @@ func (a *IAM) Denied(ctx context.Context, self string, u rotate.User) ([]string,
 	return denied, nil
 }
 
+// Lacks asks the policy simulator which of the actions self may not do on any
+// resource at all. A permission that is limited to some resources may be among
+// them, as the simulator is not told which.
+func (a *IAM) Lacks(ctx context.Context, self string, actions []string) ([]string, error) {
+	out, err := a.simulate(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &self, ActionNames: actions})
+	if err != nil {
+		return nil, err
+	}
+	var denied []string
+	for _, r := range out {
+		if r.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
+			denied = append(denied, aws.ToString(r.EvalActionName))
+		}
+	}
+	return denied, nil
+}
+
 // SessionsDenied asks the policy simulator whether the user's policies deny a
 // request that is signed with temporary credentials, which carry
 // aws:TokenIssueTime (IAM User Guide, global condition keys).

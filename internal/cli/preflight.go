@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/deploy"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
+	"github.com/keyrot/keyrot/templates"
+)
+
+// stackTick is how often the deployed rotator looks.
+const stackTick = time.Minute
+
+// deployable reads the configuration and refuses what a stack cannot do.
+func (e Env) deployable(c common) (config.Config, error) {
+	cfg, err := e.loadValid(c)
+	if err != nil {
+		return cfg, err
+	}
+	switch tag, _, _ := strings.Cut(cfg.Users.Tag, "="); {
+	case cfg.Users.Empty():
+		return cfg, rotate.ErrNoUsers
+	case len(cfg.Overrides) > 0:
+		return cfg, usagef("overrides: a stack has one schedule; use a stack for each")
+	case tag != "" && tag != "keyrot:managed":
+		return cfg, usage(fmt.Errorf("users.tag: %q: the roles of a stack can only be bound to the tag keyrot:managed", tag), "tag the users keyrot:managed=true")
+	}
+	if err := cfg.Policy("").Validate(stackTick); err != nil {
+		return cfg, usage(fmt.Errorf("schedule, with a look every %s: %w", span(stackTick), err), `"keyrot plan" draws the timeline of a schedule`)
+	}
+	return cfg, nil
+}
+
+// candidate is a user that would be managed.
+type candidate struct {
+	User    rotate.User
+	Keys    []plan.Key
+	Managed bool // a record in the stack's table
+	Foreign []plan.Key
+	Refused string // why it would not be managed
+}
+
+// preflight looks whether all will go well. It changes nothing.
+func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
+	p.permissions(ctx)
+	if m, err := p.d.MailAccount(ctx); err != nil {
+		p.say("warning: %v", err)
+	} else {
+		p.say("%s", m)
+	}
+	known, err := p.records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, err := p.aws.Select(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := p.look(ctx, users, known)
+	if err != nil {
+		return nil, err
+	}
+	return found, p.showCandidates(found)
+}
+
+// deployActions are what a deployer cannot do without.
+var deployActions = []string{
+	"cloudformation:CreateChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:ExecuteChangeSet",
+	"cloudformation:DescribeStacks", "cloudformation:DescribeStackEvents", "s3:CreateBucket", "s3:PutObject",
+	"iam:CreateRole", "iam:PutRolePolicy", "iam:PassRole", "lambda:CreateFunction", "dynamodb:CreateTable", "kms:CreateKey",
+	"secretsmanager:CreateSecret", "apigateway:POST", "events:PutRule", "logs:CreateLogGroup", "sns:CreateTopic", "sqs:CreateQueue",
+	"cloudwatch:PutMetricAlarm",
+}
+
+// permissions asks the policy simulator. It may be wrong about permissions
+// that are limited to some resources, so that it only warns.
+func (p *deployment) permissions(ctx context.Context) {
+	lacks, err := p.aws.SDK.Lacks(ctx, p.self, deployActions)
+	switch {
+	case err != nil:
+		p.say("warning: your permissions were not checked: %v", err)
+	case len(lacks) > 0:
+		p.say("warning: you seem to lack %s; see the deployer's policy in docs/deploy.md", strings.Join(lacks, ", "))
+	default:
+		p.say("your permissions suffice")
+	}
+}
+
+// records reads what the stack's table, or the one that is to be taken over,
+// knows of users. Nothing if there is no table yet.
+func (p *deployment) records(ctx context.Context) (map[string]plan.Record, error) {
+	cfg := p.cfg
+	if cfg.Store.Table == "" {
+		s, err := p.d.Stack(ctx, p.o.Name)
+		if err != nil && !errors.Is(err, deploy.ErrNoStack) {
+			return nil, err
+		}
+		cfg.Store.Table, cfg.Store.KMSKey = s.Outputs[deploy.OutputTable], s.Outputs[deploy.OutputKey]
+	}
+	known := map[string]plan.Record{}
+	if cfg.Store.Table == "" {
+		return known, nil
+	}
+	entries, err := openTable(p.sdk, cfg).List(ctx)
+	if errors.Is(err, dynamodb.ErrNoTable) {
+		return known, nil
+	}
+	for _, e := range entries {
+		known[e.Record.User] = e.Record
+	}
+	return known, err
+}
+
+// look lists the keys of all users, some side by side.
+func (p *deployment) look(ctx context.Context, users []rotate.User, known map[string]plan.Record) ([]candidate, error) {
+	found := make([]candidate, len(users))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.cfg.Workers)
+	for i, u := range users {
+		g.Go(func() error {
+			keys, err := p.aws.IAM.Keys(ctx, u.Name)
+			rec, managed := known[u.Name]
+			found[i] = judge(candidate{User: u, Keys: keys, Managed: managed}, rec, rotate.ExistingKeys(p.cfg.ExistingKeys))
+			return err
+		})
+	}
+	return found, g.Wait()
+}
+
+// judge says whether the user would be enrolled, as rotate does.
+func judge(c candidate, rec plan.Record, existing rotate.ExistingKeys) candidate {
+	for _, k := range c.Keys {
+		if rec.Key(k.ID) == nil {
+			c.Foreign = append(c.Foreign, k)
+		}
+	}
+	switch {
+	case c.Managed || len(c.Foreign) == 0:
+	case existing != rotate.Retire:
+		c.Refused = "keys that keyrot did not create"
+	case len(c.Foreign) >= plan.Quota:
+		c.Refused = "no free slot for a new key"
+	}
+	return c
+}
+
+func (p *deployment) showCandidates(found []candidate) error {
+	rows := [][]string{{"USER", "KEYS NOW", "WILL BE"}}
+	refused := 0
+	for _, c := range found {
+		var keys []string
+		for _, k := range c.Keys {
+			keys = append(keys, fmt.Sprintf("%s (%s, %s)", rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly)))
+		}
+		verdict := "managed"
+		switch {
+		case c.Refused != "":
+			verdict = "REFUSED: " + c.Refused
+			refused++
+		case c.Managed:
+			verdict = "managed, as before"
+		case len(c.Foreign) > 0:
+			verdict = "managed; the old key is kept until it is idle"
+		}
+		rows = append(rows, []string{c.User.Name, dash(strings.Join(keys, ", ")), verdict})
+	}
+	if err := writeTable(p.Err, rows); err != nil {
+		return err
+	}
+	p.say("%d users would be managed", len(found)-refused)
+	if refused > 0 {
+		return fmt.Errorf("%d of %d selected users: %w", refused, len(found), rotate.ErrForeignKey)
+	}
+	return nil
+}
+
+// rehearse compares what would be deployed with what is. It changes nothing,
+// so that CloudFormation is not asked: a change set is a change.
+func (p *deployment) rehearse(ctx context.Context, found []candidate) error {
+	order, err := p.order(found, "(content of the function)")
+	if err != nil {
+		return err
+	}
+	s, err := p.d.Stack(ctx, p.o.Name)
+	if err != nil && !errors.Is(err, deploy.ErrNoStack) {
+		return err
+	}
+	if errors.Is(err, deploy.ErrNoStack) {
+		s.Status = "not there yet"
+	}
+	v := deployView{Stack: p.o.Name, Status: string(s.Status), Endpoint: s.Outputs[deploy.OutputEndpoint], Secret: s.Outputs[deploy.OutputSecret]}
+	for name, value := range order.Parameters {
+		if name != "CodeKey" && s.Parameters[name] != value {
+			v.Settings = append(v.Settings, deploy.Setting{Name: name, Old: s.Parameters[name], New: value})
+		}
+	}
+	slices.SortFunc(v.Settings, func(a, b deploy.Setting) int { return strings.Compare(a.Name, b.Name) })
+	p.say("dry run, nothing was changed; template of %d bytes", len(templates.Keyrot()))
+	if p.o.Output == "json" {
+		return writeJSON(p.Out, v)
+	}
+	if _, err := fmt.Fprintf(p.Out, "stack %s: %s\n", v.Stack, v.Status); err != nil {
+		return err
+	}
+	return writeTable(p.Out, settingRows(v.Settings))
+}
+
+// mails asks SES to verify the addresses. It does not wait: alarms come from
+// SNS, which asks by itself.
+func (p *deployment) mails(ctx context.Context) error {
+	for _, email := range slices.Compact([]string{p.o.Admin, p.o.Sender}) {
+		a, err := p.d.Verify(ctx, email)
+		if err != nil {
+			return err
+		}
+		p.say("%s", mailLine(a))
+	}
+	return nil
+}
+
+// clearFirst removes the stack, and has the new one take over what it leaves.
+func (p *deployment) clearFirst(ctx context.Context) error {
+	kept, err := p.remove(ctx, cleanupOptions{common: p.o.common, Name: p.o.Name, Yes: p.o.Yes, Wait: 0})
+	if errors.Is(err, deploy.ErrNoStack) {
+		return nil
+	}
+	if err == nil && p.cfg.Store.Table == "" {
+		p.cfg.Store.Table, p.cfg.Store.KMSKey = kept.Table, kept.Key
+	}
+	return err
+}
+
+// deniedARNs are the users that the rotator's role must never act on: a
+// pattern may be under any path. IAM's policies know * and ? only.
+func deniedARNs(self string, exclude []string) ([]string, error) {
+	parts := strings.SplitN(self, ":", 6)
+	if len(parts) < 6 {
+		return nil, fmt.Errorf("%q is no ARN", self)
+	}
+	prefix := "arn:" + parts[1] + ":iam::" + parts[4] + ":user/"
+	var all []string
+	for _, pattern := range exclude {
+		if strings.ContainsAny(pattern, `[]\,`) {
+			return nil, usagef("users.exclude: %q: the roles of a stack know * and ? only", pattern)
+		}
+		all = append(all, prefix+pattern, prefix+"*/"+pattern)
+	}
+	return all, nil
+}
