@@ -98,7 +98,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: s.audit, Handouts: s.store, Now: e.Now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: s.audit, Handouts: s.store, Now: s.rotator.Time},
 		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
 		Log:         log,
 	}
