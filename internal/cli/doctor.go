@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/doctor"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -44,14 +47,17 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	if err != nil {
 		return err
 	}
-	aws, err := connectAWS(ctx, cfg)
+	where, err := connectAWS(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	p := doctor.Patient{
-		IAM: aws.IAM, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		IAM: where.IAM, Select: where.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Now: e.Now,
-		Simulate: simulator(ctx, aws.SDK),
+		Simulate: simulator(ctx, where.SDK),
+	}
+	if cfg.Notify.SES.From != "" {
+		p.Mail = mailCheck(where.Config, cfg.Notify.SES.From)
 	}
 	if st, err := openExisting(ctx, cfg); err == nil {
 		defer func() { _ = st.Close() }() // only read
@@ -77,6 +83,27 @@ func simulator(ctx context.Context, iam *awsiam.IAM) func(context.Context, rotat
 		}
 		guarded, err := iam.SessionsDenied(ctx, u)
 		return doctor.Simulation{Denied: denied, SessionsGuard: guarded}, err
+	}
+}
+
+// mailCheck returns what asks SES whether the sender may send, and to whom.
+func mailCheck(sdk aws.Config, sender string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		d := deploy.New(sdk, "")
+		account, err := d.MailAccount(ctx)
+		if err != nil {
+			return "", err
+		}
+		a, err := d.Mail.GetEmailIdentity(ctx, &sesv2.GetEmailIdentityInput{EmailIdentity: &sender})
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("asking SES about %s: %w", sender, err)
+		case !a.VerifiedForSendingStatus:
+			return "", fmt.Errorf("%s is not verified with SES", sender)
+		case account.Sandbox:
+			return "", fmt.Errorf("%s is verified, but %s", sender, account)
+		}
+		return fmt.Sprintf("%s is verified; %s", sender, account), nil
 	}
 }
 
