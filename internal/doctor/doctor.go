@@ -71,6 +71,8 @@ func Examine(ctx context.Context, p Patient) []Finding {
 	switch {
 	case errors.Is(err, rotate.ErrNoUsers), err == nil && len(users) == 0:
 		add("selection", Fail, "set users.names, users.path_prefix or users.tag", "no user is selected: nobody is rotated")
+	case errors.Is(err, rotate.ErrNoUser):
+		add("selection", Fail, "check users.names and the AWS account", "%v", err)
 	case err != nil:
 		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
 	default:
