@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -151,7 +152,7 @@ func (p *deployment) showRemoval(o cleanupOptions, all []deploy.Resource, kept d
 		rows := [][]string{{"RESOURCE", "TYPE", "WILL"}}
 		for _, r := range all {
 			will := "go"
-			if r.Physical == kept.Table || r.Physical == kept.Key {
+			if r.Physical != "" && (r.Physical == kept.Table || strings.HasSuffix(kept.Key, "/"+r.Physical)) {
 				will = map[bool]string{true: "go (--delete-secrets)", false: "stay"}[o.DeleteSecrets]
 			}
 			rows = append(rows, []string{dash(r.Physical), r.Type, will})
