@@ -7,7 +7,7 @@ TAGS := lambda.norpc
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 
-.PHONY: build test lint e2e e2e-lambda bench mutants help
+.PHONY: build test lint e2e e2e-lambda e2e-deploy bench mutants help
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot
@@ -27,6 +27,10 @@ e2e: ## the built binary against AWS-compatible servers
 
 e2e-lambda: ## the Lambda function's program, driven through the Lambda Runtime API
 	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e/...
+
+e2e-deploy: ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
+	test/e2e/setup.sh
+	$(GO) test -count=1 -tags e2e -timeout 15m -v -run '^Test(Deploy|Roles|TemplateLint)$$' ./test/e2e/...
 
 bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
