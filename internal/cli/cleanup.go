@@ -239,6 +239,10 @@ func (p *deployment) finish(ctx context.Context, s deploy.Stack, kept deploy.Kep
 		return pol
 	}
 	end := time.Now().Add(patience)
+	if _, err := sys.store.List(ctx); errors.Is(err, dynamodb.ErrNoTable) {
+		p.say("warning: the table is gone, too: nobody can finish what the rotator had begun; see the users' keys in IAM")
+		return sys.close(ctx)
+	}
 	for _, e := range entries {
 		if err := p.finishUser(ctx, sys, e.Record.User, end); err != nil {
 			return errors.Join(err, sys.close(ctx))

@@ -38,7 +38,7 @@ type Operations struct {
 var (
 	PerRotation = Operations{ReadUnits: 13, WriteUnits: 78, KMSCalls: 8}
 	PerLook     = Operations{ReadUnits: 1}
-	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 8, KMSCalls: 1}
+	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 6.5, KMSCalls: 0.6}
 )
 
 // Load is how keyrot is used.

@@ -152,15 +152,54 @@ func TestDeploy(t *testing.T) {
 	if now := s.resources(); now["Table"] != made["Table"] || now["Key"] != made["Key"] {
 		t.Error("the update made another table or key")
 	}
-	s.operate()
-	out, err := s.Run(ctx, "cleanup", "--yes", "--delete-secrets", "--wait", "0s", "-o", "json")
-	if err != nil || strings.Count(string(out), `"keeps": "AKIA`) != 2 {
-		t.Errorf("cleanup = %s, %v, want a working key for both users", out, err)
+	if _, err := s.Run(ctx, "cleanup", "--yes", "--delete-secrets"); err != nil {
+		t.Error(err)
 	}
 	s.nothingLeft(made["Table"])
 	if _, err := s.Run(ctx, "cleanup", "--yes"); err == nil || !strings.Contains(err.Error(), "exit status 4") {
 		t.Errorf("cleanup again = %v, want nothing to do", err)
 	}
+}
+
+// A stack on a table that a former one left: operators work on it, and when it
+// goes, every user keeps one key and the table stays. (moto deletes a table of
+// the stack's own, whatever its DeletionPolicy says.)
+func TestDeployTakesOver(t *testing.T) {
+	t.Parallel()
+	s := newDeployScene(t)
+	ctx, cfg := t.Context(), config(s.moto.URL, anyKey)
+	table, err := newTable(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := newKMSKey(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.deploy("--table", table, "--kms-key", key); err != nil {
+		t.Fatal(err)
+	}
+	if made := s.resources(); made["Table"] != "" || made["Key"] != "" {
+		t.Errorf("the stack made a table or key of its own: %v", made)
+	}
+	s.operate()
+	out, err := s.Run(ctx, "cleanup", "--yes", "--wait", "0s", "-o", "json")
+	if err != nil || strings.Count(string(out), `"keeps": "AKIA`) != 2 {
+		t.Errorf("cleanup = %s, %v, want a working key for both users", out, err)
+	}
+	for _, user := range []string{"ann", "bob"} {
+		keys, err := s.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &user})
+		if err != nil || len(keys.AccessKeyMetadata) != 1 || keys.AccessKeyMetadata[0].Status != iamtypes.StatusTypeActive || !strings.Contains(string(out), *keys.AccessKeyMetadata[0].AccessKeyId) {
+			t.Errorf("%s has %+v, %v, want one active key, the one that was named", user, keys.AccessKeyMetadata, err)
+		}
+	}
+	if _, err := s.Run(ctx, "status", "--table", table, "--kms-key", key); err != nil {
+		t.Error("the table that stays cannot be read:", err)
+	}
+	if _, err := s.Run(ctx, "cleanup", "--yes", "--delete-secrets", "--table", table, "--kms-key", key); err != nil {
+		t.Error(err)
+	}
+	s.nothingLeft(table)
 }
 
 // operate works on the stack as an operator does, with the deployed table.
@@ -278,11 +317,15 @@ func TestRoles(t *testing.T) {
 	}
 	scene := &cloudScene{t: t, dir: s.Dir, bootstrap: bootstrap, env: s.functionEnv(rec.URL), users: []string{"ann", "bob"}}
 	rotator := scene.start("rotator", "rotator")
-	for range 8 {
+	for range 10 {
 		if _, err := scene.tick(rotator, limit); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond) // real servers, real time
+	}
+	again := scene.start("rotator", "rotator-again") // with nothing in memory
+	if _, err := scene.tick(again, limit); err != nil {
+		t.Fatal(err)
 	}
 	compare(t, "RotatorRole", rec.Take(), allowed(t, "RotatorRole", "FindUsers"))
 	api := scene.start("api", "api")
