@@ -6,8 +6,11 @@ TAGS := lambda.norpc
 # The race detector needs a C compiler.
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
+# Tests on servers that are started for them.
+E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda e2e-sdks bench bench-get help
+.PHONY: build test lint sim mutants sizes fuzz bench bench-get help \
+	e2e-setup e2e e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot and bin/keyrot-get
@@ -30,9 +33,6 @@ USERDAYS ?= 10000
 sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
 	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS))
 
-bench-get: ## whole-process time of get-key beside its floors (needs hyperfine)
-	test/bench/get.sh
-
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants
 
@@ -43,21 +43,30 @@ FUZZTIME ?= 60s
 fuzz: ## fuzz every parser for FUZZTIME=60s each
 	sh test/fuzz.sh $(FUZZTIME)
 
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-get: ## whole-process time of get-key beside its floors (needs hyperfine)
+	test/bench/get.sh
+
 e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(GO) test -count=1 -tags e2e -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer)' ./test/e2e
+	$(E2E) -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer|Deploy|DeployTakesOver|Roles|TemplateLint|API)$$' ./test/e2e
+
+e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
+	$(E2E) -timeout 10m -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
+
+e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
+	$(E2E) -timeout 15m -run '^Test(Deploy|DeployTakesOver|Roles|TemplateLint)$$' ./test/e2e
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh
 	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 6m ./test/e2e
 
-e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
-	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
-
-bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
+	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -151,7 +152,7 @@ func (p *deployment) showRemoval(o cleanupOptions, all []deploy.Resource, kept d
 		rows := [][]string{{"RESOURCE", "TYPE", "WILL"}}
 		for _, r := range all {
 			will := "go"
-			if r.Physical == kept.Table || r.Physical == kept.Key {
+			if r.Physical != "" && (r.Physical == kept.Table || strings.HasSuffix(kept.Key, "/"+r.Physical)) {
 				will = map[bool]string{true: "go (--delete-secrets)", false: "stay"}[o.DeleteSecrets]
 			}
 			rows = append(rows, []string{dash(r.Physical), r.Type, will})
@@ -238,6 +239,10 @@ func (p *deployment) finish(ctx context.Context, s deploy.Stack, kept deploy.Kep
 		return pol
 	}
 	end := time.Now().Add(patience)
+	if _, err := sys.store.List(ctx); errors.Is(err, dynamodb.ErrNoTable) {
+		p.say("warning: the table is gone, too: nobody can finish what the rotator had begun; see the users' keys in IAM")
+		return sys.close(ctx)
+	}
 	for _, e := range entries {
 		if err := p.finishUser(ctx, sys, e.Record.User, end); err != nil {
 			return errors.Join(err, sys.close(ctx))

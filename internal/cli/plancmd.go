@@ -16,6 +16,7 @@ type planOptions struct {
 	common
 	User  string
 	Users int // how many users the capacity is worked out for
+	Cost  bool
 }
 
 func newPlanCmd(run func(context.Context, planOptions) error) *cobra.Command {
@@ -26,7 +27,7 @@ func newPlanCmd(run func(context.Context, planOptions) error) *cobra.Command {
 		Long: `Draw the timeline of a schedule and say whether it can be kept. Nothing is read
 but the configuration; an impossible schedule is refused with the inequality
 that fails (exit code 2).`,
-		Example: "  keyrot plan --rotate-every 30m\n  keyrot plan --schedule two-active -o json",
+		Example: "  keyrot plan --rotate-every 30m\n  keyrot plan --cost --count 500\n  keyrot plan --schedule two-active -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.common, err = commonOf(cmd); err != nil {
@@ -37,7 +38,8 @@ that fails (exit code 2).`,
 	}
 	scheduleFlags(cmd.Flags())
 	cmd.Flags().StringVar(&o.User, "user", "", "the schedule of this user, overrides included")
-	cmd.Flags().IntVar(&o.Users, "count", 100, "how many users the number of IAM calls is worked out for")
+	cmd.Flags().IntVar(&o.Users, "count", 100, "how many users the number of IAM calls, and the cost, is worked out for")
+	cmd.Flags().BoolVar(&o.Cost, "cost", false, "say what each way to run keyrot costs in AWS")
 	return cmd
 }
 
@@ -55,6 +57,8 @@ type planView struct {
 	Users           int     `json:"users"`              //
 	CallsPerSecond  float64 `json:"calls_per_second"`   // IAM writes for that many users
 	MostUsersAtRate int     `json:"most_users_at_rate"` // users that iam.rate allows
+
+	Costs []costView `json:"costs,omitempty"`
 }
 
 // writesPerRotation are create, deactivate and delete.
@@ -70,8 +74,14 @@ func (e Env) plan(_ context.Context, o planOptions) error {
 	}
 	p := cfg.Policy(o.User)
 	v := viewOfPlan(p, cfg, o.Users)
+	if o.Cost {
+		v.Costs = costsOf(p, o.Users)
+	}
 	if o.Output == "json" {
 		return writeJSON(e.Out, v)
+	}
+	if o.Cost {
+		return e.showCosts(v)
 	}
 	_, err = fmt.Fprint(e.Out, describe(v), "\n", timeline(p, 72))
 	return err

@@ -57,12 +57,20 @@ func (c common) ofStack(ctx context.Context, name string) (common, error) {
 	if err != nil {
 		return c, err
 	}
-	s, err := deploy.New(sdk, "").Stack(ctx, name)
+	d := deploy.New(sdk, "")
+	s, err := d.Stack(ctx, name)
 	if errors.Is(err, deploy.ErrNoStack) {
 		return c, usage(err, "check its name and the region")
 	}
 	if err != nil {
 		return c, err
+	}
+	if s.Outputs[deploy.OutputTable] == "" { // half made, and working all the same
+		all, err := d.Resources(ctx, s)
+		if err != nil {
+			return c, err
+		}
+		s.Complete(all, "https://lambda."+sdk.Region+".amazonaws.com")
 	}
 	if s.Outputs[deploy.OutputTable] == "" {
 		return c, usage(fmt.Errorf("stack %s (%s): %w", name, s.Status, deploy.ErrNotOurs), `finish it with "keyrot deploy"`)
