@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -101,6 +102,10 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: s.audit, Handouts: s.store, Now: e.Now},
 		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
 		Log:         log,
+	}
+	s.server.Page = &page.Page{
+		Store: s.store, Policy: cfg.Policy, Keys: keys, History: &page.History{Path: cfg.Audit.Path}, Now: e.Now, Log: log,
+		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	if cfg.Server.TLSCert != "" {
 		if s.server.TLS, err = server.TLSFromFiles(cfg.Server.TLSCert, cfg.Server.TLSKey); err != nil {
