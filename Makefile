@@ -7,7 +7,7 @@ TAGS := lambda.norpc
 CC := $(shell $(GO) env CC)
 RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 
-.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda e2e-sdks bench bench-get help
+.PHONY: build test lint sim mutants sizes fuzz e2e-setup e2e e2e-lambda e2e-sdks e2e-browser bench bench-get help
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot and bin/keyrot-get
@@ -55,6 +55,9 @@ e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
+
+e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
+	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
 
 bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,9 +102,7 @@ var (
 // take learns from whole lines. Hand-outs may be thousands a second: of each
 // caller's only the last is looked into.
 func (h *History) take(raw []byte) {
-	if h.past == nil {
-		h.past, h.seen = map[string][]Key{}, map[string]time.Time{}
-	}
+	h.init()
 	last := map[string][]byte{}
 	for line := range bytes.Lines(raw) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
@@ -121,10 +120,28 @@ func (h *History) take(raw []byte) {
 	}
 	for _, line := range last {
 		var e rotate.Event
-		if json.Unmarshal(line, &e) == nil && (len(h.seen) < maxSeen || !h.seen[e.Caller].IsZero()) {
-			h.seen[e.Caller] = e.Time
+		if json.Unmarshal(line, &e) == nil {
+			h.saw(e)
 		}
 	}
+	h.trim()
+}
+
+func (h *History) init() {
+	if h.past == nil {
+		h.past, h.seen = map[string][]Key{}, map[string]time.Time{}
+	}
+}
+
+// saw notes when a caller came.
+func (h *History) saw(e rotate.Event) {
+	if len(h.seen) < maxSeen || !h.seen[e.Caller].IsZero() {
+		h.seen[e.Caller] = e.Time
+	}
+}
+
+// trim forgets the oldest events.
+func (h *History) trim() {
 	if n := len(h.events) - maxEvents; n > 0 {
 		h.events = slices.Delete(h.events, 0, n)
 	}
@@ -198,6 +215,31 @@ func eventOf(e rotate.Event) (Event, bool) {
 		out.Text += ": " + clean(e.Result)
 	}
 	return out, out.Text != ""
+}
+
+// Tee returns an audit log that appends to log and learns what log took. It is
+// for logs that are not in a file.
+func (h *History) Tee(log rotate.Audit) rotate.Audit { return tee{log, h} }
+
+type tee struct {
+	rotate.Audit
+	h *History
+}
+
+func (t tee) Append(ctx context.Context, e rotate.Event) error {
+	if err := t.Audit.Append(ctx, e); err != nil {
+		return err
+	}
+	t.h.mu.Lock()
+	defer t.h.mu.Unlock()
+	t.h.init()
+	if e.Action == "handout" {
+		t.h.saw(e)
+		return nil
+	}
+	t.h.learn(e)
+	t.h.trim()
+	return nil
 }
 
 // Snapshot returns what is known: events newest first, the lives by user of

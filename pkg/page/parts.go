@@ -78,7 +78,7 @@ func card(u User, v *view, id string) node {
 			el("span", at{"class", "badge " + string(u.Level)}, icon(u.Level), text(u.State)), group{next}),
 		group{box},
 		timeline(u, v.At, id),
-		el("details", at{"id", id + "-d"}, el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
+		el("details", at{"id", id + "-k"}, el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
 }
 
 // keyTable is the timeline in words.

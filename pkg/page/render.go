@@ -109,7 +109,7 @@ func head(v *view) node {
 				el("button", at{"type", "button", "id", "theme", "hidden", ""}, text("Dark")),
 				el("form", at{"method", "post", "action", pathLogout}, el("button", at{"type", "submit"}, text("Log out")))),
 		),
-		el("noscript", nil, el("p", at{"class", "noscript"}, text("Without JavaScript this page does not update itself: reload it to see what is new. As of "+v.At.UTC().Format("15:04:05 MST")+"."))),
+		el("p", at{"class", "still"}, text("As of "+v.At.UTC().Format("15:04:05 MST")+". Without JavaScript this page does not update itself: reload it to see what is new.")),
 	}
 }
 

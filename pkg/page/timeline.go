@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -43,7 +44,7 @@ func (s scale) shows(m Moment) bool {
 // that IAM allows at a time, from long ago on the left to planned on the right.
 func timeline(u User, now time.Time, id string) node {
 	s := scaleOf(u, now)
-	lanes, n := lanesOf(u.Keys)
+	lanes, n := lanesOf(u.Keys, s.span/80)
 	n = max(n, 2)
 	bottom := laneTop + float64(n-1)*laneHeight + barHeight + 10
 	height := bottom + axisHeight
@@ -60,8 +61,9 @@ func timeline(u User, now time.Time, id string) node {
 	return el("svg", at{"class", "timeline", "role", "img", "width", "100%", "height", px(height), "aria-labelledby", id + "-t " + id + "-d"}, kids...)
 }
 
-// lanesOf puts each key in the first lane that is free when it is made.
-func lanesOf(keys []Key) (lane []int, n int) {
+// lanesOf puts each key in the first lane that is free, or nearly, when it is
+// made.
+func lanesOf(keys []Key, nearly time.Duration) (lane []int, n int) {
 	var ends []time.Time
 	for _, k := range keys {
 		end := k.Deleted.At
@@ -69,7 +71,7 @@ func lanesOf(keys []Key) (lane []int, n int) {
 			end = k.Created.At.Add(1000 * time.Hour * 24) // no end in sight
 		}
 		i := 0
-		for i < len(ends) && ends[i].After(k.Created.At) {
+		for i < len(ends) && ends[i].After(k.Created.At.Add(nearly)) {
 			i++
 		}
 		if i == len(ends) {
@@ -185,12 +187,28 @@ func bar(k Key, s scale, y float64) node {
 		}
 		g = append(g, el("text", at{"class", "id", "x", percent(max(0, x)), "y", px(y - 6), "aria-hidden", "true"}, text(name)))
 	}
+	return el("g", at{"class", "key"}, append(g, signs(k, s, y+barHeight/2)...)...)
+}
+
+// signs draws the marks of a key. Those that would cover each other stand side
+// by side.
+func signs(k Key, s scale, y float64) group {
+	const close, width = 0.014, 10 // share of the width; pixels
+	var g group
+	last, shift := -1.0, 0
 	for _, m := range k.marks() {
-		if s.shows(m.Moment) {
-			g = append(g, mark(m.kind, m.Planned, percent(s.at(m.At)), y+barHeight/2))
+		if !s.shows(m.Moment) {
+			continue
 		}
+		x := s.at(m.At)
+		if last >= 0 && x-last < close {
+			shift += width
+		} else {
+			last, shift = x, 0
+		}
+		g = append(g, mark(m.kind, m.Planned, percent(last), y, shift))
 	}
-	return el("g", at{"class", "key"}, g...)
+	return g
 }
 
 // stretch draws a phase; what is yet to come of it is drawn as planned.
@@ -230,12 +248,12 @@ var shapes = map[string]string{
 	"deleted":     "M-4,-4 L4,4 M4,-4 L-4,4",
 }
 
-func mark(kind string, planned bool, x string, y float64) node {
+func mark(kind string, planned bool, x string, y float64, shift int) node {
 	class := "mark " + kind
 	if planned {
 		class += " planned"
 	}
-	return el("svg", at{"x", x, "y", px(y), "overflow", "visible"}, el("path", at{"class", class, "d", shapes[kind]}))
+	return el("svg", at{"x", x, "y", px(y), "overflow", "visible"}, el("path", at{"class", class, "d", shapes[kind], "transform", "translate(" + strconv.Itoa(shift) + ",0)"}))
 }
 
 // describe says in words what the timeline shows.

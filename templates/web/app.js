@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const root = document.documentElement;
+  root.dataset.script = "";
   const stored = () => { try { return localStorage.getItem("keyrot-theme"); } catch { return null; } };
   const system = matchMedia("(prefers-color-scheme: dark)");
   const theme = () => root.dataset.theme || (system.matches ? "dark" : "light");
