@@ -217,6 +217,21 @@ func eventOf(e rotate.Event) (Event, bool) {
 	return out, out.Text != ""
 }
 
+// Note learns of entries what the log does not tell: when keys were proven.
+func (h *History) Note(entries []rotate.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range entries {
+		for _, held := range e.Record.Keys {
+			for i, k := range h.past[e.Record.User] {
+				if k.whole == held.ID {
+					h.past[e.Record.User][i].Verified = Moment{At: held.Proven}
+				}
+			}
+		}
+	}
+}
+
 // Tee returns an audit log that appends to log and learns what log took. It is
 // for logs that are not in a file.
 func (h *History) Tee(log rotate.Audit) rotate.Audit { return tee{log, h} }

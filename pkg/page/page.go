@@ -237,6 +237,7 @@ func (p *Page) all(ctx context.Context) (*Status, error) {
 	if err := p.History.Refresh(); err != nil {
 		p.log().Warn("the status page shows no events", "err", err)
 	}
+	p.History.Note(entries)
 	events, past, seen := p.History.Snapshot()
 	if age := now.Sub(b.callersAt); age < 0 || age >= callersAge {
 		if b.callers, err = p.callers(ctx, now); err != nil {

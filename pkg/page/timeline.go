@@ -144,20 +144,23 @@ func Span(d time.Duration) string {
 	return "0s"
 }
 
-// phase is a stretch of a key's life.
-type phase struct {
-	class    string
-	from, to Moment
+// Phase is a stretch of a key's life.
+type Phase struct {
+	Name     string // pending, current, previous or inactive
+	From, To Moment
 }
 
-// phases cuts a life into stretches; the last known end of each is the next
+// Window is how much of the past and of the plan is worth showing of u.
+func (u User) Window() (past, ahead time.Duration) { return u.past, u.ahead }
+
+// Phases cuts a life into stretches; the last known end of each is the next
 // one's beginning.
-func (k Key) phases() []phase {
+func (k Key) Phases() []Phase {
 	ends := []struct {
 		class string
 		Moment
 	}{{"pending", k.Promoted}, {"current", k.Superseded}, {"previous", k.Deactivated}, {"inactive", k.Deleted}}
-	var out []phase
+	var out []Phase
 	from := k.Created
 	for i, e := range ends {
 		to := e.Moment
@@ -168,7 +171,7 @@ func (k Key) phases() []phase {
 			to = Moment{from.At.Add(1000 * time.Hour * 24), true} // no end in sight
 		}
 		if to.At.After(from.At) {
-			out = append(out, phase{e.class, from, to})
+			out = append(out, Phase{e.class, from, to})
 			from = to
 		}
 	}
@@ -177,13 +180,13 @@ func (k Key) phases() []phase {
 
 func bar(k Key, s scale, y float64) node {
 	var g group
-	for _, p := range k.phases() {
+	for _, p := range k.Phases() {
 		g = append(g, stretch(p, s, y)...)
 	}
 	if x := s.at(k.Created.At); s.raw(k.Created.At) < 0.94 && (k.Deleted.At.IsZero() || s.raw(k.Deleted.At) > 0.08) {
 		name := k.ID
 		if name == "" {
-			name = "next key"
+			name = "next"
 		}
 		g = append(g, el("text", at{"class", "id", "x", percent(max(0, x)), "y", px(y - 6), "aria-hidden", "true"}, text(name)))
 	}
@@ -212,8 +215,8 @@ func signs(k Key, s scale, y float64) group {
 }
 
 // stretch draws a phase; what is yet to come of it is drawn as planned.
-func stretch(p phase, s scale, y float64) group {
-	a, b, now := s.at(p.from.At), s.at(p.to.At), s.at(s.now)
+func stretch(p Phase, s scale, y float64) group {
+	a, b, now := s.at(p.From.At), s.at(p.To.At), s.at(s.now)
 	draw := func(from, to float64, class string) node {
 		return el("rect", at{"class", class, "x", percent(from), "width", percent(math.Max(0, to-from)), "y", px(y), "height", px(barHeight), "rx", "3"})
 	}
@@ -221,11 +224,11 @@ func stretch(p phase, s scale, y float64) group {
 	case b <= a:
 		return nil
 	case b <= now:
-		return group{draw(a, b, "bar "+p.class)}
+		return group{draw(a, b, "bar "+p.Name)}
 	case a >= now:
-		return group{draw(a, b, "bar planned "+p.class)}
+		return group{draw(a, b, "bar planned "+p.Name)}
 	}
-	return group{draw(a, now, "bar "+p.class), draw(now, b, "bar planned "+p.class)}
+	return group{draw(a, now, "bar "+p.Name), draw(now, b, "bar planned "+p.Name)}
 }
 
 type namedMoment struct {

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { screenshots, startBrowser, startKeyrot, within } from "./keyrot.mjs";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-let keyrot, browser;
+let keyrot, browser, viewer; // viewer: the cookies of who used the link
 const troubles = []; // what the console, the policy and the network complained about
 const bodies = []; // every answer's body
 
@@ -62,6 +62,8 @@ test("the one-time link opens the page once", async () => {
   const [cookie] = await page.context().cookies();
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, "Strict");
+
+  viewer = await page.context().storageState();
 
   const again = await (await browser.newContext()).newPage();
   assert.equal((await again.goto(keyrot.link)).status(), 403);
@@ -164,7 +166,9 @@ for (const colorScheme of ["light", "dark"]) {
       await page.goto(keyrot.url + "/login");
       await check(page, "login");
       await page.screenshot({ path: `${screenshots}/login-${device}-${colorScheme}.png` });
-      await login(page);
+      await page.context().addCookies(viewer.cookies);
+      await page.goto(keyrot.url + "/");
+      await page.getByRole("heading", { name: "Callers" }).waitFor();
       await page.getByText("live", { exact: true }).waitFor();
       await page.screenshot({ path: `${screenshots}/status-${device}-${colorScheme}.png` });
       await page.locator("summary").first().click();
