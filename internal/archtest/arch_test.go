@@ -62,6 +62,7 @@ var rules = []rule{
 	{who: "pkg/api", only: []string{"std"}, never: []string{"net/http"}},
 	{who: "pkg/auth", only: []string{"std", "pkg/rotate", "github.com/golang-jwt/jwt/v5"}, never: []string{"net/http"}},
 	{who: "pkg/server", never: []string{"github.com/aws/...", "pkg/store/...", "pkg/awsiam", "internal/cli", "internal/config"}},
+	{who: "pkg/page", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "pkg/auth", "pkg/audit", "templates/web"}, never: []string{"text/template", "html/template"}},
 	{who: "pkg/client", only: []string{"std", "pkg/api"}},
 	{who: "pkg/client/awscreds", only: []string{"std", "pkg/api", "pkg/client", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},

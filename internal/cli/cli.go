@@ -91,7 +91,7 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newAgentCmd(env.agent),
 		newExecCmd(env.exec),
 		newPlanCmd(env.plan),
-		newStatusCmd(env.status),
+		newStatusCmd(env.status, env.watch),
 		newAPIKeyCmd(env.apiKeys()),
 		newAuditCmd(env.auditing()),
 		newWhoHasCmd(env.whoHas),

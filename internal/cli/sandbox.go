@@ -62,7 +62,11 @@ func (e Env) serveSandbox(ctx context.Context, o serveOptions) (err error) {
 	if _, err := s.rotator.RunOnce(ctx, rotate.Options{Patience: 10 * time.Second}); err != nil {
 		return err
 	}
-	e.welcome(cfg, ln, inside, key)
+	_, viewer, err := s.server.Keys.Create(ctx, auth.Key{Name: "status page", Role: auth.Viewer})
+	if err != nil {
+		return err
+	}
+	e.welcome(cfg, ln, inside, key, baseURL(cfg, ln)+s.server.Page.Link(viewer.ID))
 	return s.run(ctx, ln)
 }
 
@@ -108,7 +112,7 @@ func (e Env) sandboxKey(ctx context.Context, keys *auth.Keys) (string, error) {
 
 // welcome prints what to paste: the variables on standard output, where a
 // script can read them, the talk on standard error.
-func (e Env) welcome(cfg config.Config, ln net.Listener, inside *sandbox.AWS, key string) {
+func (e Env) welcome(cfg config.Config, ln net.Listener, inside *sandbox.AWS, key, page string) {
 	url := baseURL(cfg, ln)
 	p := cfg.Policy(demoUsers[0])
 	_, _ = fmt.Fprintf(e.Out, "export KEYROT_ENDPOINT=%s\n", url)
@@ -119,6 +123,7 @@ func (e Env) welcome(cfg config.Config, ln net.Listener, inside *sandbox.AWS, ke
 keyrot sandbox: three IAM users whose keys rotate every %s (deactivated after %s, deleted after %s).
 Everything is in this process and in a temporary folder; Ctrl-C ends it.
 
+  page       %s   (opens once, within 10 minutes; later log in with an API key)
   API        %s   (/healthz, /readyz, /generate-token, /active-key)
   IAM, STS   %s
   S3         %s   (bucket %s)
@@ -133,5 +138,5 @@ or with curl:
   TOKEN=$(curl -s -X POST -H "x-api-key: $KEYROT_API_KEY" $KEYROT_ENDPOINT/generate-token | cut -d'"' -f4)
   curl -s -H "x-api-key: $KEYROT_API_KEY" -H "Authorization: Bearer $TOKEN" "$KEYROT_ENDPOINT/active-key?username=demo-app"
 
-`, span(p.RotateEvery), span(p.DeactivateAfter), span(p.DeleteAfter), url, inside.Endpoint(), inside.S3Endpoint(), sandbox.Bucket, strings.Join(demoUsers, ", "))
+`, span(p.RotateEvery), span(p.DeactivateAfter), span(p.DeleteAfter), page, url, inside.Endpoint(), inside.S3Endpoint(), sandbox.Bucket, strings.Join(demoUsers, ", "))
 }

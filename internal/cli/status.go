@@ -14,22 +14,28 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
-func newStatusCmd(run func(context.Context, common) error) *cobra.Command {
+func newStatusCmd(run, watch func(context.Context, common) error) *cobra.Command {
+	var watching bool
 	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Show users, keys, ages and what comes next",
 		Long:    "Show users, keys, ages and what comes next, as the store has it. AWS is not asked.",
-		Example: "  keyrot status\n  keyrot status -o json",
+		Example: "  keyrot status\n  keyrot status --watch\n  keyrot status -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := commonOf(cmd)
 			if err != nil {
 				return err
 			}
+			if watching {
+				return watch(cmd.Context(), c)
+			}
 			return run(cmd.Context(), c)
 		},
 	}
 	storeFlags(cmd.Flags())
+	setting(cmd.Flags(), "audit.path", "audit-log", "the log that --watch takes the past from (default: audit.jsonl beside the store)")
+	cmd.Flags().BoolVar(&watching, "watch", false, "show it live, with timelines, until q or Ctrl-C")
 	return cmd
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -83,8 +84,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	history, recorded := historyOf(cfg, s.audit)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: s.audit, Handouts: s.store,
+		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
 		Policy: cfg.PolicyAt(e.Now), Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -98,9 +100,13 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: s.audit, Handouts: s.store, Now: s.rotator.Time},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: recorded, Handouts: s.store, Now: s.rotator.Time},
 		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
 		Log:         log,
+	}
+	s.server.Page = &page.Page{
+		Store: s.store, Policy: cfg.PolicyAt(e.Now), Keys: keys, History: history, Now: e.Now, Log: log,
+		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	if cfg.Server.TLSCert != "" {
 		if s.server.TLS, err = server.TLSFromFiles(cfg.Server.TLSCert, cfg.Server.TLSKey); err != nil {
@@ -145,6 +151,16 @@ func (s *system) close(ctx context.Context) error {
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// historyOf returns what the status page knows of the past: what is in the log
+// if that is a file, otherwise what this process records from now on.
+func historyOf(cfg config.Config, log rotate.Audit) (*page.History, rotate.Audit) {
+	if cfg.Store.Table == "" {
+		return &page.History{Path: cfg.Audit.Path}, log
+	}
+	h := &page.History{}
+	return h, h.Tee(log)
 }
 
 // openAudit opens the log: in the table if there is one, where any number of

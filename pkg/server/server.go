@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/page"
 )
 
 // Limits on what a client may cost us.
@@ -35,6 +36,7 @@ type Server struct {
 	Health      Health
 	Log         *slog.Logger // default: discards
 	TLS         *tls.Config  // nil: plain HTTP
+	Page        *page.Page   // nil: no status page
 }
 
 // Handler returns the API as a handler.
@@ -48,6 +50,12 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/", s.route("", s.open, func(context.Context, request) (answer, error) {
 		return answer{}, api.ErrNotFound
 	}))
+	if s.Page != nil {
+		pages := s.Page.Handler()
+		for _, pattern := range s.Page.Patterns() {
+			mux.Handle(pattern, pages)
+		}
+	}
 	return s.guard(mux)
 }
 
@@ -64,6 +72,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug), // handshake noise of port scanners
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	if s.Page != nil {
+		hs.RegisterOnShutdown(s.Page.Stop) // its streams would keep us waiting
 	}
 	done := make(chan error, 1)
 	go func() {

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/page"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+// watchEvery is how often the screen is drawn.
+const watchEvery = time.Second
+
+// watcher reads what is to be shown.
+type watcher struct {
+	store   rotate.Store
+	cfg     config.Config
+	history *page.History
+	now     func() time.Time
+}
+
+// watch shows the status until ctx ends or q is pressed.
+func (e Env) watch(ctx context.Context, c common) (err error) {
+	cfg, err := e.loadValid(c)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return usagef("--watch draws on a terminal; take --output json without it")
+	}
+	st, err := openExisting(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	w := &watcher{store: st, cfg: cfg, history: &page.History{Path: cfg.Audit.Path}, now: e.Now}
+	if cfg.Store.Table != "" {
+		w.history.Path = "" // the log is in the table: only what is there now is shown
+	}
+	out, ok := e.Out.(*os.File)
+	if !ok || !term.IsTerminal(int(out.Fd())) {
+		return w.plain(ctx, e.Out)
+	}
+	return w.terminal(ctx, out, e.Getenv("NO_COLOR") == "")
+}
+
+func (w *watcher) look(ctx context.Context) (page.Status, error) {
+	entries, err := w.store.List(ctx)
+	if err != nil {
+		return page.Status{}, err
+	}
+	if err := w.history.Refresh(); err != nil && !errors.Is(err, os.ErrPermission) {
+		return page.Status{}, err // without the log the past is missing, no more
+	}
+	w.history.Note(entries)
+	events, past, _ := w.history.Snapshot()
+	now := w.now()
+	return page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.now), Past: past, Events: events}, now), nil
+}
+
+// each calls show now and every second until ctx ends.
+func (w *watcher) each(ctx context.Context, show func(page.Status) error) error {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		s, err := w.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = show(s)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// plain writes a table whenever something other than an age has changed.
+func (w *watcher) plain(ctx context.Context, out io.Writer) error {
+	last := ""
+	return w.each(ctx, func(s page.Status) error {
+		rows, now := [][]string{{"USER", "KEY", "STAGE", "AGE", "STATE", "NEXT"}}, ""
+		for _, u := range s.Users {
+			now += u.Name + u.State + u.Why
+			for i, k := range u.Keys {
+				if k.Stage == "" {
+					continue
+				}
+				now += k.ID + stageOf(k)
+				row := []string{u.Name, k.ID, stageOf(k), page.Span(s.At.Sub(k.Created.At)), u.State, nextWords(u, s.At)}
+				if i > 0 && len(rows) > 1 && rows[len(rows)-1][0] == u.Name {
+					row[4], row[5] = "", ""
+				}
+				rows = append(rows, row)
+			}
+			if len(u.Keys) == 0 {
+				rows = append(rows, []string{u.Name, "-", "-", "-", u.State, ""})
+			}
+		}
+		if now == last && last != "" {
+			return nil
+		}
+		last = now
+		if _, err := fmt.Fprintf(out, "%s  %s\n", s.At.UTC().Format(time.RFC3339), s.Headline); err != nil {
+			return err
+		}
+		return writeTable(out, rows)
+	})
+}
+
+// The terminal's own words (ECMA-48, and synchronized updates, which terminals
+// that do not know them ignore).
+const (
+	enter = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
+	leave = "\x1b[?25h\x1b[?1049l" // back
+	frame = "\x1b[?2026h\x1b[H"    // draw at once, from the top
+	drawn = "\x1b[J\x1b[?2026l"    // nothing below; show it
+	eol   = "\x1b[K\r\n"           // nothing to the right
+)
+
+// terminal draws on the whole screen.
+func (w *watcher) terminal(ctx context.Context, out *os.File, colour bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
+		old, err := term.MakeRaw(in)
+		if err != nil {
+			return fmt.Errorf("preparing the terminal: %w", err)
+		}
+		defer func() { _ = term.Restore(in, old) }()
+		go quitKeys(os.Stdin, cancel) // a read of a terminal cannot be interrupted: it ends with the process
+	}
+	_, _ = io.WriteString(out, enter)
+	defer func() { _, _ = io.WriteString(out, leave) }()
+	return w.each(ctx, func(s page.Status) error {
+		cols, rows, err := term.GetSize(int(out.Fd()))
+		if err != nil {
+			cols, rows = 80, 24
+		}
+		_, err = io.WriteString(out, frame+strings.Join(screen(s, cols, rows, colour), eol)+drawn)
+		return err
+	})
+}
+
+// quitKeys calls quit when q, Ctrl-C or Ctrl-D is pressed.
+func quitKeys(in io.Reader, quit func()) {
+	b := make([]byte, 1)
+	for {
+		if _, err := in.Read(b); err != nil {
+			return
+		}
+		switch b[0] {
+		case 'q', 'Q', 3, 4:
+			quit()
+			return
+		}
+	}
+}

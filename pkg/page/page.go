@@ -1,0 +1,274 @@
+package page
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/auth"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/templates/web"
+)
+
+// The paths.
+const (
+	pathHome   = "/"
+	pathLogin  = "/login"
+	pathLogout = "/logout"
+	pathEvents = "/events"
+	pathStatus = "/status.json"
+	pathCSS    = "/assets/app.css"
+	pathJS     = "/assets/app.js"
+	pathIcon   = "/assets/icon.svg"
+)
+
+// Page is the status page. Its fields must not change once it serves.
+type Page struct {
+	Store   rotate.Store
+	Policy  func(user string) plan.Policy
+	Keys    *auth.Keys
+	History *History
+	Failure Failures         // default: 10 failures a minute for an address
+	Now     func() time.Time // default time.Now
+	Log     *slog.Logger     // default: discards
+	Secure  bool             // browsers come over TLS
+
+	sessions sessions
+	streams  streams
+	guesses  guesses
+	built    snapshot
+}
+
+// Failures slows down who guesses. Safe for concurrent use.
+type Failures interface {
+	// Wait is how long the address has to wait before it may try; 0: not.
+	Wait(addr string) time.Duration
+	// Failed counts a failure of the address.
+	Failed(addr string)
+}
+
+// Caller is somebody who has an API key.
+type Caller struct {
+	ID    string    `json:"id"`
+	Name  string    `json:"name,omitempty"`
+	Role  auth.Role `json:"role"`
+	Users []string  `json:"users"` // patterns of who it may read
+	State string    `json:"state"` // good, expired or revoked
+	Last  time.Time `json:"last,omitzero"`
+}
+
+// Handler returns the page as a handler for [Patterns].
+func (p *Page) Handler() http.Handler {
+	p.guesses.now = p.now
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathHome+"{$}", p.home)
+	mux.HandleFunc("GET "+pathLogin, p.loginForm)
+	mux.HandleFunc("POST "+pathLogin, p.login)
+	mux.HandleFunc("POST "+pathLogout, p.logout)
+	mux.HandleFunc("GET "+pathStatus, p.status)
+	mux.HandleFunc("GET "+pathEvents, p.events)
+	mux.Handle("GET "+pathCSS, asset("text/css; charset=utf-8", web.CSS))
+	mux.Handle("GET "+pathJS, asset("text/javascript; charset=utf-8", web.JS))
+	mux.Handle("GET "+pathIcon, asset("image/svg+xml", web.Icon))
+	return headers(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// Patterns are what to mount the page at, beside the routes of an API.
+func (*Page) Patterns() []string {
+	return []string{pathHome + "{$}", pathLogin, pathLogout, pathStatus, pathEvents, "/assets/"}
+}
+
+// policy lets the page load nothing but its own files, run nothing else, and
+// be framed by nobody.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types keyrot"
+
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin") // without any, browsers hide the origin that CSRF protection compares
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// asset serves a file that is the same for as long as the program is.
+func asset(kind string, f web.File) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", kind)
+		h.Set("ETag", `"`+f.Hash+`"`)
+		h.Set("Cache-Control", "no-cache")
+		if r.URL.Query().Get("v") == f.Hash {
+			h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(f.Text))
+	})
+}
+
+// home answers GET /.
+func (p *Page) home(w http.ResponseWriter, r *http.Request) {
+	_, key, ok, err := p.who(r)
+	if err == nil && !ok {
+		http.Redirect(w, r, pathLogin, http.StatusSeeOther)
+		return
+	}
+	var v *view
+	if err == nil {
+		v, err = p.view(r.Context(), key, r.URL.Query().Get("q"))
+	}
+	if err != nil {
+		p.unavailable(w, r, err)
+		return
+	}
+	writePage(w, http.StatusOK, document("keyrot: "+v.Headline, group{head(v), v.body()}))
+}
+
+// status answers GET /status.json.
+func (p *Page) status(w http.ResponseWriter, r *http.Request) {
+	_, key, ok, err := p.who(r)
+	if err == nil && !ok {
+		http.Error(w, "log in at "+pathLogin, http.StatusUnauthorized)
+		return
+	}
+	var v *view
+	if err == nil {
+		v, err = p.view(r.Context(), key, r.URL.Query().Get("q"))
+	}
+	if err != nil {
+		p.unavailable(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v.Status) // the client is gone: nobody to tell
+}
+
+func (p *Page) unavailable(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() == nil {
+		p.log().Error("the status page cannot be shown", "err", err)
+	}
+	w.Header().Set("Retry-After", "5")
+	writePage(w, http.StatusServiceUnavailable, document("keyrot", notice("keyrot cannot read its store",
+		"Rotation and hand-outs may be affected. The log of the server says more. This page works again when the store does.")))
+}
+
+func writePage(w http.ResponseWriter, status int, n node) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte("<!doctype html>" + render(n))) // the client is gone: nobody to tell
+}
+
+// good looks an API key up. It may look at the page if it has a role.
+func (p *Page) good(r *http.Request, id string) (auth.Key, bool, error) {
+	k, err := p.Keys.ByID(r.Context(), id)
+	if errors.Is(err, auth.ErrNoSuchKey) {
+		return k, false, nil
+	}
+	return k, err == nil && k.Good(p.now()) && k.Role.Includes(auth.Viewer), err
+}
+
+// sees reports whether the key may look at the user. A viewer that is bound to
+// no users sees all.
+func sees(k auth.Key, user string) bool {
+	return len(k.Users) == 0 || slices.ContainsFunc(k.Users, func(pattern string) bool {
+		ok, err := path.Match(pattern, user)
+		return err == nil && ok
+	})
+}
+
+func seesAll(k auth.Key) bool { return len(k.Users) == 0 || slices.Contains(k.Users, "*") }
+
+func (p *Page) now() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}
+
+func (p *Page) log() *slog.Logger {
+	if p.Log != nil {
+		return p.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// Bounds on how often what is behind the page is asked, however many look.
+const (
+	statusAge  = 500 * time.Millisecond
+	callersAge = 5 * time.Second
+)
+
+// snapshot is the latest status, shared by all who look.
+type snapshot struct {
+	mu        sync.Mutex
+	status    *Status
+	at        time.Time
+	callers   []Caller
+	callersAt time.Time
+}
+
+// all returns the status of all users, at most statusAge old.
+func (p *Page) all(ctx context.Context) (*Status, error) {
+	b := &p.built
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := p.now()
+	if age := now.Sub(b.at); b.status != nil && age >= 0 && age < statusAge {
+		return b.status, nil
+	}
+	entries, err := p.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.History.Refresh(); err != nil {
+		p.log().Warn("the status page shows no events", "err", err)
+	}
+	p.History.Note(entries)
+	events, past, seen := p.History.Snapshot()
+	if age := now.Sub(b.callersAt); age < 0 || age >= callersAge {
+		if b.callers, err = p.callers(ctx, now); err != nil {
+			return nil, err
+		}
+		b.callersAt = now
+	}
+	callers := slices.Clone(b.callers)
+	for i := range callers {
+		callers[i].Last = seen[callers[i].ID]
+	}
+	s := Build(Facts{Entries: entries, Policy: p.Policy, Past: past, Events: events, Callers: callers}, now)
+	b.status, b.at = &s, now
+	return b.status, nil
+}
+
+func (p *Page) callers(ctx context.Context, now time.Time) ([]Caller, error) {
+	stored, err := p.Keys.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Caller
+	for _, k := range append(slices.Clone(p.Keys.Fixed), stored...) {
+		state := "good"
+		switch {
+		case !k.Revoked.IsZero():
+			state = "revoked"
+		case !k.Good(now):
+			state = "expired"
+		}
+		out = append(out, Caller{ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state})
+	}
+	return out, nil
+}

@@ -1,0 +1,189 @@
+package page
+
+import (
+	"strconv"
+	"strings"
+)
+
+// icons of the levels; each differs in form too.
+var icons = map[Level]string{
+	Good: "M5 12.5 L10 17.5 L19 7.5",
+	Warn: "M12 6 V13.5 M12 17.5 V17.6",
+	Bad:  "M7 7 L17 17 M17 7 L7 17",
+}
+
+func icon(l Level) node {
+	return el("svg", at{"class", "icon", "viewBox", "0 0 24 24", "width", "24", "height", "24", "aria-hidden", "true"}, el("path", at{"d", icons[l]}))
+}
+
+// banner says how all are, at a glance.
+func (v *view) banner() node {
+	var chips group
+	chip := func(n int, word string, l Level) {
+		if n > 0 {
+			chips = append(chips, el("li", at{"class", "chip " + string(l)}, el("b", nil, text(strconv.Itoa(n))), text(" "+word)))
+		}
+	}
+	chip(v.Overdue, "overdue", Bad)
+	chip(v.Held, "held", Bad)
+	chip(v.Paused, "paused", Warn)
+	chip(v.Serving, "with a key that works", Good)
+	chip(v.Total, "managed", "plain")
+	var next node
+	if n, who := v.next(); !n.At.IsZero() {
+		next = el("p", at{"class", "next"}, text("Next: "), el("b", nil, text(who)), text(", "+n.What+" "), when(n.At))
+	}
+	return el("section", at{"id", "banner", "class", "banner " + string(v.Level), "aria-label", "Overall health"},
+		icon(v.Level),
+		el("div", nil, el("p", at{"class", "headline", "role", "status", "data-headline", ""}, text(v.Headline)), group{next}),
+		el("ul", at{"class", "chips", "aria-label", "Numbers"}, chips...))
+}
+
+func (v *view) next() (n Next, who string) {
+	for _, u := range v.Users {
+		if !u.Next.At.IsZero() && (n.At.IsZero() || u.Next.At.Before(n.At)) {
+			n, who = u.Next, u.Name
+		}
+	}
+	return n, who
+}
+
+// card shows one user.
+func card(u User, v *view, id string) node {
+	var trouble group
+	if u.Why != "" {
+		why := el("p", nil, text(u.Why))
+		if !u.Since.IsZero() {
+			why.kids = append(why.kids, text(" Since "), when(u.Since), text("."))
+		}
+		trouble = append(trouble, why)
+	}
+	if u.Error != "" {
+		trouble = append(trouble, el("p", at{"class", "error"}, el("b", nil, text("Last failure: ")), text(u.Error)))
+	}
+	if u.Do != "" {
+		trouble = append(trouble, el("p", at{"class", "do"}, text(u.Do)))
+	}
+	var box, next node
+	if trouble != nil {
+		box = el("div", at{"class", "trouble " + string(u.Level)}, trouble...)
+	}
+	if !u.Next.At.IsZero() {
+		next = el("p", at{"class", "next"}, text("Next: "+u.Next.What+" "), when(u.Next.At))
+	}
+	state := strings.ReplaceAll(u.State, " ", "-")
+	return el("article", at{"id", id, "class", "card " + string(u.Level), "aria-labelledby", id + "-h", "data-user", u.Name, "data-state", state},
+		el("div", at{"class", "card-top"},
+			el("h3", at{"id", id + "-h"}, text(u.Name)),
+			el("span", at{"class", "badge " + string(u.Level)}, icon(u.Level), text(u.State)), group{next}),
+		group{box},
+		timeline(u, v.At, id),
+		el("details", at{"id", id + "-k"}, el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
+}
+
+// keyTable is the timeline in words.
+func keyTable(u User) node {
+	var rows group
+	for _, k := range u.Keys {
+		stage := strings.ToLower(string(k.Stage))
+		switch {
+		case k.ID == "":
+			stage = "planned"
+		case stage == "":
+			stage = "deleted"
+		case k.Inactive:
+			stage += ", off"
+		}
+		row := group{el("th", at{"scope", "row"}, text(orDash(k.ID))), el("td", at{"class", "stage", "data-stage", stage}, text(stage))}
+		for _, m := range k.marks() {
+			row = append(row, el("td", nil, momentNode(m.Moment)))
+		}
+		rows = append(rows, el("tr", at{"data-key", k.ID}, row...))
+	}
+	var heads group
+	for _, h := range []string{"Key", "Stage", "Created", "Verified", "Promoted", "Deactivated", "Deleted"} {
+		heads = append(heads, el("th", at{"scope", "col"}, text(h)))
+	}
+	return el("div", at{"class", "scroll", "tabindex", "0", "role", "region", "aria-label", "Keys of " + u.Name},
+		el("table", nil, el("caption", at{"class", "hide"}, text("Keys of "+u.Name+", times in UTC")),
+			el("thead", nil, el("tr", nil, heads...)), el("tbody", nil, rows...)))
+}
+
+func momentNode(m Moment) node {
+	switch {
+	case m.At.IsZero():
+		return text("–")
+	case m.Planned:
+		return el("em", at{"title", "planned"}, clock(m.At), el("span", at{"class", "hide"}, text(" planned")))
+	}
+	return clock(m.At)
+}
+
+// feed shows what happened.
+func (v *view) feed() node {
+	var items group
+	for _, e := range v.Events {
+		line := group{text(e.Text)}
+		if e.Key != "" {
+			line = append(line, text(" "), el("code", nil, text(e.Key)))
+		}
+		if e.By != "" {
+			line = append(line, el("span", at{"class", "by"}, text(" by "+e.By)))
+		}
+		var who node
+		if e.User != "" {
+			who = el("b", nil, text(e.User))
+		}
+		items = append(items, el("li", at{"class", "event " + string(e.Level)},
+			el("span", at{"class", "event-top"}, group{who}, when(e.At)), el("span", at{"class", "event-text"}, line...)))
+	}
+	body := el("ol", nil, items...)
+	if len(items) == 0 {
+		body = el("p", at{"class", "none"}, text("Nothing has happened yet."))
+	}
+	return el("section", at{"id", "events", "class", "panel-side", "aria-labelledby", "events-h"},
+		el("h2", at{"id", "events-h"}, text("What happened")),
+		el("div", at{"class", "scroll-y", "tabindex", "0", "role", "region", "aria-label", "Events, newest first"}, body))
+}
+
+// callersList shows who has API keys; never a key.
+func (v *view) callersList() node {
+	if !v.all {
+		return el("section", at{"id", "callers", "hidden", ""})
+	}
+	var items group
+	for _, c := range v.Callers {
+		name := c.Name
+		if name == "" {
+			name = c.ID
+		}
+		last := node(text("never came"))
+		if !c.Last.IsZero() {
+			last = group{text("last came "), when(c.Last)}
+		}
+		who := "all users"
+		if len(c.Users) > 0 {
+			who = strings.Join(c.Users, ", ")
+		}
+		sort := string(c.Role)
+		if c.State != "good" {
+			sort += ", " + c.State
+		}
+		items = append(items, el("li", at{"class", "caller " + c.State},
+			el("span", at{"class", "event-top"}, el("b", nil, text(name)), el("span", at{"class", "role"}, text(sort))),
+			el("span", at{"class", "event-text"}, text(who+" · "), last)))
+	}
+	body := el("ul", nil, items...)
+	if len(items) == 0 {
+		body = el("p", at{"class", "none"}, text("Nobody has an API key."))
+	}
+	return el("section", at{"id", "callers", "class", "panel-side", "aria-labelledby", "callers-h"},
+		el("h2", at{"id", "callers-h"}, text("Callers")), body)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}

@@ -1,0 +1,245 @@
+package page
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Level is how good or bad something is.
+type Level string
+
+// The levels.
+const (
+	Good Level = "good" // as planned
+	Warn Level = "warn" // somebody should know
+	Bad  Level = "bad"  // somebody has to act
+)
+
+// Status is all that the page shows. It holds no secret.
+type Status struct {
+	At       time.Time `json:"at"`
+	Level    Level     `json:"level"`
+	Headline string    `json:"headline"`
+	Overdue  int       `json:"overdue"` // users, as are the next ones
+	Paused   int       `json:"paused"`
+	Held     int       `json:"held"`    // something stands in the way
+	Serving  int       `json:"serving"` // with a key that can be handed out
+	Total    int       `json:"total"`
+	Users    []User    `json:"users"` // those that need somebody first
+	Callers  []Caller  `json:"callers,omitempty"`
+	Events   []Event   `json:"events"` // newest first
+}
+
+// User is one IAM user.
+type User struct {
+	Name    string    `json:"name"`
+	Level   Level     `json:"level"`
+	State   string    `json:"state"`           // one or two words
+	Why     string    `json:"why,omitempty"`   // a sentence, if not all is well
+	Do      string    `json:"do,omitempty"`    // what helps
+	Error   string    `json:"error,omitempty"` // the last failure
+	Since   time.Time `json:"since,omitzero"`  // of the state
+	Next    Next      `json:"next,omitzero"`
+	Serving bool      `json:"serving"`
+	Paused  bool      `json:"paused"`
+	Overdue bool      `json:"overdue"`
+	Keys    []Key     `json:"keys"` // oldest first; gone, present and planned
+
+	past, ahead time.Duration // what the timeline shows around now
+}
+
+// Next is the next planned change.
+type Next struct {
+	What string    `json:"what"`
+	At   time.Time `json:"at"`
+}
+
+// Moment is an instant in a key's life. Zero: unknown, or not to be.
+type Moment struct {
+	At      time.Time `json:"at"`
+	Planned bool      `json:"planned,omitempty"`
+}
+
+// Key is one access key's life.
+type Key struct {
+	ID          string     `json:"id"`    // shortened; empty: not created yet
+	Stage       plan.Stage `json:"stage"` // empty: planned, or gone
+	Inactive    bool       `json:"inactive,omitempty"`
+	Created     Moment     `json:"created,omitzero"`
+	Verified    Moment     `json:"verified,omitzero"`
+	Promoted    Moment     `json:"promoted,omitzero"`
+	Superseded  Moment     `json:"superseded,omitzero"` // its successor was promoted
+	Deactivated Moment     `json:"deactivated,omitzero"`
+	Deleted     Moment     `json:"deleted,omitzero"`
+
+	whole string // the access key id, while the log is read
+}
+
+// Facts are what a [Status] is made of.
+type Facts struct {
+	Entries []rotate.Entry // as listed: without secrets
+	Policy  func(user string) plan.Policy
+	Past    map[string][]Key // by user: lives of keys that are gone, oldest first
+	Events  []Event
+	Callers []Caller
+}
+
+// Build makes the read model for the instant now.
+func Build(f Facts, now time.Time) Status {
+	s := Status{At: now, Total: len(f.Entries), Events: f.Events, Callers: f.Callers, Users: make([]User, 0, len(f.Entries))}
+	for _, e := range f.Entries {
+		p := f.Policy(e.Record.User).WithDefaults()
+		s.Users = append(s.Users, userOf(e.Record, p, f.Past[e.Record.User], now))
+	}
+	s.sum()
+	return s
+}
+
+// sum counts the users, orders them and words the whole.
+func (s *Status) sum() {
+	s.Total, s.Overdue, s.Paused, s.Held, s.Serving = len(s.Users), 0, 0, 0, 0
+	failing := 0
+	for _, u := range s.Users {
+		switch {
+		case u.Overdue:
+			s.Overdue++
+		case u.Paused:
+			s.Paused++
+		case u.Level == Bad:
+			s.Held++
+		case u.Level == Warn:
+			failing++
+		}
+		if u.Serving {
+			s.Serving++
+		}
+	}
+	slices.SortStableFunc(s.Users, func(a, b User) int {
+		return cmp.Or(cmp.Compare(rank(a.Level), rank(b.Level)), cmp.Compare(a.Name, b.Name))
+	})
+	s.Level, s.Headline = headline(*s, failing)
+}
+
+func rank(l Level) int { return slices.Index([]Level{Bad, Warn, Good}, l) }
+
+func userOf(r plan.Record, p plan.Policy, past []Key, now time.Time) User {
+	u := User{Name: r.User, past: p.DeleteAfter + p.RotateEvery/4, ahead: p.DeactivateAfter}
+	_, u.Serving = plan.Serve(r, p, now)
+	u.Paused = r.Paused(now)
+	since, late := plan.Overdue(r, p, now)
+	u.Overdue = late && !u.Paused
+	word(&u, r, since)
+	u.Keys = merge(past, livesOf(r, p, now), now.Add(-u.past))
+	u.Next = nextOf(u.Keys, now)
+	return u
+}
+
+// livesOf is what the record knows of its keys, and what the schedule plans.
+func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
+	frozen := r.Paused(now) || p.Frozen != ""
+	successor := Moment{} // when the Current key is to be superseded
+	var next *Key
+	if pending := r.In(plan.Pending); pending != nil && !frozen {
+		successor = planned(later(pending.Made, pending.Proven).Add(max(0, p.Settle)), now)
+	} else if !frozen && r.Released.IsZero() {
+		due := now
+		if cur := r.In(plan.Current); cur != nil && !r.Slot.IsZero() {
+			due = p.NextSlot(r.Slot)
+		}
+		successor = planned(due.Add(max(0, p.Settle)), now)
+		slot := later(due, now)
+		next = &Key{
+			Created: Moment{slot, true}, Verified: Moment{successor.At, true}, Promoted: successor,
+			Deactivated: Moment{slot.Add(p.DeactivateAfter), true}, Deleted: Moment{slot.Add(p.DeleteAfter), true},
+		}
+	}
+	var keys []Key
+	for _, h := range r.Keys {
+		k := Key{
+			ID: rotate.ShortID(h.ID), Stage: h.Stage, Inactive: !h.Deactivated.IsZero(),
+			Created: Moment{At: later(h.Created, h.Made)}, Verified: Moment{At: h.Proven}, Promoted: Moment{At: h.Promoted}, Deactivated: Moment{At: h.Deactivated},
+		}
+		switch {
+		case h.Stage == plan.Pending:
+			k.Promoted = successor
+		case h.Stage == plan.Current:
+			k.Superseded = successor
+		}
+		if (h.Stage == plan.Previous || !successor.At.IsZero()) && !frozen && h.Stage != plan.Retiring {
+			k.retire(h, p, now)
+		}
+		keys = append(keys, k)
+	}
+	if cur := r.In(plan.Current); cur != nil {
+		for i := range keys {
+			if keys[i].Stage == plan.Previous {
+				keys[i].Superseded = Moment{At: cur.Promoted}
+			}
+		}
+	}
+	if next != nil {
+		keys = append(keys, *next)
+	}
+	slices.SortStableFunc(keys, func(a, b Key) int { return a.Created.At.Compare(b.Created.At) })
+	return keys
+}
+
+// retire plans the end of a key, as package plan will decide it if all goes
+// well.
+func (k *Key) retire(h plan.Held, p plan.Policy, now time.Time) {
+	off := h.Deactivated
+	if off.IsZero() {
+		off = h.Slot.Add(p.DeactivateAfter)
+		if !h.Promise.IsZero() {
+			off = later(off, h.Promise.Add(p.Grace))
+		}
+		off = later(off, k.Superseded.At)
+		k.Deactivated = planned(off, now)
+	}
+	k.Deleted = planned(later(h.Slot.Add(p.DeleteAfter), off.Add(p.DeleteAfter-p.DeactivateAfter)), now)
+}
+
+// merge puts those that are gone, as far as the timeline reaches back, before
+// those that are not.
+func merge(past, held []Key, since time.Time) []Key {
+	var out []Key
+	for _, k := range past {
+		if k.Deleted.At.After(since) {
+			out = append(out, k)
+		}
+	}
+	return slices.DeleteFunc(append(out, held...), func(k Key) bool { return k.Created.At.IsZero() })
+}
+
+// nextOf is the earliest planned change.
+func nextOf(keys []Key, now time.Time) Next {
+	var n Next
+	for _, k := range keys {
+		for _, m := range []struct {
+			Moment
+			what string
+		}{
+			{k.Created, "a new key is made"}, {k.Promoted, "the new key takes over"},
+			{k.Deactivated, "the old key is switched off"}, {k.Deleted, "the old key is deleted"},
+		} {
+			if m.Planned && !m.At.Before(now) && (n.At.IsZero() || m.At.Before(n.At)) {
+				n = Next{m.what, m.At}
+			}
+		}
+	}
+	return n
+}
+
+// planned is an instant to come: what is late happens now.
+func planned(t, now time.Time) Moment { return Moment{At: later(t, now), Planned: true} }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,144 @@
+package page
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// waits words the reasons for which nothing moves: what it is, and what helps.
+var waits = map[plan.Reason][2]string{
+	plan.NoRoom:        {"Both access keys that IAM allows are taken by keys that have to stay for now.", "Delete the key that nobody needs, or release the user."},
+	plan.InUse:         {"Callers still hold the old key, so it stays.", "Let them fetch the new one; \"keyrot whohas\" names them."},
+	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose."},
+	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it anew."},
+	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
+	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it; delete or adopt it."},
+	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
+	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
+	plan.Unpublished:   {"A required publisher has not confirmed the new key, so the old one stays in use.", "Look at the target that the last failure names."},
+	plan.LostCreate:    {"It is not known whether the last key was created; keyrot waits until IAM's list shows it.", ""},
+	plan.BackingOff:    {"The last attempt failed; keyrot tries again by itself.", ""},
+	plan.IsFrozen:      {"A maintenance window: no new rotation is started.", ""},
+	plan.NotRetired:    {"A key from before keyrot is still in use; it is kept until it is idle.", ""},
+	plan.IsReleased:    {"The user is being let go and keeps its key.", ""},
+	plan.ListDisagrees: {"IAM's list and keyrot's record differ; AWS is asked about the key itself.", ""},
+}
+
+// word says how the user is, the gravest first.
+func word(u *User, r plan.Record, dueSince time.Time) {
+	why := waits[r.Waiting]
+	u.Level, u.State = Good, "on time"
+	u.Error = clean(r.Error)
+	switch {
+	case u.Overdue:
+		u.Level, u.State, u.Since = Bad, "overdue", dueSince
+		u.Why = "A new key should be in place by now. The old one keeps working and keeps being handed out."
+		if !u.Serving {
+			u.Why = "A key should be in place by now, and there is none to hand out."
+		}
+		if why[0] != "" {
+			u.Why, u.Do = u.Why+" "+why[0], why[1]
+		}
+	case u.Paused:
+		u.Level, u.State, u.Since = Warn, "paused", r.Pause.Since
+		u.Why = pauseWords(*r.Pause)
+	case r.Waiting.Stuck():
+		u.Level, u.State, u.Since, u.Why, u.Do = Bad, "held", r.Since, why[0], why[1]
+	case r.Error != "":
+		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "retrying", r.Since, waits[plan.BackingOff][0], "The key in use keeps working."
+	case why[0] != "":
+		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "waiting", r.Since, why[0], why[1]
+	case !u.Serving:
+		u.Level, u.State, u.Why = Warn, "starting", "The first key is being made and proven."
+	case r.In(plan.Pending) != nil:
+		u.State = "rotating"
+	}
+}
+
+func pauseWords(p plan.Pause) string {
+	s := "Paused"
+	if p.By != "" {
+		s += " by " + clean(p.By)
+	}
+	if p.Reason != "" {
+		s += ": " + clean(p.Reason)
+	}
+	s = strings.TrimRight(s, ".") + ". Nothing changes in IAM, and the current key keeps being handed out"
+	if !p.Until.IsZero() {
+		return s + " until " + p.Until.UTC().Format("2 Jan 15:04:05 MST") + "."
+	}
+	return s + " until somebody resumes it."
+}
+
+func headline(s Status, failing int) (Level, string) {
+	switch {
+	case s.Total == 0:
+		return Warn, "No user is managed yet"
+	case s.Overdue > 0:
+		return Bad, users(s.Overdue) + " overdue"
+	case s.Held > 0:
+		return Bad, users(s.Held) + " held"
+	case s.Paused > 0:
+		return Warn, users(s.Paused) + " paused"
+	case failing > 0:
+		return Warn, users(failing) + " to keep an eye on"
+	}
+	return Good, "All keys rotate on time"
+}
+
+func users(n int) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
+}
+
+// done words what succeeded, failed what did not.
+var (
+	done = map[string]string{
+		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
+		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
+		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "forget": "A key is gone",
+		"notice": "A key appeared that keyrot did not create", "released": "The user was let go",
+	}
+	failed = map[string]string{
+		"create": "Making a new key failed", "deactivate": "Switching the old key off failed", "delete": "Deleting the old key failed",
+		"reactivate": "Switching a key on failed", "publish": "Publishing the new key failed", "copy": "Copying the key failed",
+		"promote": "Promoting the new key failed",
+	}
+	told = map[string]string{ // recorded before they take effect, and once
+		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",
+		"burn": "A key was reported as leaked", "pause": "Rotation was paused", "resume": "Rotation was resumed",
+		"release": "The user is being let go", "import": "A key was imported", "ack": "A caller confirmed the new key",
+		"audit_repair": "The audit log was repaired", "audit_gap": "Lines are missing in the audit log",
+	}
+	because = map[plan.Reason]string{
+		plan.CurrentBroken: "AWS refused the one in use", plan.Ordered: "an operator asked for it", plan.Burning: "it leaked",
+		plan.Orphan: "its secret was lost", plan.Zombie: "it came back", plan.NeverAccepted: "AWS never accepted it",
+		plan.SpoiltPending: "somebody switched it off", plan.Vanished: "somebody removed it from IAM", plan.Idle: "nobody uses it any more",
+		plan.ForeignKey: "keyrot never touches it",
+	}
+)
+
+var keyID = regexp.MustCompile(`A[KS]IA[A-Z0-9]{12,}`)
+
+// maxText bounds a text that others may have influenced, in bytes.
+const maxText = 300
+
+// clean makes such a text fit to be shown: one line, not long, key ids short.
+func clean(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	}), " ")
+	s = keyID.ReplaceAllStringFunc(strings.ToValidUTF8(s, "\uFFFD"), rotate.ShortID)
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,65 @@
+// Starts the built keyrot on its sandbox, and a browser, and ends both.
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const root = new URL("../../../", import.meta.url).pathname;
+
+export const screenshots = join(root, ".e2e", "screenshots");
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+// startKeyrot returns the address, the one-time link and the reader's API key
+// as a person would read them, and a way to run other commands.
+export async function startKeyrot(...flags) {
+  const url = `http://127.0.0.1:${await freePort()}`;
+  const temporary = await mkdtemp(join(tmpdir(), "keyrot-browser-"));
+  const env = { PATH: process.env.PATH, HOME: temporary, TMPDIR: temporary };
+  const child = spawn(join(root, "bin", "keyrot"), ["serve", "--sandbox", "--listen", url.slice(7), ...flags], { env, cwd: temporary });
+  let out = "", talk = "";
+  child.stdout.on("data", (chunk) => (out += chunk));
+  child.stderr.on("data", (chunk) => (talk += chunk));
+  const ended = new Promise((done) => child.on("exit", done));
+  const link = await within(60_000, "the sandbox prints a link", () => {
+    if (child.exitCode !== null) throw new Error(`keyrot ended with ${child.exitCode}:\n${talk}`);
+    return talk.match(/http:\S+\/login\?once=\S+/)?.[0];
+  });
+  const key = out.match(/KEYROT_API_KEY='?([^'\s]+)/)[1];
+  return {
+    url, link, key,
+    talk: () => talk,
+    async stop() {
+      child.kill("SIGINT");
+      await ended;
+      await rm(temporary, { recursive: true, force: true });
+    },
+  };
+}
+
+export function startBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+}
+
+// within asks until the answer is truthy.
+export async function within(ms, what, ask) {
+  const end = Date.now() + ms;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}

@@ -1,0 +1,196 @@
+// A real browser on the status page of the built binary: log-in, a rotation as
+// it happens, accessibility, and nothing secret in any answer.
+import assert from "node:assert/strict";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { screenshots, startBrowser, startKeyrot, within } from "./keyrot.mjs";
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+let keyrot, browser, viewer; // viewer: the cookies of who used the link
+const troubles = []; // what the console, the policy and the network complained about
+const bodies = []; // every answer's body
+
+before(async () => {
+  keyrot = await startKeyrot("--rotate-every", "20s", "--deactivate-after", "26s", "--delete-after", "34s");
+  browser = await startBrowser();
+  await mkdir(screenshots, { recursive: true });
+});
+after(async () => {
+  await browser?.close();
+  await keyrot?.stop();
+});
+
+async function newPage(options = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.on("console", (m) => ["error", "warning"].includes(m.type()) && troubles.push(`${m.type()}: ${m.text()}`));
+  page.on("pageerror", (e) => troubles.push(`exception: ${e.message}`));
+  page.on("requestfailed", (r) => !r.url().includes("/events") && troubles.push(`request failed: ${r.url()}`));
+  page.on("request", (r) => r.url().startsWith(keyrot.url) || troubles.push(`outside request: ${r.url()}`));
+  page.on("response", async (r) => {
+    if (!r.url().includes("/events")) bodies.push(await r.text().catch(() => "")); // redirects have none
+  });
+  await page.addInitScript(() => addEventListener("securitypolicyviolation", (e) => console.error("CSP: " + e.violatedDirective + " " + e.blockedURI)));
+  return page;
+}
+
+async function login(page) {
+  await page.goto(keyrot.url + "/");
+  await page.getByLabel("API key").fill(keyrot.key);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { name: "Users" }).waitFor();
+}
+
+// Every secret that the API hands out while the tests run.
+async function secrets() {
+  const found = [];
+  const token = await (await fetch(keyrot.url + "/generate-token", { method: "POST", headers: { "x-api-key": keyrot.key } })).json();
+  for (const user of ["demo-app", "demo-ci", "demo-mailer"]) {
+    const answer = await fetch(`${keyrot.url}/active-key?username=${user}`, { headers: { "x-api-key": keyrot.key, authorization: "Bearer " + token.token } });
+    found.push((await answer.json()).SecretAccessKey);
+  }
+  assert.ok(found.every((s) => s?.length > 20), "the API hands out secrets");
+  return [...found, token.token, keyrot.key];
+}
+
+test("the one-time link opens the page once", async () => {
+  const page = await newPage();
+  await page.goto(keyrot.link);
+  assert.equal(page.url(), keyrot.url + "/", "the link's secret does not stay in the address");
+  await page.getByRole("heading", { name: "demo-app" }).waitFor();
+  const [cookie] = await page.context().cookies();
+  assert.equal(cookie.httpOnly, true);
+  assert.equal(cookie.sameSite, "Strict");
+
+  viewer = await page.context().storageState();
+
+  const again = await (await browser.newContext()).newPage();
+  assert.equal((await again.goto(keyrot.link)).status(), 403);
+  await again.getByRole("alert").getByText("was used already").waitFor();
+  await again.context().close();
+  await page.context().close();
+});
+
+test("a wrong key is refused, a good one gets in, log-out ends it", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage(); // not newPage: a 403 is an error in the console
+  await page.goto(keyrot.url + "/");
+  await page.getByLabel("API key").fill("krk_wrong");
+  await page.getByLabel("API key").press("Enter");
+  await page.getByRole("alert").getByText("not accepted").waitFor();
+  await login(page);
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByLabel("API key").waitFor();
+  await page.goto(keyrot.url + "/");
+  assert.equal(new URL(page.url()).pathname, "/login");
+  await context.close();
+});
+
+test("a rotation is seen as it happens, without a reload", async () => {
+  const page = await newPage();
+  await login(page);
+  await page.evaluate(() => (window.sameDocument = true));
+  const card = page.locator('[data-user="demo-app"]');
+  await card.locator("summary").click();
+  const row = async () => {
+    const stages = {};
+    for (const r of await card.locator("tbody tr").all()) stages[await r.getAttribute("data-key")] = await r.locator("td.stage").getAttribute("data-stage");
+    return stages;
+  };
+  const first = Object.entries(await row()).find(([, stage]) => stage === "current")[0];
+  const seen = [];
+  await within(60_000, `key ${first} goes its whole way`, async () => {
+    const stage = (await row())[first];
+    if (stage && seen.at(-1) !== stage) seen.push(stage);
+    return seen.at(-1) === "deleted";
+  });
+  assert.deepEqual(seen, ["current", "previous", "previous, off", "deleted"]);
+  assert.equal(await page.evaluate(() => window.sameDocument), true, "the page was not loaded again");
+  assert.equal(await card.locator("details").evaluate((d) => d.open), true, "what was open stays open");
+  await page.getByRole("region", { name: "Events, newest first" }).getByText("The new key took over").first().waitFor();
+  bodies.push(await page.content());
+  await page.context().close();
+});
+
+test("the keyboard reaches everything, and what has the focus keeps it", async () => {
+  const page = await newPage({ viewport: { width: 1280, height: 900 } });
+  await login(page);
+  await page.locator("body").focus();
+  const names = [];
+  for (let i = 0; i < 9; i++) {
+    await page.keyboard.press("Tab");
+    names.push(await page.evaluate(() => (document.activeElement.getAttribute("aria-label") || document.activeElement.textContent || document.activeElement.id).trim()));
+    const ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.notEqual(ring, "none", `${names.at(-1)} shows that it has the focus`);
+  }
+  const order = names.join(" | ");
+  for (const want of ["Skip to the users", "Dark theme", "Log out", "q", "Find", "Keys as a table for demo-app", "Events, newest first"]) {
+    assert.ok(names.includes(want), `Tab reaches ${want}; it went ${order}`);
+  }
+  const summary = page.locator('[data-user="demo-ci"] summary');
+  await summary.focus();
+  await page.keyboard.press("Enter");
+  const card = await page.locator('[data-user="demo-ci"]').elementHandle();
+  await within(10_000, "the card is replaced", async () => !(await card.evaluate((e) => e.isConnected)));
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "SUMMARY");
+  assert.equal(await page.locator('[data-user="demo-ci"] details').evaluate((d) => d.open), true);
+  await page.context().close();
+});
+
+test("the theme can be chosen and is remembered", async () => {
+  const page = await newPage({ colorScheme: "light" });
+  await login(page);
+  const colour = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await colour();
+  await page.getByRole("button", { name: "Dark theme" }).click();
+  assert.notEqual(await colour(), light);
+  await page.reload();
+  assert.notEqual(await colour(), light);
+  await page.context().close();
+});
+
+test("without JavaScript the page says the same", async () => {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await login(page);
+  await page.getByText("reload it to see what is new").waitFor();
+  assert.equal(await page.locator("article.card").count(), 3);
+  await context.close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const [device, width, height] of [["desktop", 1280, 900], ["phone", 390, 844]]) {
+    test(`accessible and whole: ${device}, ${colorScheme}`, async () => {
+      const page = await newPage({ viewport: { width, height }, colorScheme, deviceScaleFactor: device === "phone" ? 2 : 1 });
+      await page.goto(keyrot.url + "/login");
+      await check(page, "login");
+      await page.screenshot({ path: `${screenshots}/login-${device}-${colorScheme}.png` });
+      await page.context().addCookies(viewer.cookies);
+      await page.goto(keyrot.url + "/");
+      await page.getByRole("heading", { name: "Callers" }).waitFor();
+      await page.getByText("live", { exact: true }).waitFor();
+      await page.screenshot({ path: `${screenshots}/status-${device}-${colorScheme}.png` });
+      await page.locator("summary").first().click();
+      await check(page, "status");
+      await page.screenshot({ path: `${screenshots}/full-${device}-${colorScheme}.png`, fullPage: true });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(overflow <= 0, `the page is ${overflow} px too wide`);
+      await page.context().close();
+    });
+  }
+}
+
+async function check(page, what) {
+  await page.evaluate(axe); // past the policy, as a debugger is
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target + " " + n.failureSummary).join("; ")}`), [], `axe on ${what}`);
+}
+
+test("nothing complained, nothing secret was sent", async () => {
+  assert.deepEqual(troubles, []);
+  assert.ok(bodies.length > 20, `${bodies.length} answers were seen`);
+  for (const secret of await secrets()) {
+    assert.ok(!bodies.some((b) => b.includes(secret)), "a secret is in an answer");
+  }
+});
