@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -44,7 +45,8 @@ func (d *Deployer) DeleteTable(ctx context.Context, table string) error {
 // DeleteKey has KMS delete a key that a stack left behind, after the longest
 // time for second thoughts. One that waits for that already is no error.
 func (d *Deployer) DeleteKey(ctx context.Context, key string) error {
-	_, err := d.Keep.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: aws.Int32(keyWindow)})
+	id := key[strings.LastIndexByte(key, '/')+1:] // it is this account's, in this region
+	_, err := d.Keep.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(keyWindow)})
 	switch code(err) {
 	case "KMSInvalidStateException", "NotFoundException":
 		err = nil
