@@ -198,7 +198,7 @@ func eventLines(s page.Status, start func() *line, most int) []string {
 		if e.Level == page.Good {
 			tone = plainStyle
 		}
-		l := start().add(faint, fmt.Sprintf("   %s ago  ", pad(page.Span(max(0, s.At.Sub(e.At))), 7))).add(bold, e.User+" ").add(tone, e.Text)
+		l := start().add(faint, fmt.Sprintf("   %s", pad(page.Span(max(0, s.At.Sub(e.At)))+" ago", 13))).add(bold, e.User+" ").add(tone, e.Text)
 		if e.Key != "" {
 			l.add(faint, " "+e.Key)
 		}

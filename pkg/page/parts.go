@@ -30,22 +30,13 @@ func (v *view) banner() node {
 	chip(v.Serving, "with a key that works", Good)
 	chip(v.Total, "managed", "plain")
 	var next node
-	if n, who := v.next(); !n.At.IsZero() {
-		next = el("p", at{"class", "next"}, text("Next: "), el("b", nil, text(who)), text(", "+n.What+" "), when(n.At))
+	if n := v.Next; !n.At.IsZero() {
+		next = el("p", at{"class", "next"}, text("Next: "), el("b", nil, text(n.User)), text(", "+n.What+" "), when(n.At))
 	}
 	return el("section", at{"id", "banner", "class", "banner " + string(v.Level), "aria-label", "Overall health"},
 		icon(v.Level),
 		el("div", nil, el("p", at{"class", "headline", "role", "status", "data-headline", ""}, text(v.Headline)), group{next}),
 		el("ul", at{"class", "chips", "aria-label", "Numbers"}, chips...))
-}
-
-func (v *view) next() (n Next, who string) {
-	for _, u := range v.Users {
-		if !u.Next.At.IsZero() && (n.At.IsZero() || u.Next.At.Before(n.At)) {
-			n, who = u.Next, u.Name
-		}
-	}
-	return n, who
 }
 
 // card shows one user.

@@ -29,7 +29,8 @@ type Status struct {
 	Held     int       `json:"held"`    // something stands in the way
 	Serving  int       `json:"serving"` // with a key that can be handed out
 	Total    int       `json:"total"`
-	Users    []User    `json:"users"` // those that need somebody first
+	Next     Next      `json:"next,omitzero"` // of all users
+	Users    []User    `json:"users"`         // those that need somebody first
 	Callers  []Caller  `json:"callers,omitempty"`
 	Events   []Event   `json:"events"` // newest first
 }
@@ -56,6 +57,7 @@ type User struct {
 type Next struct {
 	What string    `json:"what"`
 	At   time.Time `json:"at"`
+	User string    `json:"user,omitempty"` // of several users' next changes
 }
 
 // Moment is an instant in a key's life. Zero: unknown, or not to be.
@@ -102,6 +104,7 @@ func Build(f Facts, now time.Time) Status {
 // sum counts the users, orders them and words the whole.
 func (s *Status) sum() {
 	s.Total, s.Overdue, s.Paused, s.Held, s.Serving = len(s.Users), 0, 0, 0, 0
+	s.Next = Next{}
 	failing := 0
 	for _, u := range s.Users {
 		switch {
@@ -116,6 +119,10 @@ func (s *Status) sum() {
 		}
 		if u.Serving {
 			s.Serving++
+		}
+		if !u.Next.At.IsZero() && (s.Next.At.IsZero() || u.Next.At.Before(s.Next.At)) {
+			s.Next = u.Next
+			s.Next.User = u.Name
 		}
 	}
 	slices.SortStableFunc(s.Users, func(a, b User) int {
@@ -227,7 +234,7 @@ func nextOf(keys []Key, now time.Time) Next {
 			{k.Deactivated, "the old key is switched off"}, {k.Deleted, "the old key is deleted"},
 		} {
 			if m.Planned && !m.At.Before(now) && (n.At.IsZero() || m.At.Before(n.At)) {
-				n = Next{m.what, m.At}
+				n = Next{What: m.what, At: m.At}
 			}
 		}
 	}

@@ -168,7 +168,7 @@ func (k Key) Phases() []Phase {
 			to = ends[j].Moment // it skipped this stretch, or its end is not known
 		}
 		if to.At.IsZero() {
-			to = Moment{from.At.Add(1000 * time.Hour * 24), true} // no end in sight
+			return append(out, Phase{e.class, from, Moment{from.At.Add(1000 * time.Hour * 24), true}}) // no end in sight
 		}
 		if to.At.After(from.At) {
 			out = append(out, Phase{e.class, from, to})

@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/keyrot/keyrot/pkg/page"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// withPage adds a status page to the server of w.
+func withPage(w *world) {
+	w.srv.Page = &page.Page{
+		Store: &rotatetest.MemStore{}, Keys: w.srv.Keys, History: &page.History{}, Policy: func(string) plan.Policy { return plan.Policy{} },
+		Now: w.srv.Keys.Now,
+	}
+}
+
+func TestPageStandsBesideTheAPI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	withPage(w)
+	h := w.srv.Handler()
+	for path, want := range map[string]int{"/": http.StatusSeeOther, "/login": http.StatusOK, "/assets/app.css": http.StatusOK, "/healthz": http.StatusOK, "/nothing": http.StatusNotFound} {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if rec.Code != want {
+			t.Errorf("GET %s = %d, want %d", path, rec.Code, want)
+		}
+	}
+}
+
+// TestShutdownEndsStreams: a browser that looks on does not keep the server.
+func TestShutdownEndsStreams(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	withPage(w)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.srv.Serve(ctx, ln) }()
+	k, _ := w.srv.Keys.ByID(t.Context(), w.viewer[4:16])
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	get := func(path string, c *http.Cookie) *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c != nil {
+			r.AddCookie(c)
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	cookies := get(w.srv.Page.Link(k.ID), nil).Cookies()
+	if len(cookies) != 1 {
+		t.Fatal("the link gives no cookie")
+	}
+	in := bufio.NewScanner(get("/events", cookies[0]).Body)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() && !strings.HasPrefix(in.Text(), "data:") {
+	}
+	cancel()
+	for in.Scan() { // ends when the stream does
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+}
