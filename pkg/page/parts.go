@@ -45,7 +45,7 @@ func card(u User, v *view, id string) node {
 	if u.Why != "" {
 		why := el("p", nil, text(u.Why))
 		if !u.Since.IsZero() {
-			why.kids = append(why.kids, text(" Since "), when(u.Since), text("."))
+			why.kids = append(why.kids, text(" It began "), when(u.Since), text("."))
 		}
 		trouble = append(trouble, why)
 	}

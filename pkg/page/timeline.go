@@ -85,7 +85,7 @@ func lanesOf(keys []Key, nearly time.Duration) (lane []int, n int) {
 
 // axis labels round distances from now.
 func axis(s scale, y float64) node {
-	step := roundStep(s.span / 6)
+	step := roundStep(s.span / 8)
 	var g group
 	for d := -s.now.Sub(s.from).Truncate(step); d <= s.span-s.now.Sub(s.from); d += step {
 		at1 := s.raw(s.now.Add(d))

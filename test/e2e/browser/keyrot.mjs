@@ -1,9 +1,10 @@
 // Starts the built keyrot on its sandbox, and a browser, and ends both.
-import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const root = new URL("../../../", import.meta.url).pathname;
@@ -36,7 +37,12 @@ export async function startKeyrot(...flags) {
   const key = out.match(/KEYROT_API_KEY='?([^'\s]+)/)[1];
   return {
     url, link, key,
-    talk: () => talk,
+    // run runs another keyrot command on the sandbox's store.
+    async run(...args) {
+      const dir = join(temporary, (await readdir(temporary)).find((name) => name.startsWith("keyrot-sandbox-")));
+      const store = ["--store", join(dir, "keyrot.db"), "--key-file", join(dir, "keyrot.key")];
+      return promisify(execFile)(join(root, "bin", "keyrot"), [...args, ...store], { env: { ...env, KEYROT_AUDIT_PATH: join(dir, "audit.jsonl") }, cwd: temporary });
+    },
     async stop() {
       child.kill("SIGINT");
       await ended;

@@ -159,6 +159,20 @@ test("without JavaScript the page says the same", async () => {
   await context.close();
 });
 
+test("what another process orders is seen, with its reason", async () => {
+  const page = await newPage();
+  await login(page);
+  await keyrot.run("pause", "demo-mailer", "--reason", "<b>Black Friday</b>");
+  await page.getByText("1 user paused").waitFor();
+  const card = page.locator('[data-user="demo-mailer"]');
+  await card.getByText("<b>Black Friday</b>").waitFor();
+  assert.equal(await page.locator("article.card").first().getAttribute("data-user"), "demo-mailer", "who needs somebody comes first");
+  await page.screenshot({ path: `${screenshots}/paused.png` });
+  await keyrot.run("resume", "demo-mailer");
+  await page.getByText("All keys rotate on time").waitFor();
+  await page.context().close();
+});
+
 for (const colorScheme of ["light", "dark"]) {
   for (const [device, width, height] of [["desktop", 1280, 900], ["phone", 390, 844]]) {
     test(`accessible and whole: ${device}, ${colorScheme}`, async () => {
