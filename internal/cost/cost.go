@@ -9,7 +9,8 @@ import "time"
 // Month is the 730 hours that AWS's calculators take.
 const Month = 730 * time.Hour
 
-// Prices, in US dollars (November 2026).
+// Prices, in US dollars, as generally known; those of Lambda, API Gateway and
+// CloudWatch were not checked against AWS's pages.
 const (
 	dynamoWrite = 0.625e-6 // per write unit of 1 kB, on demand (DynamoDB pricing, since November 2024)
 	dynamoRead  = 0.125e-6 // per read unit of 4 kB, on demand
@@ -108,8 +109,7 @@ func (l Load) table() []Line {
 	}
 }
 
-// What the functions take, as measured with the built function (seconds): a
-// pass waits on AWS for most of the time, a user's rotation for about two.
+// What the functions take, in seconds: assumptions, not measurements.
 const (
 	memoryGB       = 0.25
 	idlePass       = 0.2
