@@ -184,7 +184,7 @@ func (p *deployment) order(found []candidate, codeKey string) (deploy.Order, err
 	}
 	allow := strings.Join(o.AllowFrom, ",")
 	params := map[string]string{
-		"CodeBucket": p.d.Bucket(), "CodeKey": codeKey, "AdminEmail": o.Admin,
+		"CodeBucket": p.d.Bucket(), "CodeKey": codeKey, "AdminEmail": o.Admin, "SenderEmail": o.Sender,
 		"UserArns": strings.Join(named, ","), "DeniedUserArns": strings.Join(denied, ","),
 		"AllowedSources": allow, "ApiUsers": strings.Join(o.APIUsers, ","),
 		"PermissionsBoundary": o.PermissionsBoundary, "ReservedConcurrency": strconv.Itoa(o.Reserved),

@@ -376,6 +376,7 @@ func (s *deployScene) functionEnv(url string) []string {
 		"KEYROT_STORE_TABLE=" + table, "KEYROT_STORE_KMS_KEY=" + key, "KEYROT_API_SECRET=" + *secret.ARN,
 		"KEYROT_USERS_PATH_PREFIX=/machines/", "KEYROT_USERS_TAG=keyrot:managed=true", "KEYROT_EXISTING_KEYS=retire",
 		"KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
+		"KEYROT_NOTIFY_SES_FROM=keyrot@example.com", "KEYROT_NOTIFY_SES_TO=ops@example.com", "KEYROT_NOTIFY_DIGEST=each",
 		"KEYROT_ROTATE_EVERY=4s", "KEYROT_DEACTIVATE_AFTER=6s", "KEYROT_DELETE_AFTER=8s", "KEYROT_SETTLE=0s",
 	}
 }

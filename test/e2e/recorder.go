@@ -56,6 +56,9 @@ func (r *Recorder) note(req *http.Request, body string) {
 			action = "sts:" + form.Get("Action")
 		}
 	}
+	if action == "POST /v2/email/outbound-emails" {
+		action = "ses:SendEmail"
+	}
 	if action == "dynamodb:TransactWriteItems" { // which needs the permission of what is in it
 		for _, op := range []string{"Put", "Update", "Delete", "ConditionCheck"} {
 			if strings.Contains(body, `"`+op+`":{`) {
