@@ -159,20 +159,6 @@ test("without JavaScript the page says the same", async () => {
   await context.close();
 });
 
-test("what another process orders is seen, with its reason", async () => {
-  const page = await newPage();
-  await login(page);
-  await keyrot.run("pause", "demo-mailer", "--reason", "<b>Black Friday</b>");
-  await page.getByText("1 user paused").waitFor();
-  const card = page.locator('[data-user="demo-mailer"]');
-  await card.getByText("<b>Black Friday</b>").waitFor();
-  assert.equal(await page.locator("article.card").first().getAttribute("data-user"), "demo-mailer", "who needs somebody comes first");
-  await page.screenshot({ path: `${screenshots}/paused.png` });
-  await keyrot.run("resume", "demo-mailer");
-  await page.getByText("All keys rotate on time").waitFor();
-  await page.context().close();
-});
-
 for (const colorScheme of ["light", "dark"]) {
   for (const [device, width, height] of [["desktop", 1280, 900], ["phone", 390, 844]]) {
     test(`accessible and whole: ${device}, ${colorScheme}`, async () => {
@@ -200,6 +186,20 @@ async function check(page, what) {
   const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
   assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target + " " + n.failureSummary).join("; ")}`), [], `axe on ${what}`);
 }
+
+test("what another process orders is seen, with its reason", async () => {
+  const page = await newPage();
+  await login(page);
+  await keyrot.run("pause", "demo-mailer", "--reason", "<b>Black Friday</b>");
+  await page.getByText("1 user paused").waitFor();
+  const card = page.locator('[data-user="demo-mailer"]');
+  await card.getByText("<b>Black Friday</b>").waitFor();
+  assert.equal(await page.locator("article.card").first().getAttribute("data-user"), "demo-mailer", "who needs somebody comes first");
+  await page.screenshot({ path: `${screenshots}/paused.png` });
+  await keyrot.run("resume", "demo-mailer");
+  await page.getByText("All keys rotate on time").waitFor();
+  await page.context().close();
+});
 
 test("nothing complained, nothing secret was sent", async () => {
   assert.deepEqual(troubles, []);
