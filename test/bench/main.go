@@ -70,7 +70,7 @@ func compare(ctx context.Context, bin string, span time.Duration, rounds int, co
 			return err
 		}
 		var a, b []result
-		for range rounds + 1 {
+		for range max(1, rounds) + 1 {
 			ra, err := load(ctx, bare.addr, n, span, bareRequests)
 			if err != nil {
 				return fmt.Errorf("floor: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"maps"
+	"runtime"
 	"sync"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -64,6 +65,7 @@ func (c *cache) version(ctx context.Context) (int64, error) {
 	c.mu.Lock()
 	a := c.joining
 	c.mu.Unlock()
+	runtime.Gosched() // whoever is about to ask too may join
 	select {
 	case <-a.done:
 	case c.turn <- struct{}{}:
