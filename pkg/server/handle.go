@@ -103,6 +103,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set(api.HeaderRequestID, rand.Text())
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if len(r.TransferEncoding) > 0 {
+			// net/http accepts a Content-Length beside it; whoever sits in
+			// front of us may have counted by that (RFC 9112 §6.1).
+			h.Set("Connection", "close")
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		rec := &recorder{ResponseWriter: w}
 		if s.Observe != nil {
