@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
-	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/deploy"
 )
@@ -278,7 +277,7 @@ func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: e.Now})
+	log, err := openAudit(ctx, cfg, st, e.Now)
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}
