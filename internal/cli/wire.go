@@ -133,7 +133,7 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.Policy, Now: e.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
