@@ -9,7 +9,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 # Tests on servers that are started for them.
 E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: build test lint sim mutants sizes fuzz bench bench-get help \
+.PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes fuzz bench bench-get help \
 	e2e-setup e2e e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
@@ -53,7 +53,7 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer|Deploy|DeployTakesOver|Roles|TemplateLint|API)$$' ./test/e2e
+	$(E2E) -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer|Deploy|DeployTakesOver|Roles|TemplateLint|API|Schemathesis)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(E2E) -timeout 10m -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
@@ -67,6 +67,22 @@ e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
 	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
+
+SCHEMATHESIS := 4.32.5
+.e2e/schemathesis/$(SCHEMATHESIS):
+	python3 -m venv .e2e/schemathesis
+	.e2e/schemathesis/bin/pip install --quiet --disable-pip-version-check schemathesis==$(SCHEMATHESIS)
+	touch $@
+
+e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
+	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^TestSchemathesis$$' ./test/e2e
+
+bench-server: build ## /active-key beside a bare net/http handler that verifies a token
+	$(GO) run ./test/bench -keyrot bin/keyrot
+
+MINUTES ?= 10
+soak-server: build ## the server at full load while keys rotate, for MINUTES=10
+	$(GO) run ./test/bench -keyrot bin/keyrot -soak $(MINUTES)m
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

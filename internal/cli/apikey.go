@@ -27,21 +27,24 @@ type apiKeyRuns struct {
 	create func(context.Context, apiKeyCreateOptions) error
 	list   func(context.Context, common) error
 	revoke func(ctx context.Context, c common, id string) error
+	rotate func(ctx context.Context, c common, id, overlap string) error
 }
 
-func (e Env) apiKeys() apiKeyRuns { return apiKeyRuns{e.createKey, e.listKeys, e.revokeKey} }
+func (e Env) apiKeys() apiKeyRuns {
+	return apiKeyRuns{e.createKey, e.listKeys, e.revokeKey, e.rotateKey}
+}
 
 func newAPIKeyCmd(run apiKeyRuns) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "api-key",
-		Short:   "Create, list and revoke the API keys of callers",
+		Short:   "Create, list, rotate and revoke the API keys of callers",
 		Example: "  keyrot api-key create --name ci --users 'ci-*'",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("name one of create, list, revoke")
+			return usagef("name one of create, list, rotate, revoke")
 		},
 	}
-	cmd.AddCommand(newAPIKeyCreateCmd(run.create), newAPIKeyListCmd(run.list), newAPIKeyRevokeCmd(run.revoke))
+	cmd.AddCommand(newAPIKeyCreateCmd(run.create), newAPIKeyListCmd(run.list), newAPIKeyRevokeCmd(run.revoke), newAPIKeyRotateCmd(run.rotate))
 	storeFlags(cmd.PersistentFlags())
 	return cmd
 }
@@ -100,6 +103,27 @@ func newAPIKeyRevokeCmd(run func(context.Context, common, string) error) *cobra.
 	}
 }
 
+func newAPIKeyRotateCmd(run func(context.Context, common, string, string) error) *cobra.Command {
+	var overlap string
+	cmd := &cobra.Command{
+		Use:   "rotate ID",
+		Short: "Give an API key a new secret and print it, once",
+		Long: `Give an API key a new secret and print it, once. Id, users, role and expiry stay.
+The old secret, and tokens it was exchanged for, are good for the overlap.`,
+		Example: "  keyrot api-key rotate a2b3c4d5e6f7 --overlap 1h",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := commonOf(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, args[0], overlap)
+		},
+	}
+	cmd.Flags().StringVar(&overlap, "overlap", "1h", "how long the old secret stays good; 0s if it leaked")
+	return cmd
+}
+
 func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 	want := auth.Key{Name: o.Name, Users: o.Users, Role: auth.Role(o.Role)}
 	if o.Expires != "" {
@@ -117,20 +141,49 @@ func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 		if err != nil {
 			return err
 		}
-		if o.Output == "json" {
-			return writeJSON(e.Out, struct {
-				ID     string `json:"id"`
-				APIKey string `json:"api_key"` // #nosec G117 -- shown once, here
-			}{k.ID, secret})
-		}
-		if o.Stack != nil {
+		if o.Stack != nil && o.Output != "json" {
 			_, _ = fmt.Fprintf(e.Err, "keyrot: API Gateway must know it, too: aws apigateway create-api-key --enabled --value KEY, then\n"+
 				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n", o.Stack.Outputs[deploy.OutputUsagePlan])
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s, shown this once:\n", k.ID)
-		_, err = fmt.Fprintln(e.Out, secret)
-		return err
+		return e.showKey(o.Output, k.ID, secret)
 	})
+}
+
+// showKey tells a secret, the only time that it is told.
+func (e Env) showKey(output, id, secret string) error {
+	if output == "json" {
+		return writeJSON(e.Out, struct {
+			ID     string `json:"id"`
+			APIKey string `json:"api_key"` // #nosec G117 -- shown once, here
+		}{id, secret})
+	}
+	_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s, shown this once:\n", id)
+	_, err := fmt.Fprintln(e.Out, secret)
+	return err
+}
+
+func (e Env) rotateKey(ctx context.Context, c common, id, overlap string) error {
+	d, err := config.ParseDuration(overlap)
+	if err != nil || d < 0 {
+		return usagef("--overlap: %q is not a duration such as 1h", overlap)
+	}
+	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+		secret, k, err := keys.Rotate(ctx, id, d)
+		switch {
+		case errors.Is(err, auth.ErrNoSuchKey):
+			return unknownKey(err)
+		case errors.Is(err, auth.ErrNotRotatable):
+			return usage(err, `"keyrot api-key create" makes another one`)
+		case err != nil:
+			return err
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: the old secret is good for another %s\n", span(d))
+		return e.showKey(c.Output, k.ID, secret)
+	})
+}
+
+func unknownKey(err error) error {
+	return usage(fmt.Errorf("API key %w", err), `"keyrot api-key list" shows the keys there are`)
 }
 
 // keyView is an API key as it is listed: without its hash.
@@ -143,6 +196,8 @@ type keyView struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"`
 	Revoked time.Time `json:"revoked,omitzero"`
+	Used    time.Time `json:"last_used,omitzero"` // to within a minute
+	Former  int       `json:"former_secrets,omitempty"`
 }
 
 func viewOf(k auth.Key, now time.Time) keyView {
@@ -153,7 +208,13 @@ func viewOf(k auth.Key, now time.Time) keyView {
 	case !k.Good(now):
 		state = "expired"
 	}
-	return keyView{k.ID, k.Name, k.Role, k.Users, state, k.Created, k.Expires, k.Revoked}
+	v := keyView{ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state, Created: k.Created, Expires: k.Expires, Revoked: k.Revoked}
+	for _, f := range k.Former {
+		if now.Before(f.Until) {
+			v.Former++
+		}
+	}
+	return v
 }
 
 func (e Env) listKeys(ctx context.Context, c common) error {
@@ -163,15 +224,14 @@ func (e Env) listKeys(ctx context.Context, c common) error {
 			return err
 		}
 		views := make([]keyView, len(all))
-		rows := [][]string{{"ID", "NAME", "ROLE", "USERS", "STATE", "EXPIRES"}}
+		rows := [][]string{{"ID", "NAME", "ROLE", "USERS", "STATE", "LAST USED", "EXPIRES"}}
 		for i, k := range all {
 			v := viewOf(k, e.Now())
-			views[i] = v
-			expires := "never"
-			if !v.Expires.IsZero() {
-				expires = v.Expires.Format(time.RFC3339)
+			if v.Used, err = keys.LastUsed(ctx, k.ID); err != nil {
+				return err
 			}
-			rows = append(rows, []string{v.ID, v.Name, string(v.Role), strings.Join(v.Users, ","), v.State, expires})
+			views[i] = v
+			rows = append(rows, []string{v.ID, v.Name, string(v.Role), strings.Join(v.Users, ","), v.State, orNever(v.Used), orNever(v.Expires)})
 		}
 		if c.Output == "json" {
 			return writeJSON(e.Out, views)
@@ -184,7 +244,7 @@ func (e Env) revokeKey(ctx context.Context, c common, id string) error {
 	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
 		k, err := keys.ByID(ctx, id)
 		if errors.Is(err, auth.ErrNoSuchKey) {
-			return usage(fmt.Errorf("API key %w", err), `"keyrot api-key list" shows the keys there are`)
+			return unknownKey(err)
 		}
 		if err != nil {
 			return err
@@ -200,6 +260,13 @@ func (e Env) revokeKey(ctx context.Context, c common, id string) error {
 	})
 }
 
+func orNever(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Format(time.RFC3339)
+}
+
 func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (err error) {
 	cfg, err := e.load(c)
 	if err != nil {
@@ -210,5 +277,10 @@ func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return f(&auth.Keys{Settings: st, Now: e.Now})
+	log, err := openAudit(ctx, cfg, st, e.Now)
+	if err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	defer func() { err = errors.Join(err, log.Close(context.WithoutCancel(ctx))) }()
+	return f(&auth.Keys{Settings: st, Now: e.Now, Audit: log, Actor: operator()})
 }

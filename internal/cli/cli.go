@@ -28,6 +28,7 @@ type Env struct {
 
 // Main runs the command line and returns the exit code.
 func Main() int {
+	harden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

@@ -43,6 +43,8 @@ API key. Try: --rotate-every 20s --deactivate-after 24s --delete-after 30s`,
 	setting(f, "server.listen", "listen", "HOST:PORT (default 127.0.0.1:8080)")
 	setting(f, "server.tls_cert", "tls-cert", "PEM file with the certificate")
 	setting(f, "server.tls_key", "tls-key", "PEM file with the certificate's key")
+	setting(f, "server.client_ca", "client-ca", "PEM file of authorities that clients' certificates must descend from")
+	setting(f, "server.metrics", "metrics", "who may read /metrics: viewer (default), open or off")
 	settingBool(f, "server.allow_plain_http", "allow-plain-http", "listen beyond loopback without TLS")
 	scheduleFlags(f)
 	selectionFlags(f)
@@ -82,6 +84,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 
 // run rotates and serves until ctx ends or one of the two fails.
 func (s *system) run(ctx context.Context, ln net.Listener) error {
+	defer collectLess()()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.server.Serve(ctx, ln) })

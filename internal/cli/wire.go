@@ -14,9 +14,11 @@ import (
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/metrics"
 	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/server"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
@@ -96,24 +98,54 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(e, cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: e.Now}
+	keys := &auth.Keys{Settings: s.store, Now: e.Now, Audit: s.audit, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
 		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: recorded, Handouts: s.store, Now: s.rotator.Time},
 		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
 		Log:         log,
+		Now:         e.Now,
+		Limits: server.Limits{
+			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
+		},
 	}
 	s.server.Page = &page.Page{
 		Store: s.store, Policy: cfg.PolicyAt(e.Now), Keys: keys, History: history, Now: e.Now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
+	s.measure(e, cfg, aws)
 	if cfg.Server.TLSCert != "" {
-		if s.server.TLS, err = server.TLSFromFiles(cfg.Server.TLSCert, cfg.Server.TLSKey); err != nil {
+		files := server.TLSFiles{Cert: cfg.Server.TLSCert, Key: cfg.Server.TLSKey, ClientCA: cfg.Server.ClientCA, Log: log, Now: e.Now}
+		if s.server.TLS, err = files.Config(); err != nil {
 			return nil, usage(err, "")
 		}
 	}
 	return s, nil
+}
+
+// measure counts what the parts do, if anybody may see it.
+func (s *system) measure(e Env, cfg config.Config, aws cloud) {
+	if cfg.Server.Metrics == "off" {
+		return
+	}
+	pace := func() (float64, float64) { return 0, 0 }
+	if aws.SDK != nil {
+		pace = aws.SDK.Pace.State
+	}
+	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace})
+	if s.rotator.IAM != nil {
+		s.rotator.IAM = m.IAM(s.rotator.IAM)
+	}
+	next := s.rotator.Observe
+	s.rotator.Observe = func(user string, step plan.Step, err error) {
+		m.Step(user, step, err)
+		if next != nil {
+			next(user, step, err)
+		}
+	}
+	s.server.Credentials = m.Handouts(s.server.Credentials)
+	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler(), cfg.Server.Metrics == "open"
 }
 
 // outbound joins what tells and gives others something.

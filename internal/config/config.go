@@ -124,6 +124,22 @@ type Server struct {
 	// AllowPlainHTTP permits plain HTTP beyond loopback, for a proxy that
 	// adds TLS. Default false.
 	AllowPlainHTTP bool `mapstructure:"allow_plain_http"`
+	// ClientCA is a PEM file of authorities: clients must show a certificate
+	// that descends from one. Read again when it changes. Default none.
+	ClientCA string `mapstructure:"client_ca"`
+	// CallerRate is how many requests per second one caller may make in the
+	// long run; twice as many may come at once. Default 100.
+	CallerRate float64 `mapstructure:"caller_rate"`
+	// FailureRate is how many refused credentials per second one address may
+	// present; ten times as many may come at once. Good credentials from there
+	// are not slowed down. Default 5.
+	FailureRate float64 `mapstructure:"failure_rate"`
+	// MaxConnections is how many connections may be open, a quarter of them
+	// from one address. Default 4096.
+	MaxConnections int `mapstructure:"max_connections"`
+	// Metrics is who may read /metrics: "viewer" (any API key), "open"
+	// (everybody who can reach the server) or "off". Default "viewer".
+	Metrics string `mapstructure:"metrics"`
 }
 
 // IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
@@ -169,7 +185,7 @@ func defaults(stateDir string) Config {
 	return Config{
 		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
 		Store:        Store{Path: stateDir + "/keyrot.db"},
-		Server:       Server{Listen: "127.0.0.1:8080"},
+		Server:       Server{Listen: "127.0.0.1:8080", CallerRate: 100, FailureRate: 5, MaxConnections: 4096, Metrics: "viewer"},
 		IAM:          IAM{Rate: 2, Burst: 5},
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},

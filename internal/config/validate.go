@@ -126,6 +126,18 @@ func (s Server) validate() []error {
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		errs = append(errs, errors.New("server.tls_cert, server.tls_key: give both or none"))
 	}
+	if s.ClientCA != "" && s.TLSCert == "" {
+		errs = append(errs, errors.New("server.client_ca: needs server.tls_cert and server.tls_key"))
+	}
+	if !(s.CallerRate > 0) || !(s.FailureRate > 0) {
+		errs = append(errs, errors.New("server.caller_rate, server.failure_rate: must be above 0"))
+	}
+	if s.MaxConnections < 1 {
+		errs = append(errs, fmt.Errorf("server.max_connections: %d is not above 0", s.MaxConnections))
+	}
+	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
+		errs = append(errs, fmt.Errorf("server.metrics: %q is none of viewer, open, off", s.Metrics))
+	}
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {
 		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or server.allow_plain_http behind a proxy that adds TLS", s.Listen))
 	}

@@ -19,6 +19,8 @@ const (
 	PathActiveKey = "/active-key"
 	PathHealth    = "/healthz"
 	PathReady     = "/readyz"
+	PathMetrics   = "/metrics"
+	PathOpenAPI   = "/openapi.yaml"
 )
 
 // Header names and values that both sides use.

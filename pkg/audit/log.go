@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -189,6 +190,7 @@ func (l *Log) Append(ctx context.Context, e rotate.Event) error {
 	b.events = append(b.events, event)
 	l.mu.Unlock()
 
+	runtime.Gosched() // whoever is about to append too may join
 	select {
 	case <-b.done:
 	case l.turn <- struct{}{}:

@@ -3,6 +3,8 @@ package auth
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -41,6 +43,48 @@ type Key struct {
 	Created time.Time `json:"created"`          //
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	Revoked time.Time `json:"revoked,omitzero"` // zero: not revoked
+	// Former are secrets that a rotation replaced, good until their Until.
+	Former []Former `json:"former,omitempty"`
+}
+
+// Former is a replaced secret of a key.
+type Former struct {
+	Hash  []byte    `json:"hash"`
+	Until time.Time `json:"until"`
+}
+
+// External reports whether the key stands for a caller that proves itself in
+// another way than by an API key: it never holds a secret.
+func (k Key) External() bool { return len(k.Hash) == 0 && len(k.Former) == 0 }
+
+// accepts returns k as it is for somebody who presented a secret of that
+// hash. The comparison takes the same time wherever it fails.
+func (k Key) accepts(hash []byte, now time.Time) (Key, bool) {
+	if !k.Good(now) {
+		return Key{}, false
+	}
+	ok := subtle.ConstantTimeCompare(hash, k.Hash) == 1
+	for _, f := range k.Former {
+		if subtle.ConstantTimeCompare(hash, f.Hash) == 1 && now.Before(f.Until) {
+			ok = true
+		}
+	}
+	k.Hash = hash // tokens are bound to the secret that was presented
+	return k, ok
+}
+
+// mark names the secret that the key was presented with, in its tokens.
+func (k Key) mark() string { return hex.EncodeToString(k.Hash[:min(8, len(k.Hash))]) }
+
+// marked reports whether a token with that mark was issued to a secret that
+// is still good.
+func (k Key) marked(mark string, now time.Time) bool {
+	if k.mark() == mark {
+		return true
+	}
+	return slices.ContainsFunc(k.Former, func(f Former) bool {
+		return Key{Hash: f.Hash}.mark() == mark && now.Before(f.Until)
+	})
 }
 
 // Good reports whether the key is accepted at now.
@@ -91,11 +135,16 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // newSecret returns a fresh API key and its id.
 func newSecret() (key, id string) {
+	id = strings.ToLower(rand.Text()[:idLen])
+	return secretOf(id), id
+}
+
+// secretOf returns a fresh API key of that id.
+func secretOf(id string) string {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails, says its documentation
-	id = strings.ToLower(rand.Text()[:idLen])
 	body := prefix + id + "_" + encode(new(big.Int).SetBytes(raw), secretLen)
-	return body + checksum(body), id
+	return body + checksum(body)
 }
 
 // parseSecret returns the id inside a well-formed API key.

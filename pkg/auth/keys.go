@@ -33,9 +33,14 @@ type Keys struct {
 	MaxAge time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Audit records what happens to API keys. Default: nothing is recorded.
+	Audit rotate.Audit
+	// Actor names who does it, in the audit log.
+	Actor string
 
 	mu    sync.Mutex
 	cache map[string]cached
+	used  map[string]time.Time // when a use was last written down
 }
 
 type cached struct {
@@ -61,12 +66,8 @@ func (s *Keys) Create(ctx context.Context, want Key) (string, Key, error) {
 		ID: id, Name: want.Name, Hash: hashOf(secret), Users: want.Users, Role: want.Role,
 		Created: now.UTC(), Expires: want.Expires,
 	}
-	raw, err := json.Marshal(k)
-	if err != nil {
-		return "", Key{}, fmt.Errorf("encoding API key: %w", err)
-	}
-	if _, err := s.Settings.SaveSetting(ctx, keySettings+id, raw, 0); err != nil {
-		return "", Key{}, fmt.Errorf("saving API key: %w", err)
+	if err := s.change(ctx, ActionCreate, k, 0); err != nil {
+		return "", Key{}, err
 	}
 	return secret, k, nil
 }
@@ -77,7 +78,7 @@ func (s *Keys) Check(ctx context.Context, presented string) (Key, error) {
 	hash := hashOf(presented)
 	for _, k := range s.Fixed {
 		if subtle.ConstantTimeCompare(hash, k.Hash) == 1 {
-			return k, nil
+			return k, nil // a record without a hash never equals one
 		}
 	}
 	id, ok := parseSecret(presented)
@@ -93,9 +94,13 @@ func (s *Keys) Check(ctx context.Context, presented string) (Key, error) {
 		return Key{}, ErrBadKey
 	case err != nil:
 		return Key{}, err
-	case subtle.ConstantTimeCompare(hash, k.Hash) != 1 || !k.Good(s.now()):
+	}
+	now := s.now()
+	k, ok = k.accepts(hash, now)
+	if !ok {
 		return Key{}, ErrBadKey
 	}
+	s.note(ctx, id, now)
 	return k, nil
 }
 
@@ -153,17 +158,8 @@ func (s *Keys) Revoke(ctx context.Context, id string) error {
 	if !k.Revoked.IsZero() {
 		return nil
 	}
-	now := s.now()
-	k.Revoked = now.UTC()
-	raw, err := json.Marshal(k)
-	if err != nil {
-		return fmt.Errorf("encoding API key %s: %w", id, err)
-	}
-	if _, err := s.Settings.SaveSetting(ctx, keySettings+id, raw, version); err != nil {
-		return fmt.Errorf("revoking API key %s: %w", id, err)
-	}
-	s.remember(k, now)
-	return nil
+	k.Revoked, k.Former = s.now().UTC(), nil
+	return s.change(ctx, ActionRevoke, k, version)
 }
 
 func (s *Keys) load(ctx context.Context, id string) (Key, int64, error) {

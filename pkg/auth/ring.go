@@ -51,20 +51,6 @@ func (r *ring) signer(ctx context.Context, s Settings, now time.Time) (signingKe
 	return keys[len(keys)-1], nil // the very first key: nobody waits for another
 }
 
-// find returns the key of that id, which came from outside.
-func (r *ring) find(ctx context.Context, s Settings, now time.Time, kid string) (signingKey, bool, error) {
-	keys, err := r.current(ctx, s, now)
-	if err != nil {
-		return signingKey{}, false, err
-	}
-	for _, k := range keys {
-		if k.ID == kid {
-			return k, true, nil
-		}
-	}
-	return signingKey{}, false, nil
-}
-
 // current returns the keys, read at most ringMaxAge ago, at least one, the
 // newest younger than ringPeriod.
 func (r *ring) current(ctx context.Context, s Settings, now time.Time) ([]signingKey, error) {

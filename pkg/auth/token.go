@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -35,6 +36,7 @@ type Tokens struct {
 	Now func() time.Time
 
 	ring ring
+	seen seen
 }
 
 // Issue returns a token for the API key, and how long it lives.
@@ -44,14 +46,17 @@ func (t *Tokens) Issue(ctx context.Context, k Key) (string, time.Duration, error
 	if err != nil {
 		return "", 0, err
 	}
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-		Issuer:    t.issuer(),
-		Subject:   k.ID,
-		Audience:  jwt.ClaimStrings{t.audience()},
-		ExpiresAt: jwt.NewNumericDate(now.Add(TokenTTL)),
-		NotBefore: jwt.NewNumericDate(now.Add(-clockLeeway)),
-		IssuedAt:  jwt.NewNumericDate(now),
-		ID:        rand.Text(),
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:    t.issuer(),
+			Subject:   k.ID,
+			Audience:  jwt.ClaimStrings{t.audience()},
+			ExpiresAt: jwt.NewNumericDate(now.Add(TokenTTL)),
+			NotBefore: jwt.NewNumericDate(now.Add(-clockLeeway)),
+			IssuedAt:  jwt.NewNumericDate(now),
+			ID:        rand.Text(),
+		},
+		Mark: k.mark(),
 	})
 	token.Header["typ"] = tokenType
 	token.Header["kid"] = signer.ID
@@ -62,6 +67,14 @@ func (t *Tokens) Issue(ctx context.Context, k Key) (string, time.Duration, error
 	return signed, TokenTTL, nil
 }
 
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	// Mark names the secret of the API key that was exchanged for the token:
+	// once that is replaced and its overlap over, the token is not good.
+	Mark string `json:"mark,omitempty"`
+}
+
 // Verify returns the API key that the token stands for. Any token that is not
 // good is [ErrBadToken]; other errors mean that the store could not be asked.
 func (t *Tokens) Verify(ctx context.Context, token string) (Key, error) {
@@ -69,8 +82,25 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Key, error) {
 		return Key{}, fmt.Errorf("%w: longer than %d characters", ErrBadToken, tokenMaxLen)
 	}
 	now := t.now()
-	var unavailable error // the store's fault, not the token's
-	var claims jwt.RegisteredClaims
+	keys, err := t.ring.current(ctx, t.Settings, now)
+	if err != nil {
+		return Key{}, err
+	}
+	digest := sha256.Sum256([]byte(token))
+	seen, ok := t.seen.get(digest, keys, now)
+	if !ok {
+		if seen, err = t.parse(token, keys, now); err != nil {
+			return Key{}, err
+		}
+		t.seen.put(digest, seen)
+	}
+	return t.caller(ctx, seen, now)
+}
+
+// parse checks everything about the token that its own text can show.
+func (t *Tokens) parse(token string, keys []signingKey, now time.Time) (verified, error) {
+	var c claims
+	var v verified
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{signedWith}),
 		jwt.WithIssuer(t.issuer()),
@@ -79,44 +109,40 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Key, error) {
 		jwt.WithTimeFunc(func() time.Time { return now }),
 		jwt.WithStrictDecoding(),
 	)
-	_, err := parser.ParseWithClaims(token, &claims, func(tok *jwt.Token) (any, error) {
+	_, err := parser.ParseWithClaims(token, &c, func(tok *jwt.Token) (any, error) {
 		kid, ok := tok.Header["kid"].(string)
 		if !ok || len(kid) > maxKidLength || tok.Header["typ"] != tokenType {
 			return nil, errors.New("header is not one of ours")
 		}
-		k, found, err := t.ring.find(ctx, t.Settings, now, kid)
-		if err != nil {
-			unavailable = err
-			return nil, err
+		for _, k := range keys {
+			if k.ID == kid {
+				v.kid = kid
+				return k.Secret, nil
+			}
 		}
-		if !found {
-			return nil, errors.New("unknown signing key")
-		}
-		return k.Secret, nil
+		return nil, errors.New("unknown signing key")
 	})
-	if unavailable != nil {
-		return Key{}, unavailable
-	}
 	if err != nil {
-		return Key{}, fmt.Errorf("%w: %w", ErrBadToken, err)
+		return verified{}, fmt.Errorf("%w: %w", ErrBadToken, err)
 	}
-	if claims.IssuedAt == nil || claims.IssuedAt.After(now.Add(clockLeeway)) {
-		return Key{}, fmt.Errorf("%w: issued in the future", ErrBadToken)
+	if c.IssuedAt == nil || c.IssuedAt.After(now.Add(clockLeeway)) {
+		return verified{}, fmt.Errorf("%w: issued in the future", ErrBadToken)
 	}
-	return t.caller(ctx, claims.Subject, now)
+	v.subject, v.mark, v.from, v.exp = c.Subject, c.Mark, now, c.ExpiresAt.Time
+	return v, nil
 }
 
 // caller looks the token's API key up, which may have been revoked since.
-func (t *Tokens) caller(ctx context.Context, id string, now time.Time) (Key, error) {
-	k, err := t.Keys.ByID(ctx, id)
+func (t *Tokens) caller(ctx context.Context, v verified, now time.Time) (Key, error) {
+	k, err := t.Keys.ByID(ctx, v.subject)
 	if errors.Is(err, ErrNoSuchKey) {
 		return Key{}, fmt.Errorf("%w: %w", ErrBadToken, err)
 	}
 	if err != nil {
 		return Key{}, err
 	}
-	if !k.Good(now) {
-		return Key{}, fmt.Errorf("%w: its API key has expired or was revoked", ErrBadToken)
+	if !k.Good(now) || !k.marked(v.mark, now) {
+		return Key{}, fmt.Errorf("%w: its API key has expired or was revoked or replaced", ErrBadToken)
 	}
 	return k, nil
 }

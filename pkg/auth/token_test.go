@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -85,6 +86,7 @@ func TestForgedTokens(t *testing.T) {
 		c := jwt.MapClaims{
 			"iss": "keyrot", "aud": "keyrot-api", "sub": k.ID, "jti": "j",
 			"exp": t0.Add(time.Minute).Unix(), "iat": t0.Unix(), "nbf": t0.Unix(),
+			"mark": hex.EncodeToString(k.Hash[:8]),
 		}
 		if edit != nil {
 			edit(c)
@@ -116,6 +118,8 @@ func TestForgedTokens(t *testing.T) {
 	for _, tc := range []struct{ name, token string }{
 		{"nothing", ""},
 		{"not a token", "abc"},
+		{"no mark of the API key's secret", with(func(c jwt.MapClaims) { delete(c, "mark") })},
+		{"the mark of another secret", with(func(c jwt.MapClaims) { c["mark"] = "0011223344556677" })},
 		{"alg none", forge(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(nil), nil)},
 		{"alg none in capitals", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"NONE","typ":"keyrot-access+jwt","kid":"`+kid+`"}`)) + "." + parts[1] + "."},
 		{"HS512 with our key", forge(jwt.SigningMethodHS512, secret, claims(nil), nil)},

@@ -56,6 +56,18 @@ func (p *Pace) init() {
 	})
 }
 
+// State returns how many calls per second are allowed right now, and how many
+// while AWS does not throttle. Both are zero for a nil Pace.
+func (p *Pace) State() (now, most float64) {
+	if p == nil {
+		return 0, 0
+	}
+	p.init()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit, p.PerSecond
+}
+
 // wait returns when the call may be made, or with an error if it may not
 // before ctx ends.
 func (p *Pace) wait(ctx context.Context, u urgency) error {

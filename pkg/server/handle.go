@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,8 +32,10 @@ type request struct {
 
 // answer is what a route says when it succeeds.
 type answer struct {
-	status int // zero: 200
-	body   any // nil: none
+	status int    // zero: 200
+	body   any    // nil: none
+	raw    []byte // instead of body, of the type that media names
+	media  string
 	etag   string
 }
 
@@ -47,7 +51,7 @@ func (s *Server) route(method string, who identify, fn func(context.Context, req
 				w.Header().Set("Allow", method)
 				return answer{}, api.ErrMethod
 			}
-			caller, err := who(r)
+			caller, err := s.admit(r, who)
 			if err != nil {
 				return answer{}, err
 			}
@@ -67,8 +71,28 @@ func (s *Server) route(method string, who identify, fn func(context.Context, req
 		if a.etag != "" {
 			w.Header().Set("ETag", a.etag)
 		}
+		if a.raw != nil {
+			w.Header().Set("Content-Type", a.media)
+			_, _ = w.Write(a.raw) // the client is gone: nobody to tell
+			return
+		}
 		write(w, max(a.status, http.StatusOK), a.body)
 	})
+}
+
+// admit identifies the caller and charges the request: to the caller if the
+// credential is good, otherwise to the address. Whoever is above the limit of
+// failures learns nothing from further ones.
+func (s *Server) admit(r *http.Request, who identify) (auth.Key, error) {
+	caller, err := who(r)
+	status, _ := api.Answer(translate(err))
+	switch {
+	case err != nil && status < http.StatusInternalServerError:
+		return caller, cmp.Or(s.failures.take(network(host(r.RemoteAddr))), err)
+	case err != nil || caller.ID == "":
+		return caller, err
+	}
+	return caller, s.callers.take(caller.ID)
 }
 
 // guard wraps all routes: request id, headers of every answer, body limit,
@@ -79,7 +103,18 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set(api.HeaderRequestID, rand.Text())
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if len(r.TransferEncoding) > 0 {
+			// net/http accepts a Content-Length beside it; whoever sits in
+			// front of us may have counted by that (RFC 9112 §6.1).
+			h.Set("Connection", "close")
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		rec := &recorder{ResponseWriter: w}
+		if s.Observe != nil {
+			began := time.Now()
+			w = rec
+			defer func() { s.Observe(r.Pattern, known(r.Method), max(rec.status, http.StatusOK), time.Since(began)) }()
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				s.log().Error("panic in a request", "request", h.Get(api.HeaderRequestID), "path", r.URL.Path,
@@ -91,11 +126,45 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
+// recorder remembers the status that was sent.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// Flush implements http.Flusher.
+func (r *recorder) Flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
+
+// known bounds the methods that metrics tell apart.
+func known(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
 // refuse turns err into an answer and, if it is our fault, logs it.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, body := api.Answer(translate(err))
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+		wait := retryAfter
+		var many *tooMany
+		if errors.As(err, &many) {
+			wait = many.after
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	level := slog.LevelDebug
 	if status >= http.StatusInternalServerError && !errors.Is(err, rotate.ErrNoKeyReady) {
@@ -113,7 +182,7 @@ func translate(err error) error {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, api.ErrForbidden), errors.Is(err, api.ErrUnauthorized),
 		errors.Is(err, api.ErrNotAllowed), errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrMethod),
-		errors.Is(err, api.ErrTooLarge):
+		errors.Is(err, api.ErrTooLarge), errors.Is(err, api.ErrTooMany):
 		return err
 	case errors.Is(err, auth.ErrBadKey):
 		return api.ErrForbidden

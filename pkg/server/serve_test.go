@@ -99,7 +99,7 @@ func TestServeTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile, pool := selfSigned(t, dir)
-	conf, err := server.TLSFromFiles(certFile, keyFile)
+	conf, err := server.TLSFiles{Cert: certFile, Key: keyFile}.Config()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +117,11 @@ func TestServeTLS(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve = %v, want nil", err)
 	}
-	if _, err := server.TLSFromFiles(filepath.Join(dir, "none"), keyFile); err == nil {
-		t.Error("TLSFromFiles(missing certificate) = nil, want an error")
+	if _, err := (server.TLSFiles{Cert: filepath.Join(dir, "none"), Key: keyFile}).Config(); err == nil {
+		t.Error("Config(missing certificate) = nil, want an error")
 	}
-	if _, err := server.TLSFromFiles(certFile, certFile); err == nil {
-		t.Error("TLSFromFiles(certificate as key) = nil, want an error")
+	if _, err := (server.TLSFiles{Cert: certFile, Key: certFile}).Config(); err == nil {
+		t.Error("Config(certificate as key) = nil, want an error")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -37,16 +38,48 @@ type Server struct {
 	Log         *slog.Logger // default: discards
 	TLS         *tls.Config  // nil: plain HTTP
 	Page        *page.Page   // nil: no status page
+	Limits      Limits
+	Now         func() time.Time // clock of the limits; default time.Now
+
+	// Metrics answers GET /metrics. Default none: no such route.
+	Metrics http.Handler
+	// MetricsOpen lets everybody read them. Default: API keys of role viewer.
+	MetricsOpen bool
+	// Observe is called after every request. route is the pattern that
+	// matched, never the path. Default: not called.
+	Observe func(route, method string, status int, took time.Duration)
+
+	once     sync.Once
+	callers  *buckets
+	failures *buckets
+}
+
+func (s *Server) init() {
+	s.once.Do(func() {
+		now := s.Now
+		if now == nil {
+			now = time.Now
+		}
+		s.callers = newBuckets(s.Limits.Caller, defCallerRate, 2, now)
+		s.failures = newBuckets(s.Limits.Failures, defFailureRate, 10, now)
+	})
 }
 
 // Handler returns the API as a handler.
 func (s *Server) Handler() http.Handler {
+	s.init()
 	mux := http.NewServeMux()
 	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withKey, s.token))
 	mux.Handle(api.PathActiveKey, s.route(http.MethodGet, s.withToken, s.activeKey))
 	mux.Handle(api.PathContainer+"{user}", s.route(http.MethodGet, s.withAuthorization, s.container))
 	mux.Handle(api.PathHealth, s.route(http.MethodGet, s.open, s.healthz))
 	mux.Handle(api.PathReady, s.route(http.MethodGet, s.open, s.readyz))
+	mux.Handle(api.PathOpenAPI, s.route(http.MethodGet, s.open, func(context.Context, request) (answer, error) {
+		return answer{raw: api.OpenAPI(), media: "application/yaml"}, nil
+	}))
+	if s.Metrics != nil {
+		mux.Handle(api.PathMetrics, s.metrics())
+	}
 	mux.Handle("/", s.route("", s.open, func(context.Context, request) (answer, error) {
 		return answer{}, api.ErrNotFound
 	}))
@@ -71,11 +104,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug), // handshake noise of port scanners
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	if s.Page != nil {
 		hs.RegisterOnShutdown(s.Page.Stop) // its streams would keep us waiting
 	}
+	ln = limitConns(ln, s.Limits.Connections)
 	done := make(chan error, 1)
 	go func() {
 		if s.TLS != nil {
@@ -93,7 +128,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	err := hs.Shutdown(grace)
 	if err != nil {
-		_ = hs.Close()
+		s.log().Warn("connections were cut off", "err", err)
+		err = hs.Close() // they had their time: that is no failure
 	}
 	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

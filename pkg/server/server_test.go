@@ -147,6 +147,7 @@ func (w *world) do(t *testing.T, method, target string, header ...string) *httpt
 	}
 	res := httptest.NewRecorder()
 	w.h.ServeHTTP(res, r)
+	checkContract(t, r, res)
 	return res
 }
 

@@ -2,56 +2,129 @@ package server
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 )
 
-// TLSFromFiles returns a configuration that serves the certificate in the two
-// PEM files and notices, within 10 s, that they were renewed. A renewal that
-// cannot be read leaves the old certificate in use.
-func TLSFromFiles(certFile, keyFile string) (*tls.Config, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile}
-	if err := c.load(); err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
+// TLSFiles are the PEM files of a TLS server.
+type TLSFiles struct {
+	Cert, Key string
+	// ClientCA holds the authorities that a client's certificate must descend
+	// from. Default none: clients need no certificate.
+	ClientCA string
+	Log      *slog.Logger     // default: discards
+	Now      func() time.Time // default time.Now
 }
 
+// certCheckEvery is how often the files are looked at, at most.
 const certCheckEvery = 10 * time.Second
 
-type certificate struct {
-	certFile, keyFile string
+// Config returns a configuration that serves what is in the files and
+// notices, within 10 s, that they were renewed. A renewal that cannot be used,
+// such as half-written files, leaves the old content in use and is looked at
+// again.
+func (f TLSFiles) Config() (*tls.Config, error) {
+	if f.Now == nil {
+		f.Now = time.Now
+	}
+	if f.Log == nil {
+		f.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &watched{TLSFiles: f}
+	state, err := f.state()
+	if err == nil {
+		w.conf, err = f.load()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading TLS files: %w", err)
+	}
+	w.loaded, w.checked = state, f.Now()
+	base := w.conf.Clone()
+	base.GetConfigForClient = w.current
+	return base, nil
+}
+
+// state is what shows that a file was changed.
+type state [3]struct {
+	changed time.Time
+	size    int64
+}
+
+func (f TLSFiles) state() (s state, err error) {
+	for i, path := range [...]string{f.Cert, f.Key, f.ClientCA} {
+		if path == "" {
+			continue
+		}
+		var info fs.FileInfo
+		if info, err = os.Stat(path); err != nil {
+			return s, err
+		}
+		s[i].changed, s[i].size = info.ModTime(), info.Size()
+	}
+	return s, nil
+}
+
+func (f TLSFiles) load() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{
+		MinVersion:   tls.VersionTLS12, // Go offers only suites with forward secrecy
+		Certificates: []tls.Certificate{cert},
+		NextProtos:   []string{"h2", "http/1.1"},
+	}
+	if f.ClientCA == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(f.ClientCA)
+	if err != nil {
+		return nil, err
+	}
+	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, errors.New(f.ClientCA + " holds no certificate")
+	}
+	return c, nil
+}
+
+// watched is the content of files that may be renewed.
+type watched struct {
+	TLSFiles
 
 	mu      sync.Mutex
-	cert    *tls.Certificate
-	changed time.Time // modification time of certFile as loaded
+	conf    *tls.Config
+	loaded  state
 	checked time.Time
 }
 
-func (c *certificate) load() error {
-	info, err := os.Stat(c.certFile)
+func (w *watched) current(*tls.ClientHelloInfo) (*tls.Config, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.Now()
+	if d := now.Sub(w.checked); d >= 0 && d < certCheckEvery {
+		return w.conf, nil
+	}
+	w.checked = now
+	s, err := w.state()
+	if err == nil && s == w.loaded {
+		return w.conf, nil
+	}
+	var conf *tls.Config
+	if err == nil {
+		conf, err = w.load()
+	}
 	if err != nil {
-		return fmt.Errorf("reading TLS certificate: %w", err)
+		w.Log.Warn("the renewed TLS files cannot be used, the old content stays", "err", err)
+		return w.conf, nil
 	}
-	cert, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
-	if err != nil {
-		return fmt.Errorf("reading TLS certificate: %w", err)
-	}
-	c.cert, c.changed, c.checked = &cert, info.ModTime(), time.Now()
-	return nil
-}
-
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.checked) < certCheckEvery {
-		return c.cert, nil
-	}
-	c.checked = time.Now()
-	if info, err := os.Stat(c.certFile); err == nil && !info.ModTime().Equal(c.changed) {
-		_ = c.load() // half-written files: the old certificate serves until the next look
-	}
-	return c.cert, nil
+	w.conf, w.loaded = conf, s
+	w.Log.Info("TLS files were read again")
+	return conf, nil
 }

@@ -15,9 +15,19 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	e, err := s.load(ctx, user)
-	if err != nil {
-		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), err)
+	version, err := s.cache.version(ctx)
+	if err == nil {
+		if e, ok := s.cache.get(user, version); ok {
+			return e, nil
+		}
+	}
+	e, lerr := s.load(ctx, user) // its error says more than the version's
+	if lerr != nil {
+		s.cache.drop(user)
+		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), lerr)
+	}
+	if err == nil {
+		s.cache.put(user, version, e)
 	}
 	return e, nil
 }

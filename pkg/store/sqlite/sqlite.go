@@ -40,6 +40,7 @@ type Store struct {
 	stmt   statements
 	path   string
 	recent content.Recent // see RecordHandout
+	cache  *cache
 }
 
 var (
@@ -103,7 +104,7 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.read, err = sql.Open("sqlite", dsn(o, "_pragma=query_only(1)")); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	readers := max(4, 2*runtime.GOMAXPROCS(0))
+	readers := 1 + max(4, 2*runtime.GOMAXPROCS(0)) // one is the cache's
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	if err := s.inspect(ctx); err != nil {
@@ -115,11 +116,17 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, explain(ctx, "preparing the store", err)
 	}
+	if s.cache, err = openCache(ctx, s.read); err != nil {
+		return nil, explain(ctx, "preparing the store", err)
+	}
 	return s, nil
 }
 
 // Close releases the file. No method may be called after or during it.
 func (s *Store) Close() error {
+	if s.cache != nil {
+		s.cache.close()
+	}
 	var errs []error
 	for _, db := range []*sql.DB{s.read, s.write} { // the writer last: it checkpoints
 		if db != nil {

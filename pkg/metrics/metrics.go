@@ -1,0 +1,159 @@
+// Package metrics counts what keyrot does, for Prometheus. It looks on: it
+// wraps what others use and changes nothing about it. No label holds a secret
+// or something that a stranger chose; per-user series exist for managed users
+// only.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Metrics are the counters of one process. Its methods are safe for
+// concurrent use.
+type Metrics struct {
+	now      func() time.Time
+	registry *prometheus.Registry
+
+	steps     *prometheus.CounterVec
+	rotations *prometheus.CounterVec
+	lateness  *prometheus.HistogramVec
+	iam       *prometheus.CounterVec
+	verify    prometheus.Histogram
+	handouts  *prometheus.CounterVec
+	requests  *prometheus.CounterVec
+	took      *prometheus.HistogramVec
+}
+
+// Options says what is looked at. All fields but Now are required.
+type Options struct {
+	Store  rotate.Store
+	Policy func(user string) plan.Policy
+	Now    func() time.Time // default time.Now
+	// Pace returns how many changing calls per second may be sent to IAM right
+	// now, and how many if AWS does not throttle.
+	Pace func() (now, most float64)
+}
+
+// New makes metrics in a registry of their own.
+func New(o Options) *Metrics {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	m := &Metrics{
+		now: o.Now, registry: prometheus.NewRegistry(),
+		steps:     counter("keyrot_steps_total", "Steps taken for users.", "action", "result"),
+		rotations: counter("keyrot_rotations_total", "Rotations completed (ok) and steps of a rotation that failed (error).", "result"),
+		lateness: histogram("keyrot_step_lateness_seconds", "How long after its due time a planned step was done.",
+			[]float64{.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600}, "action"),
+		iam: counter("keyrot_iam_calls_total", "Calls of IAM and STS.", "action", "result"),
+		verify: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keyrot_verification_seconds", Help: "One GetCallerIdentity call with a key that is being proven.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		handouts: counter("keyrot_handouts_total", "Credentials asked for by callers that may have them.", "result"),
+		requests: counter("keyrot_http_requests_total", "Requests answered.", "route", "method", "status"),
+		took: histogram("keyrot_http_request_seconds", "Time from a request's header to its answer.",
+			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}, "route"),
+	}
+	m.registry.MustRegister(m.steps, m.rotations, m.lateness, m.iam, m.verify, m.handouts, m.requests, m.took,
+		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.", func() float64 { n, _ := o.Pace(); return n }),
+		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.", func() float64 { _, n := o.Pace(); return n }),
+		&users{store: o.Store, policy: o.Policy, now: o.Now},
+	)
+	return m
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+func gauge(name, help string, f func() float64) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+}
+
+// Handler answers with the text exposition. Of a store that does not answer
+// it says keyrot_store_up 0 and leaves the users out.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+// Step is meant for rotate.Rotator.Observe.
+func (m *Metrics) Step(_ string, step plan.Step, err error) {
+	if step.Action == plan.Wait {
+		return
+	}
+	m.steps.WithLabelValues(string(step.Action), result(err)).Inc()
+	switch {
+	case err == nil && step.Action == plan.Promote:
+		m.rotations.WithLabelValues("ok").Inc()
+	case err != nil:
+		switch step.Action {
+		case plan.Create, plan.Verify, plan.Publish, plan.Promote:
+			m.rotations.WithLabelValues("error").Inc()
+		}
+	}
+	if err == nil && !step.Due.IsZero() && step.Action.Mutates() {
+		m.lateness.WithLabelValues(string(step.Action)).Observe(max(0, m.now().Sub(step.Due).Seconds()))
+	}
+}
+
+// Request is meant for server.Server.Observe.
+func (m *Metrics) Request(route, method string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	m.took.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// Dispenser is what hands out credentials.
+type Dispenser interface {
+	Give(ctx context.Context, user string, to rotate.Recipient) (rotate.Credential, error)
+}
+
+// Handouts counts what d hands out.
+func (m *Metrics) Handouts(d Dispenser) Dispenser { return counted{d, m} }
+
+type counted struct {
+	Dispenser
+	m *Metrics
+}
+
+// Give implements [Dispenser].
+func (c counted) Give(ctx context.Context, user string, to rotate.Recipient) (rotate.Credential, error) {
+	cred, err := c.Dispenser.Give(ctx, user, to)
+	c.m.handouts.WithLabelValues(result(err)).Inc()
+	return cred, err
+}
+
+// result names an outcome, in a bounded number of words.
+func result(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	for _, r := range []struct {
+		err  error
+		name string
+	}{
+		{rotate.ErrThrottled, "throttled"}, {rotate.ErrDenied, "denied"}, {rotate.ErrRefused, "refused"},
+		{rotate.ErrLimit, "limit"}, {rotate.ErrNoUser, "no_user"}, {rotate.ErrNoKey, "no_key"},
+		{rotate.ErrNoKeyReady, "no_key_ready"}, {rotate.ErrNotFound, "not_found"}, {rotate.ErrConflict, "conflict"},
+		{context.DeadlineExceeded, "timeout"}, {context.Canceled, "canceled"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	return "error"
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+const apiKey = "bench-key-of-the-sandbox-only" // #nosec G101 -- lets nobody in anywhere else
+
+var users = []string{"demo-app", "demo-ci", "demo-mailer"} //nolint:gochecknoglobals // a constant
+
+// process is a server under load.
+type process struct {
+	cmd  *exec.Cmd
+	addr string
+}
+
+// start runs the command on a free port and waits until it is ready.
+func start(ctx context.Context, env []string, command func(addr string) []string) (*process, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		return nil, err
+	}
+	args := command(addr)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) // #nosec G204 -- our own binaries
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 15 * time.Second
+	cmd.Env = append(os.Environ(), env...)
+	log, err := os.CreateTemp("", "bench-*.log")
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd, addr}
+	for range 600 {
+		if body, err := p.call(ctx, http.MethodGet, "/readyz", ""); err == nil {
+			_ = body
+			return p, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.stop()
+	return nil, fmt.Errorf("%s is not ready, see %s", args[0], log.Name())
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(os.Interrupt)
+	_ = p.cmd.Wait()
+	if log, ok := p.cmd.Stderr.(*os.File); ok {
+		_ = os.Remove(log.Name())
+	}
+}
+
+// memory returns the resident memory in MiB (Linux; zero elsewhere).
+func (p *process) memory() float64 {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(raw), "VmRSS:")
+	var kib float64
+	_, _ = fmt.Sscan(after, &kib)
+	return kib / 1024
+}
+
+func startKeyrot(ctx context.Context, bin string, args ...string) (*process, error) {
+	env := []string{"KEYROT_API_KEY=" + apiKey, "KEYROT_LOG_LEVEL=error", "KEYROT_SERVER_CALLER_RATE=1000000"}
+	return start(ctx, env, func(addr string) []string {
+		return append([]string{bin, "serve", "--sandbox", "--listen", addr}, args...)
+	})
+}
+
+func (p *process) call(ctx context.Context, method, path, token string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.addr+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Api-Key", apiKey)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	if res.StatusCode != http.StatusOK {
+		err = errors.Join(err, fmt.Errorf("%s answered %s: %s", path, res.Status, body))
+	}
+	return body, errors.Join(err, res.Body.Close())
+}
+
+// keyrotRequests gets a token and returns one request for each user.
+func keyrotRequests(ctx context.Context, p *process) ([][]byte, error) {
+	body, err := p.call(ctx, http.MethodPost, "/generate-token", "")
+	if err != nil {
+		return nil, err
+	}
+	var t struct{ Token string }
+	if err := json.Unmarshal(body, &t); err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, u := range users {
+		out = append(out, fmt.Appendf(nil, "GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, p.addr, apiKey, t.Token))
+	}
+	return out, nil
+}
