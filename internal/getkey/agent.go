@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -56,7 +55,7 @@ func (s Source) fromAgent(user string) (c api.Credential, ok bool) {
 // askAgent makes one request in HTTP/1.0, whose answer is what comes until the
 // end. It is spoken by hand because it is all that most runs do.
 func askAgent(socket, user string) (c api.Credential, err error) {
-	request := "GET " + api.PathActiveKey + "?" + api.ParamUser + "=" + url.QueryEscape(user) + " HTTP/1.0\r\nHost: agent\r\n\r\n"
+	request := "GET " + api.PathActiveKey + "?" + api.ParamUser + "=" + escaped(user) + " HTTP/1.0\r\nHost: agent\r\n\r\n"
 	raw, err := exchange(socket, []byte(request), agentWait)
 	if err != nil {
 		return c, err
@@ -73,4 +72,19 @@ func askAgent(socket, user string) (c api.Credential, err error) {
 		return api.Credential{}, fmt.Errorf("agent answered for %q", c.UserName)
 	}
 	return c, nil
+}
+
+// escaped is a user name as a query's value. Package net/url would make the
+// program wait for net/netip's tables.
+func escaped(s string) string {
+	const hex = "0123456789ABCDEF"
+	var out []byte
+	for _, c := range []byte(s) {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(out)
 }
