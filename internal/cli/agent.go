@@ -98,7 +98,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	g.Go(func() error { a.Run(ctx); return nil })
 	g.Go(func() error { return agent.Serve(ctx, ln, a.Handler()) })
 	g.Go(func() error { return agent.Serve(ctx, socket, a.SocketHandler()) })
-	g.Go(func() error { sdnotify.Watchdog(ctx, e.Getenv, func() bool { return true }); return nil })
+	g.Go(func() error { sdnotify.Watchdog(ctx, e.Getenv, a.Alive); return nil })
 	if err := sdnotify.Notify(e.Getenv, sdnotify.Ready); err != nil {
 		_, _ = fmt.Fprintln(e.Err, "keyrot:", err)
 	}

@@ -1,14 +1,9 @@
 package getkey
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -43,7 +38,7 @@ func RunDir(getenv func(string) string) string {
 
 // fromAgent asks the agent. ok is false if none runs here or it cannot help:
 // then the other ways are tried.
-func (s Source) fromAgent(ctx context.Context, user string) (c api.Credential, ok bool) {
+func (s Source) fromAgent(user string) (c api.Credential, ok bool) {
 	if s.Socket == "" {
 		return c, false
 	}
@@ -51,30 +46,17 @@ func (s Source) fromAgent(ctx context.Context, user string) (c api.Credential, o
 	if err != nil || info.Mode()&os.ModeSocket == 0 || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return c, false // a socket that others may offer or use is no agent's
 	}
-	ctx, cancel := context.WithTimeout(ctx, agentWait)
-	defer cancel()
-	if c, err = askAgent(ctx, s.Socket, user); err != nil {
-		return c, false
+	if c, err = askAgent(s.Socket, user); err != nil {
+		return api.Credential{}, false
 	}
 	return c, Entry{Credential: c}.Valid(s.Clock())
 }
 
 // askAgent makes one request in HTTP/1.0, whose answer is what comes until the
 // end. It is spoken by hand because it is all that most runs do.
-func askAgent(ctx context.Context, socket, user string) (c api.Credential, err error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	if err != nil {
-		return c, err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	query := url.Values{api.ParamUser: {user}}.Encode()
-	if _, err := fmt.Fprintf(conn, "GET %s?%s HTTP/1.0\r\nHost: agent\r\n\r\n", api.PathActiveKey, query); err != nil {
-		return c, err
-	}
-	raw, err := io.ReadAll(io.LimitReader(bufio.NewReader(conn), maxAnswer))
+func askAgent(socket, user string) (c api.Credential, err error) {
+	request := "GET " + api.PathActiveKey + "?" + api.ParamUser + "=" + escaped(user) + " HTTP/1.0\r\nHost: agent\r\n\r\n"
+	raw, err := exchange(socket, []byte(request), agentWait)
 	if err != nil {
 		return c, err
 	}
@@ -90,4 +72,19 @@ func askAgent(ctx context.Context, socket, user string) (c api.Credential, err e
 		return api.Credential{}, fmt.Errorf("agent answered for %q", c.UserName)
 	}
 	return c, nil
+}
+
+// escaped is a user name as a query's value. Package net/url would make the
+// program wait for net/netip's tables.
+func escaped(s string) string {
+	const hex = "0123456789ABCDEF"
+	var out []byte
+	for _, c := range []byte(s) {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(out)
 }

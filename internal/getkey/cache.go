@@ -7,15 +7,12 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/gofrs/flock"
-
-	"github.com/keyrot/keyrot/pkg/api"
 )
 
 const (
@@ -23,24 +20,6 @@ const (
 	spare     = time.Second      // what a caller needs to use a credential
 	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
 )
-
-// Entry is what is cached for one user: a credential and a token.
-type Entry struct {
-	Credential api.Credential
-	Tag        string    // the answer's, to ask whether it has changed
-	Token      string    // may be ""
-	TokenUntil time.Time //
-	Fetched    time.Time // by this machine's clock
-	Next       time.Time // when to ask the server again
-}
-
-// Valid reports whether the credential works at now and for a second more.
-func (e Entry) Valid(now time.Time) bool {
-	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
-}
-
-// fresh reports whether the server need not be asked.
-func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
 // cache is the file of one user, server and API key. It is sealed with a key
 // derived from the API key: who has only the file has nothing. Nothing in it
@@ -80,24 +59,21 @@ func (k *cache) load() (e Entry) {
 		return Entry{}
 	}
 	plain, err := k.aead.Open(nil, nil, sealed, k.aad)
-	if err != nil || json.Unmarshal(plain, &e) != nil {
+	if err != nil {
 		return Entry{}
 	}
+	e, _ = decodeEntry(plain)
 	return e
 }
 
 // save replaces the file. It is not synced: after a crash of the machine the
 // server is asked.
 func (k *cache) save(e Entry) {
-	plain, err := json.Marshal(e)
-	if err != nil {
-		return
-	}
 	f, err := os.CreateTemp(filepath.Dir(k.path), ".new-*") // mode 0600
 	if err != nil {
 		return
 	}
-	_, err = f.Write(k.aead.Seal(nil, nil, plain, k.aad))
+	_, err = f.Write(k.aead.Seal(nil, nil, e.encode(), k.aad))
 	if closed := f.Close(); err == nil {
 		err = closed
 	}

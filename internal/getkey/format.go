@@ -57,7 +57,7 @@ func Write(w io.Writer, format, forRegion string, c api.Credential) error {
 }
 
 var formats = map[string]func(c api.Credential, region string) (string, error){
-	"json":               func(c api.Credential, _ string) (string, error) { return indented(c) },
+	"json":               asJSON,
 	"credential-process": process,
 	"env":                env,
 	"dotenv":             dotenv,
@@ -66,15 +66,41 @@ var formats = map[string]func(c api.Credential, region string) (string, error){
 	"ses-smtp":           sesSMTP,
 }
 
-func indented(v any) (string, error) {
+// object is a JSON object with its fields in order.
+func object(fields ...[2]string) string {
+	b := []byte("{\n")
+	for i, f := range fields {
+		if i > 0 {
+			b = append(b, ",\n"...)
+		}
+		b = append(append(append(append(b, `  "`...), f[0]...), `": `...), f[1]...)
+	}
+	return string(append(b, "\n}\n"...))
+}
+
+// text is s as a JSON string. The encoder is for what IAM's names and keys
+// never hold: it takes its time to get going.
+func text(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return `"` + s + `"`
+	}
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return "", fmt.Errorf("writing the credential: %w", err)
+	if enc.Encode(s) != nil { // unreachable: a string
+		return `""`
 	}
-	return b.String(), nil
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// asJSON is the server's answer.
+func asJSON(c api.Credential, _ string) (string, error) {
+	instant := func(t time.Time) string { return text(t.Format(time.RFC3339Nano)) }
+	return object(
+		[2]string{"AccessKeyId", text(c.AccessKeyID)}, [2]string{"SecretAccessKey", text(c.SecretAccessKey)},
+		[2]string{"Expiration", instant(c.Expiration)}, [2]string{"CreateDate", instant(c.CreateDate)},
+		[2]string{"UserName", text(c.UserName)},
+	), nil
 }
 
 func expiration(c api.Credential) string { return c.Expiration.UTC().Format(time.RFC3339) }
@@ -82,12 +108,10 @@ func expiration(c api.Credential) string { return c.Expiration.UTC().Format(time
 // process is what the SDKs' process provider reads. Expiration is always
 // there: without it the SDKs would use the key for ever.
 func process(c api.Credential, _ string) (string, error) {
-	return indented(struct {
-		Version         int
-		AccessKeyID     string `json:"AccessKeyId"`
-		SecretAccessKey string
-		Expiration      string
-	}{1, c.AccessKeyID, c.SecretAccessKey, expiration(c)})
+	return object(
+		[2]string{"Version", "1"}, [2]string{"AccessKeyId", text(c.AccessKeyID)},
+		[2]string{"SecretAccessKey", text(c.SecretAccessKey)}, [2]string{"Expiration", text(expiration(c))},
+	), nil
 }
 
 // env is commands for a POSIX shell. A session token that is left over would
@@ -155,13 +179,11 @@ func ini(c api.Credential, _ string) (string, error) {
 // sesSMTP is user name and password for SES's SMTP endpoint, which end with
 // the key that they derive from.
 func sesSMTP(c api.Credential, region string) (string, error) {
-	return indented(struct {
-		Host       string
-		Port       int
-		Username   string
-		Password   string // #nosec G117 -- the point of the answer
-		Expiration string
-	}{"email-smtp." + region + ".amazonaws.com", 587, c.AccessKeyID, smtpPassword(c.SecretAccessKey, region), expiration(c)})
+	return object(
+		[2]string{"Host", text("email-smtp." + region + ".amazonaws.com")}, [2]string{"Port", "587"},
+		[2]string{"Username", text(c.AccessKeyID)}, [2]string{"Password", text(smtpPassword(c.SecretAccessKey, region))},
+		[2]string{"Expiration", text(expiration(c))},
+	), nil
 }
 
 // smtpPassword is version 4 of the derivation in the SES developer guide,

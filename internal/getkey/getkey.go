@@ -62,7 +62,7 @@ type Source struct {
 // If that fails, what is cached is used until its Expiration. One of several
 // processes asks the server, the others wait for what it caches.
 func (s Source) Credential(ctx context.Context, user string) (api.Credential, error) {
-	if c, ok := s.fromAgent(ctx, user); ok {
+	if c, ok := s.fromAgent(user); ok {
 		return c, nil
 	}
 	if s.Fetch == nil {

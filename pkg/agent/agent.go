@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -31,6 +32,10 @@ const (
 	emptyRetry  = 5 * time.Second  // while there is none
 	longestRest = 30 * time.Second // timers stand still while the machine sleeps
 	spare       = time.Second      // what a caller needs to use a credential
+	shortPoll   = 15 * time.Second // between questions whether a key was burned;
+	longPoll    = 30 * time.Second // "no" is a 304 without a secret
+	fetchLimit  = 20 * time.Second // for one attempt, the server may hang
+	silence     = 90 * time.Second // of a loop that is not alive: more than it rests or fetches
 )
 
 // Agent answers for Users. Its fields must not change once it is started; its
@@ -43,6 +48,7 @@ type Agent struct {
 	Now    func() time.Time       // default: time.Now
 
 	once    sync.Once
+	begun   time.Time
 	held    map[string]*holding // by user, fixed after the start
 	metrics metrics
 }
@@ -54,6 +60,8 @@ type holding struct {
 	tag      string
 	err      error // of the last attempt
 	failures int   // in a row
+
+	beat atomic.Int64 // nanoseconds since the agent began; not under mu, which may be what is stuck
 }
 
 // Start fetches every user's credential once. Its error joins what went wrong
@@ -86,6 +94,7 @@ func (a *Agent) Run(ctx context.Context) {
 
 func (a *Agent) prepare() {
 	a.once.Do(func() {
+		a.begun = time.Now() // not a.Now: how long a loop is silent is no matter of the calendar
 		a.held = make(map[string]*holding, len(a.Users))
 		for _, user := range a.Users {
 			a.held[user] = &holding{}
@@ -94,9 +103,23 @@ func (a *Agent) prepare() {
 	})
 }
 
+// Alive reports whether every user's loop still turns: that it waits or asks,
+// whatever the server answers.
+func (a *Agent) Alive() bool {
+	a.prepare()
+	now := time.Since(a.begun)
+	for _, h := range a.held {
+		if now-time.Duration(h.beat.Load()) > silence {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *Agent) keepFresh(ctx context.Context, user string) {
 	next := a.next(user)
 	for {
+		a.held[user].beat.Store(int64(time.Since(a.begun)))
 		t := time.NewTimer(min(max(next.Sub(a.now()), 0), longestRest))
 		select {
 		case <-ctx.Done():
@@ -130,7 +153,12 @@ func (a *Agent) refresh(ctx context.Context, user string) (changed bool, err err
 		tag = ""
 	}
 	h.mu.Unlock()
-	cred, newTag, err := a.Source.CredentialIfChanged(ctx, user, tag)
+	asking, cancel := context.WithTimeout(ctx, fetchLimit)
+	defer cancel()
+	cred, newTag, err := a.Source.CredentialIfChanged(asking, user, tag)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: no answer within %v", client.ErrUnreachable, fetchLimit)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -159,7 +187,11 @@ func (a *Agent) next(user string) time.Time {
 	defer h.mu.Unlock()
 	now := a.now()
 	if h.failures == 0 {
-		return api.RefreshAt(h.cred, now)
+		at := api.RefreshAt(h.cred, now)
+		if poll := now.Add(shortPoll + rand.N(longPoll-shortPoll)); h.tag != "" && poll.Before(at) {
+			return poll
+		}
+		return at
 	}
 	wait := lastRetry
 	if h.failures < 6 {

@@ -88,8 +88,8 @@ func TestRefreshAheadForADay(t *testing.T) {
 		if len(keys) != 144+1 && len(keys) != 144 {
 			t.Errorf("%d keys in a day, want 144", len(keys))
 		}
-		if n := s.calls(); n > 2*144*6 {
-			t.Errorf("the server was asked %d times in a day for two users", n)
+		if n := s.calls(); n < 2*24*60*2 || n > 2*24*60*6 {
+			t.Errorf("the server was asked %d times in a day for two users, want every 15 to 30 s", n)
 		}
 	})
 }
@@ -118,6 +118,83 @@ func TestLastKnownGood(t *testing.T) {
 		synctest.Wait()
 		if _, err := a.Credential("ci"); err != nil {
 			t.Errorf("5 s after the server came back: %v", err)
+		}
+	})
+}
+
+// hanging answers nothing until it is told to, or its context ends if it heeds
+// that.
+type hanging struct {
+	*source
+	deaf bool
+	hang chan struct{}
+}
+
+func (h *hanging) CredentialIfChanged(ctx context.Context, user, tag string) (api.Credential, string, error) {
+	if tag != "" {
+		if h.deaf {
+			<-h.hang
+		} else {
+			<-ctx.Done()
+			return api.Credential{}, "", ctx.Err()
+		}
+	}
+	return h.source.CredentialIfChanged(ctx, user, tag)
+}
+
+func TestAlive(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		deaf bool
+		want bool
+	}{
+		{"a server that hangs is no reason to die", false, true},
+		{"a loop that is stuck is", true, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &hanging{source: &source{begin: time.Now()}, deaf: tc.deaf, hang: make(chan struct{})}
+			a := &agent.Agent{Source: s, Users: []string{"ci"}}
+			if err := a.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { a.Run(ctx); close(done) }()
+			if !a.Alive() {
+				t.Errorf("%s: dead from the start", tc.name)
+			}
+			time.Sleep(10 * time.Minute)
+			if got := a.Alive(); got != tc.want {
+				t.Errorf("%s: Alive = %v, want %v", tc.name, got, tc.want)
+			}
+			if _, err := a.Credential("ci"); err != nil {
+				t.Errorf("%s: the last known good is gone: %v", tc.name, err)
+			}
+			time.Sleep(2 * time.Minute)
+			if _, err := a.Credential("ci"); err == nil || !tc.deaf && !errors.Is(err, client.ErrUnreachable) {
+				t.Errorf("%s: after its Expiration: %v", tc.name, err)
+			}
+			stop()
+			close(s.hang)
+			<-done
+		})
+	}
+}
+
+func TestABurnedKeyIsGoneInHalfAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, s := running(t)
+		time.Sleep(time.Minute)
+		s.mu.Lock()
+		s.begin = s.begin.Add(17 * time.Second) // another key from now on
+		s.mu.Unlock()
+		before, _ := a.Credential("ci")
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if after, err := a.Credential("ci"); err != nil || after.AccessKeyID == before.AccessKeyID {
+			t.Errorf("30 s after the burn: %v, %v, want another key", after, err)
 		}
 	})
 }

@@ -2,7 +2,9 @@ package early
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -38,6 +40,24 @@ func TestWhatIsNotPlainIsTheCommands(t *testing.T) {
 	} {
 		if run(args) {
 			t.Errorf("run(%q) = true, want it left to the command", args)
+		}
+	}
+}
+
+// TestWaitsForLittle: package early is initialised as soon as what it imports
+// is. Each of these would make it wait for much that it does not use.
+func TestWaitsForLittle(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
+	cmd.Env = append(os.Environ(), "GOOS=linux")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		switch dep {
+		case "net", "net/netip", "net/url", "net/http", "crypto/tls", "crypto/x509", "vendor/golang.org/x/sys/cpu":
+			t.Errorf("early depends on %s", dep)
 		}
 	}
 }

@@ -1,0 +1,83 @@
+package getkey
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
+)
+
+// Entry is what is cached for one user: a credential and a token.
+type Entry struct {
+	Credential api.Credential
+	Tag        string    // the answer's, to ask whether it has changed
+	Token      string    // may be ""
+	TokenUntil time.Time //
+	Fetched    time.Time // by this machine's clock
+	Next       time.Time // when to ask the server again
+}
+
+// Valid reports whether the credential works at now and for a second more.
+func (e Entry) Valid(now time.Time) bool {
+	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
+}
+
+// fresh reports whether the server need not be asked.
+func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
+
+var errEntry = errors.New("not a cached entry")
+
+const (
+	entryForm = 1  // the first byte of an encoded entry; JSON came before it
+	instant   = 12 // bytes: seconds, nanoseconds
+)
+
+// fields are an entry's, in the order in which they are encoded.
+func (e *Entry) fields() (texts [5]*string, times [5]*time.Time) {
+	c := &e.Credential
+	return [5]*string{&c.AccessKeyID, &c.SecretAccessKey, &c.UserName, &e.Tag, &e.Token},
+		[5]*time.Time{&c.Expiration, &c.CreateDate, &e.TokenUntil, &e.Fetched, &e.Next}
+}
+
+// encode is a byte for the form, then strings with their lengths, then
+// instants: encoding/json would take longer to get going than all the rest.
+func (e Entry) encode() []byte {
+	texts, times := e.fields()
+	out := []byte{entryForm}
+	for _, s := range texts {
+		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...) //nolint:gosec // answers are at most 64 KiB
+	}
+	for _, t := range times {
+		out = binary.BigEndian.AppendUint64(out, uint64(t.Unix()))       //nolint:gosec // two's complement both ways
+		out = binary.BigEndian.AppendUint32(out, uint32(t.Nanosecond())) //nolint:gosec // below 1e9
+	}
+	return out
+}
+
+// decodeEntry reads what encode wrote, and nothing else.
+func decodeEntry(raw []byte) (e Entry, err error) {
+	if len(raw) == 0 || raw[0] != entryForm {
+		return Entry{}, errEntry
+	}
+	raw = raw[1:]
+	texts, times := e.fields()
+	for _, s := range texts {
+		if len(raw) < 4 {
+			return Entry{}, errEntry
+		}
+		n := uint64(binary.BigEndian.Uint32(raw))
+		if raw = raw[4:]; uint64(len(raw)) < n {
+			return Entry{}, errEntry
+		}
+		*s, raw = string(raw[:n]), raw[n:]
+	}
+	if len(raw) != instant*len(times) {
+		return Entry{}, errEntry
+	}
+	for _, t := range times {
+		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC() //nolint:gosec // two's complement both ways
+		raw = raw[instant:]
+	}
+	return e, nil
+}
