@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var days = regexp.MustCompile(`^(?:(\d+)w)?(?:(\d+)d)?(.*)$`)
+var days = regexp.MustCompile(`(?s)^(?:(\d+)w)?(?:(\d+)d)?(.*)$`)
 
 // ParseDuration reads what time.ParseDuration reads, and days and weeks in
 // front: "90d", "2w", "1d12h". It refuses negative values and numbers without
