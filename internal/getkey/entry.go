@@ -26,6 +26,19 @@ func (e Entry) Valid(now time.Time) bool {
 // fresh reports whether the server need not be asked.
 func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
+// poll is how soon a server is asked again that answers "not changed" to who
+// names what it has: a key that was burned is not printed for longer.
+const poll = time.Minute
+
+// NextAsk returns when to ask the server again after it gave c with the tag.
+func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
+	at := api.RefreshAt(c, now)
+	if soon := now.Add(poll); tag != "" && soon.Before(at) {
+		return soon
+	}
+	return at
+}
+
 var errEntry = errors.New("not a cached entry")
 
 const (
