@@ -59,11 +59,11 @@ func (e Entry) encode() []byte {
 	texts, times := e.fields()
 	out := []byte{entryForm}
 	for _, s := range texts {
-		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...) //nolint:gosec // answers are at most 64 KiB
+		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...)
 	}
 	for _, t := range times {
-		out = binary.BigEndian.AppendUint64(out, uint64(t.Unix()))       //nolint:gosec // two's complement both ways
-		out = binary.BigEndian.AppendUint32(out, uint32(t.Nanosecond())) //nolint:gosec // below 1e9
+		out = binary.BigEndian.AppendUint64(out, uint64(t.Unix()))
+		out = binary.BigEndian.AppendUint32(out, uint32(t.Nanosecond()))
 	}
 	return out
 }
@@ -89,7 +89,7 @@ func decodeEntry(raw []byte) (e Entry, err error) {
 		return Entry{}, errEntry
 	}
 	for _, t := range times {
-		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC() //nolint:gosec // two's complement both ways
+		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC()
 		raw = raw[instant:]
 	}
 	return e, nil
