@@ -14,6 +14,9 @@ import (
 	"github.com/keyrot/keyrot/internal/cli"
 )
 
+// patience is how long a script waits for something, on a busy machine too.
+const patience = time.Minute
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"keyrot": func() { os.Exit(cli.Main()) },
@@ -43,6 +46,9 @@ func TestScripts(t *testing.T) {
 			"waitport": waitPort,
 			"setenv":   setEnv,
 			"until":    until,
+			"lasting":  lasting,
+			"front":    (&fronts{}).command,
+			"ask":      ask,
 		},
 	})
 }
@@ -61,7 +67,7 @@ func waitPort(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waitport HOST:PORT")
 	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		conn, err := net.DialTimeout("tcp", args[0], time.Second) //nolint:noctx // bounded
 		if err == nil {
 			_ = conn.Close()
@@ -77,7 +83,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: until COMMAND")
 	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if ts.Exec("sh", "-c", args[0]) == nil {
 			return
 		}

@@ -26,6 +26,19 @@ func (e Entry) Valid(now time.Time) bool {
 // fresh reports whether the server need not be asked.
 func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
+// poll is how soon a server is asked again that answers "not changed" to who
+// names what it has: a key that was burned is not printed for longer.
+const poll = time.Minute
+
+// NextAsk returns when to ask the server again after it gave c with the tag.
+func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
+	at := api.RefreshAt(c, now)
+	if soon := now.Add(poll); tag != "" && soon.Before(at) {
+		return soon
+	}
+	return at
+}
+
 var errEntry = errors.New("not a cached entry")
 
 const (
@@ -46,11 +59,11 @@ func (e Entry) encode() []byte {
 	texts, times := e.fields()
 	out := []byte{entryForm}
 	for _, s := range texts {
-		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...) //nolint:gosec // answers are at most 64 KiB
+		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...)
 	}
 	for _, t := range times {
-		out = binary.BigEndian.AppendUint64(out, uint64(t.Unix()))       //nolint:gosec // two's complement both ways
-		out = binary.BigEndian.AppendUint32(out, uint32(t.Nanosecond())) //nolint:gosec // below 1e9
+		out = binary.BigEndian.AppendUint64(out, uint64(t.Unix()))
+		out = binary.BigEndian.AppendUint32(out, uint32(t.Nanosecond()))
 	}
 	return out
 }
@@ -76,7 +89,7 @@ func decodeEntry(raw []byte) (e Entry, err error) {
 		return Entry{}, errEntry
 	}
 	for _, t := range times {
-		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC() //nolint:gosec // two's complement both ways
+		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC()
 		raw = raw[instant:]
 	}
 	return e, nil

@@ -130,7 +130,7 @@ func (s Source) renew(ctx context.Context, user string, k *cache, e Entry) (api.
 		k.clear()
 		return api.Credential{}, err
 	case e.Valid(s.Clock()):
-		e.Next = api.RefreshAt(e.Credential, s.Clock())
+		e.Next = NextAsk(e.Credential, e.Tag, s.Clock())
 		k.save(e)
 		return e.Credential, nil
 	}

@@ -78,7 +78,7 @@ func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
 		cred, newTag, err = e.Credential, e.Tag, nil
 	}
 	token, until := c.Token()
-	return Entry{Credential: cred, Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: api.RefreshAt(cred, s.Clock())}, err
+	return Entry{Credential: cred, Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: NextAsk(cred, newTag, s.Clock())}, err
 }
 
 func (s *Source) want(t *testing.T, what, id string) {
@@ -113,6 +113,24 @@ func TestLittleIsLeftAndNothingNew(t *testing.T) {
 	}
 	if n := f.requests.Load() - before; n > 2 {
 		t.Errorf("10 calls in a moment made %d requests, want the token's and one more", n)
+	}
+}
+
+func TestABurnedKeyIsGoneInAMinute(t *testing.T) {
+	t.Parallel()
+	f, s, now := begin(t)
+	s.want(t, "first", "AKIAFIRST")
+	f.key.Store("AKIASECOND")
+	before := f.requests.Load()
+	*now = now.Add(poll - time.Second)
+	s.want(t, "the cache's word counts for a minute", "AKIAFIRST")
+	if n := f.requests.Load() - before; n != 0 {
+		t.Errorf("within a minute %d requests were made, want none", n)
+	}
+	*now = now.Add(time.Second)
+	s.want(t, "a minute later", "AKIASECOND")
+	if n := f.requests.Load() - before; n != 1 {
+		t.Errorf("asking again took %d requests, want one", n)
 	}
 }
 

@@ -156,7 +156,7 @@ func (a *Agent) refresh(ctx context.Context, user string) (changed bool, err err
 	asking, cancel := context.WithTimeout(ctx, fetchLimit)
 	defer cancel()
 	cred, newTag, err := a.Source.CredentialIfChanged(asking, user, tag)
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+	if err != nil && ctx.Err() == nil && asking.Err() != nil {
 		err = fmt.Errorf("%w: no answer within %v", client.ErrUnreachable, fetchLimit)
 	}
 	h.mu.Lock()

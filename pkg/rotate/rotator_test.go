@@ -251,6 +251,11 @@ func TestNoEffectWithoutAudit(t *testing.T) {
 		if _, err := d.Give(t.Context(), "ci", rotate.Recipient{}); err == nil {
 			t.Error("a key was handed out although the audit log failed")
 		}
+		var held rotate.Credential
+		c, err := d.Give(t.Context(), "ci", rotate.Recipient{Holds: func(c rotate.Credential) bool { held = c; return true }})
+		if err != nil || c.KeyID == "" || held.KeyID != c.KeyID {
+			t.Errorf("Give to who holds %s = %s, %v, want it told without a record", held.KeyID, c.KeyID, err)
+		}
 	})
 }
 

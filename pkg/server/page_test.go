@@ -41,7 +41,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	withPage(w)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +65,11 @@ func TestShutdownEndsStreams(t *testing.T) {
 		t.Cleanup(func() { _ = res.Body.Close() })
 		return res
 	}
-	cookies := get(w.srv.Page.Link(k.ID), nil).Cookies()
+	cookies := get(w.srv.Page.Link(k.ID), nil).Cookies() //nolint:bodyclose // get closes it when the test ends
 	if len(cookies) != 1 {
 		t.Fatal("the link gives no cookie")
 	}
-	in := bufio.NewScanner(get("/events", cookies[0]).Body)
+	in := bufio.NewScanner(get("/events", cookies[0]).Body) //nolint:bodyclose // get closes it when the test ends
 	in.Buffer(nil, 1<<20)
 	for in.Scan() && !strings.HasPrefix(in.Text(), "data:") {
 	}

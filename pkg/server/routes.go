@@ -37,15 +37,18 @@ func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
 	case !userName.MatchString(users[0]):
 		return answer{}, &api.BadRequest{Text: "username is not a valid IAM user name"}
 	}
-	c, err := s.give(ctx, r, users[0])
+	unchanged := false
+	c, err := s.give(ctx, r, users[0], func(c rotate.Credential) bool {
+		unchanged = matches(r.header.Values("If-None-Match"), etag(c))
+		return unchanged
+	})
 	if err != nil {
 		return answer{}, err
 	}
-	tag := etag(c)
-	if matches(r.header.Values("If-None-Match"), tag) {
-		return answer{status: http.StatusNotModified, etag: tag}, nil
+	if unchanged {
+		return answer{status: http.StatusNotModified, etag: etag(c)}, nil
 	}
-	return answer{etag: tag, body: credential(c)}, nil
+	return answer{etag: etag(c), body: credential(c)}, nil
 }
 
 // container answers GET /container-credentials/{user}.
@@ -53,7 +56,7 @@ func (s *Server) container(ctx context.Context, r request) (answer, error) {
 	if !userName.MatchString(r.user) {
 		return answer{}, &api.BadRequest{Text: "the path does not end in a valid IAM user name"}
 	}
-	c, err := s.give(ctx, r, r.user)
+	c, err := s.give(ctx, r, r.user, nil)
 	if err != nil {
 		return answer{}, err
 	}
@@ -61,11 +64,11 @@ func (s *Server) container(ctx context.Context, r request) (answer, error) {
 }
 
 // give hands out the user's credential if the caller may read it.
-func (s *Server) give(ctx context.Context, r request, user string) (rotate.Credential, error) {
+func (s *Server) give(ctx context.Context, r request, user string, holds func(rotate.Credential) bool) (rotate.Credential, error) {
 	if !r.caller.MayRead(user) {
 		return rotate.Credential{}, api.ErrNotAllowed
 	}
-	return s.Credentials.Give(ctx, user, rotate.Recipient{Caller: r.caller.ID, Addr: r.addr})
+	return s.Credentials.Give(ctx, user, rotate.Recipient{Caller: r.caller.ID, Addr: r.addr, Holds: holds})
 }
 
 // credential is c as it travels.

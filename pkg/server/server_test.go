@@ -65,12 +65,15 @@ func (d *dispenser) Give(_ context.Context, user string, to rotate.Recipient) (r
 	if user == "panics" {
 		panic("boom")
 	}
-	d.given = append(d.given, to)
-	if d.fail != nil {
-		return rotate.Credential{}, d.fail
-	}
 	c, ok := d.creds[user]
-	if !ok {
+	if ok && d.fail == nil && to.Holds != nil && to.Holds(c) {
+		return c, nil
+	}
+	d.given = append(d.given, to)
+	switch {
+	case d.fail != nil:
+		return rotate.Credential{}, d.fail
+	case !ok:
 		return c, rotate.ErrNotFound
 	}
 	return c, nil
@@ -171,6 +174,9 @@ func TestActiveKey(t *testing.T) {
 		if res.Code != 304 || res.Body.Len() != 0 || res.Header().Get("ETag") != tag {
 			t.Errorf("If-None-Match: %s = %d %q, want 304 without body", match, res.Code, res.Body)
 		}
+	}
+	if n := len(w.disp.given); n != 1 {
+		t.Errorf("%d hand-outs are on record, want 1: a 304 gives nothing", n)
 	}
 	c := w.disp.creds["ci"]
 	c.Expiration = c.Expiration.Add(time.Second)

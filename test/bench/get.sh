@@ -12,16 +12,16 @@ trap 'kill $pids 2>/dev/null || true; rm -rf "$dir"' EXIT
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$dir/" ./cmd/... ./test/bench/...
 go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" -host 127.0.0.1 -ecdsa-curve P256 >/dev/null 2>&1
 mv cert.pem key.pem "$dir"
-export KEYROT_API_KEY=bench-key KEYROT_CACHE_DIR="$dir/cache" KEYROT_AGENT_SOCKET="$dir/none"
+export KEYROT_SERVER_CALLER_RATE=1000000 KEYROT_API_KEY=bench-key KEYROT_CACHE_DIR="$dir/cache" KEYROT_AGENT_SOCKET="$dir/none"
 plain=127.0.0.1:18471 tls=127.0.0.1:18472 user=demo-app
 "$dir/keyrot" serve --sandbox --listen $plain >"$dir/plain.out" 2>"$dir/plain.log" & pids="$pids $!"
 "$dir/keyrot" serve --sandbox --listen $tls --tls-cert "$dir/cert.pem" --tls-key "$dir/key.pem" >"$dir/tls.out" 2>"$dir/tls.log" & pids="$pids $!"
-until grep -q 'keyrot sandbox' "$dir/plain.log" && grep -q 'keyrot sandbox' "$dir/tls.log"; do sleep 0.2; done
+until grep -qs 'keyrot sandbox' "$dir/plain.log" && grep -qs 'keyrot sandbox' "$dir/tls.log"; do sleep 0.2; done
 export KEYROT_ENDPOINT=http://$plain
 "$dir/keyrot" agent --users $user --listen 127.0.0.1:18474 --socket "$dir/a.sock" --token-file "$dir/token" >"$dir/agent.out" 2>"$dir/agent.log" & pids="$pids $!"
-until grep -q TOKEN_FILE "$dir/agent.out"; do sleep 0.2; done
+until grep -qs TOKEN_FILE "$dir/agent.out"; do sleep 0.2; done
 "$dir/keyrot-get" --user $user >"$dir/answer"
-bench() { hyperfine -N --warmup 20 --runs "${RUNS:-300}" --export-json "$dir/$1.json" "$2" "$3" >/dev/null 2>&1; }
+bench() { hyperfine -N --warmup 20 --runs "${RUNS:-300}" --export-json "$dir/$1.json" "$2" "$3" >/dev/null 2>"$dir/hyperfine.err" || { cat "$dir/hyperfine.err" >&2; exit 1; }; }
 get="$dir/keyrot-get --user $user"
 bench cold "$dir/floor http://$plain $user" "$get --no-cache"
 bench tls "$dir/floor https://$tls $user $dir/cert.pem" "$get --no-cache --endpoint https://$tls --ca-file $dir/cert.pem"

@@ -35,8 +35,14 @@ func TestAConfigurationFileIsTheCommands(t *testing.T) {
 func TestWhatIsNotPlainIsTheCommands(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--help"}, {"--config", "x"}, {"--user", "ci", "extra"}, {"--user", "ci", "-o", "json"}, {},
-		{"--user", "ci", "--format", "xml"}, {"--user", "ci", "--no-agent", "--no-cache"}, {"--user", "ci", "--write-profile", "x"},
+		{},
+		{"--help"},
+		{"--config", "x"},
+		{"--user", "ci", "extra"},
+		{"--user", "ci", "-o", "json"},
+		{"--user", "ci", "--format", "xml"},
+		{"--user", "ci", "--no-agent", "--no-cache"},
+		{"--user", "ci", "--write-profile", "x"},
 	} {
 		if run(args) {
 			t.Errorf("run(%q) = true, want it left to the command", args)

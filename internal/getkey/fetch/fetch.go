@@ -40,7 +40,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 	if err != nil {
 		return getkey.Entry{}, err
 	}
-	e = getkey.Entry{Credential: cred, Tag: newTag, Fetched: s.Clock(), Next: api.RefreshAt(cred, s.Clock())}
+	e = getkey.Entry{Credential: cred, Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
 	e.Token, e.TokenUntil = c.Token()
 	return e, nil
 }

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyrot/keyrot/pkg/api"
+)
+
+// fronts are servers in front of the scripts' keyrot servers, which make
+// trouble when they are told to.
+type fronts struct {
+	mu   sync.Mutex
+	mode map[*testscript.TestScript]*atomic.Value
+}
+
+// command is "front": with HOST:PORT it starts one for the server there and
+// sets FRONT to its address; pass, 500 and hang say how it answers from now on.
+func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: front HOST:PORT | pass | 500 | hang")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if mode := f.mode[ts]; mode != nil {
+		mode.Store(args[0])
+		return
+	}
+	mode := &atomic.Value{}
+	mode.Store("pass")
+	if f.mode == nil {
+		f.mode = map[*testscript.TestScript]*atomic.Value{}
+	}
+	f.mode[ts] = mode
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[0]})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch mode.Load() {
+		case "500":
+			http.Error(w, "oops", http.StatusInternalServerError)
+		case "hang":
+			<-r.Context().Done()
+		default:
+			proxy.ServeHTTP(w, r)
+		}
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed when the script ends
+	ts.Check(err)
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+	done := make(chan struct{})
+	go func() { _ = srv.Serve(ln); close(done) }()
+	ts.Defer(func() { _ = srv.Close(); <-done })
+	ts.Setenv("FRONT", ln.Addr().String())
+}
+
+// lasting runs a shell command that prints a credential as JSON until the
+// credential is good for a while.
+func lasting(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lasting DURATION COMMAND")
+	}
+	want, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		var c api.Credential
+		if ts.Exec("sh", "-c", args[1]) == nil && json.Unmarshal([]byte(ts.ReadFile("stdout")), &c) == nil && time.Until(c.Expiration) >= want {
+			return
+		}
+	}
+	ts.Fatalf("no credential lasts %s", want)
+}
+
+// ask asks the endpoint that the AWS_CONTAINER_ variables in a file name, until
+// it answers with a status and, if it is given, a text.
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: ask FILE STATUS [TEXT]")
+	}
+	var got string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		raw, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err != nil {
+			continue // not written yet
+		}
+		if got = askOnce(variables(string(raw))); strings.HasPrefix(got, args[1]+" ") && strings.Contains(got, args[len(args)-1]) {
+			return
+		}
+	}
+	ts.Fatalf("the endpoint does not answer %s, but %s", args[1:], got)
+}
+
+// variables reads lines of NAME=VALUE, with or without export and quotes.
+func variables(text string) map[string]string {
+	vars := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		vars[name] = strings.Trim(value, "'")
+	}
+	return vars
+}
+
+// askOnce returns the status and what came with it.
+func askOnce(vars map[string]string) string {
+	token := vars["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+	if raw, err := os.ReadFile(vars["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]); err == nil {
+		token = string(raw)
+	}
+	req, err := http.NewRequest(http.MethodGet, vars["AWS_CONTAINER_CREDENTIALS_FULL_URI"], nil) //nolint:noctx // the client has a limit
+	if err != nil {
+		return err.Error()
+	}
+	req.Header.Set("Authorization", token)
+	res, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimPrefix(res.Status, "HTTP/1.1 ") + "\n" + string(raw)
+}
