@@ -70,7 +70,7 @@ var rules = []rule{
 	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "github.com/gofrs/flock"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
 	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/hint"}},
-	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/getkey/fetch", "cmd/keyrot/early"}},
+	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/harden", "internal/getkey/fetch", "cmd/keyrot/early"}},
 	{who: "pkg/awsiam", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
 	{who: "pkg/seal", never: []string{"pkg/rotate", "pkg/store/..."}},
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
@@ -83,7 +83,7 @@ var rules = []rule{
 	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
 	{who: "cmd/keyrot", only: []string{"os", "internal/cli", "cmd/keyrot/early"}},
-	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey"}},
+	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey", "internal/harden"}},
 }
 
 // reserved says that only some packages may import something.

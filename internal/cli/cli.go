@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/harden"
 	"github.com/keyrot/keyrot/pkg/deploy"
 )
 
@@ -28,7 +29,7 @@ type Env struct {
 
 // Main runs the command line and returns the exit code.
 func Main() int {
-	harden()
+	harden.Process()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

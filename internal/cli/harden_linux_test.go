@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/harden"
 )
 
 // TestServeWritesToItsStateOnly runs the server with HOME and TMPDIR that
@@ -17,7 +19,7 @@ import (
 func TestServeWritesToItsStateOnly(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("KEYROT_TEST_SERVE") != "" {
-		harden()
+		harden.Process()
 		os.Exit(Run(t.Context(), Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now},
 			strings.Split(os.Getenv("KEYROT_TEST_SERVE"), " ")))
 	}

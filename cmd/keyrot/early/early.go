@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/harden"
 )
 
 func init() { //nolint:gochecknoinits // the point of this package
@@ -28,6 +29,7 @@ func init() { //nolint:gochecknoinits // the point of this package
 	default:
 		return
 	}
+	harden.Process()
 	if run(args) {
 		os.Exit(0)
 	}
