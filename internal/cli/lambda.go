@@ -103,6 +103,9 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		s := &server.Server{
 			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: e.Now}, Health: tell, Log: log,
 			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.PolicyAt(e.Now), Audit: record, Handouts: st, Now: e.Now},
+			Now:         e.Now,
+			// The usage plan limits all callers together; this each of them.
+			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
 		}
 		f.API = s.Handler()
 	default:

@@ -49,6 +49,7 @@ type scene struct {
 	calls   int
 	refused []string
 	keys    map[string]map[string]bool // key ids that clients saw, by user
+	failed  map[string]int             // what get-key said when it gave nothing
 }
 
 func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string) *scene {
@@ -58,7 +59,7 @@ func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string
 		t.Fatal(err)
 	}
 	s := &scene{
-		t: t, users: users, keys: map[string]map[string]bool{}, admin: iam.NewFromConfig(config(iamURL, root)),
+		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
 		Keyrot: &Keyrot{Bin: folder, Dir: shortDir(t), Env: []string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",
@@ -104,6 +105,9 @@ func (s *scene) client(ctx context.Context, user string) {
 		if !time.Now().Before(pair.Expiration) {
 			got, err := s.GetKey(ctx, user)
 			if err != nil {
+				s.mu.Lock()
+				s.failed[err.Error()]++
+				s.mu.Unlock()
 				continue // keyrot is down, or has no key yet
 			}
 			pair = got
@@ -162,6 +166,9 @@ func (s *scene) work(limit time.Duration, n int, meanwhile func(context.Context)
 		s.t.Errorf("refused: %s", r)
 	}
 	if s.seen() < n {
+		for why, times := range s.failed {
+			s.t.Logf("%d times: %s", times, why)
+		}
 		log, _ := os.ReadFile(s.Dir + "/serve.log")
 		s.t.Errorf("clients worked with %d keys in %s, want %d; the log ends:\n%s", s.seen(), limit, n, log[max(0, len(log)-3000):])
 	}
@@ -242,7 +249,7 @@ func TestRotationUnderClientsOnVersitygw(t *testing.T) {
 	t.Parallel()
 	s := onVersitygw(t, "app", "batch", "web")
 	s.serve()
-	s.work(3*time.Minute, rotations+1, func(ctx context.Context) {
+	s.work(6*time.Minute, rotations+1, func(ctx context.Context) {
 		for range 10 { // as cron would, beside the daemon and on its store
 			if _, err := s.Run(ctx, append([]string{"rotate-once"}, schedule...)...); err != nil {
 				t.Errorf("rotate-once beside serve: %v", err)
@@ -269,7 +276,7 @@ func TestRotationUnderClientsOnMoto(t *testing.T) {
 		return err
 	}
 	s.serve()
-	s.work(3*time.Minute, rotations+1, nil)
+	s.work(6*time.Minute, rotations+1, nil)
 	s.control("app", s.delete) // moto lets inactive keys pass
 	s.Stop()
 }
@@ -315,7 +322,7 @@ func TestKillAtAnyMoment(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	s.work(5*time.Minute, rotations+1, func(ctx context.Context) {
+	s.work(8*time.Minute, rotations+1, func(ctx context.Context) {
 		for range 20 {
 			time.Sleep(time.Duration(r.Int64N(int64(4 * time.Second))))
 			s.Kill()
