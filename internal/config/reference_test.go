@@ -34,7 +34,7 @@ func TestReference(t *testing.T) {
 	t.Parallel()
 	got := referenceHead + describeType(t, commentsOf(t), reflect.TypeFor[Config](), "")
 	if *update {
-		if err := os.WriteFile(reference, []byte(got), 0o644); err != nil { //nolint:gosec // a page for all
+		if err := os.WriteFile(reference, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

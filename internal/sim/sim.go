@@ -179,7 +179,7 @@ func (s *simulation) dice(role string, n int) *rand.Rand {
 	for _, b := range []byte(role) {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
-	return rand.New(rand.NewPCG(s.Seed^h, uint64(n))) //nolint:gosec // simulation
+	return rand.New(rand.NewPCG(s.Seed^h, uint64(n)))
 }
 
 // client asks for credentials and uses them until they expire.

@@ -89,7 +89,9 @@ func TestEveryWorld(t *testing.T) {
 	t.Parallel()
 	now := at(20)
 	policies := []Policy{
-		{}, {OnInUse: Hold, Publish: true}, {OnInUse: Press, Frozen: IsFrozen, Settle: -1},
+		{},
+		{OnInUse: Hold, Publish: true},
+		{OnInUse: Press, Frozen: IsFrozen, Settle: -1},
 		{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},
 	}
 	intents := []func(Record) Record{

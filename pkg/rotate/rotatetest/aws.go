@@ -173,7 +173,7 @@ func (a *AWS) now() time.Time {
 	if a.Now != nil {
 		return a.Now()
 	}
-	return time.Now()
+	return time.Now() //nolint:forbidigo // the default of the field
 }
 
 // lock locks a, lets late effects that are due happen, and returns the time.
@@ -213,7 +213,7 @@ func (a *AWS) dice(scope string, now time.Time) *rand.Rand {
 	a.rolls[scope] = last
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(scope))
-	return rand.New(rand.NewPCG(a.Seed^h.Sum64(), uint64(now.UnixNano())+last.n<<48)) //nolint:gosec // simulation
+	return rand.New(rand.NewPCG(a.Seed^h.Sum64(), uint64(now.UnixNano())+last.n<<48))
 }
 
 // call runs effect as the operation op, with all that may go wrong. effect is
