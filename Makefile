@@ -28,10 +28,11 @@ lint: ## golangci-lint, with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "make: install golangci-lint v2: https://golangci-lint.run/docs/welcome/install" >&2; exit 1; }
 	golangci-lint run ./...
 
-# make sim SEED=n replays one, make sim HOURS=n lets every run last that long.
+# make sim SEED=n replays one, make sim HOURS=n lets every run last that long,
+# make sim FRESH=1 draws seeds that nobody has seen yet.
 USERDAYS ?= 10000
 sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
-	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS))
+	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS)) $(if $(FRESH),-sim.fresh)
 
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants

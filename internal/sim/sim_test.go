@@ -17,6 +17,7 @@ var (
 	seed  = flag.Uint64("sim.seed", 0, "replay this seed only")
 	hours = flag.Int("sim.hours", 0, "simulate this many hours instead of the default")
 	days  = flag.Int("sim.userdays", 0, "TestSoak: simulate this many user-days")
+	fresh = flag.Bool("sim.fresh", false, "TestSoak: draw new seeds instead of the same ones each time")
 	debug = flag.Bool("sim.log", false, "write the rotators' log to standard error")
 )
 
@@ -91,8 +92,9 @@ func TestManyHands(t *testing.T) {
 	}
 }
 
-// TestSoak runs the seeds that once found something and then new ones, until
-// -sim.userdays are done. Without the flag it runs the kept seeds, shortly.
+// TestSoak runs the seeds that once found something and then others, until
+// -sim.userdays are done: the same in every run, or new ones with -sim.fresh.
+// Without -sim.userdays it runs the kept seeds, shortly.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	kept, err := os.ReadFile("testdata/seeds")
@@ -116,8 +118,11 @@ func TestSoak(t *testing.T) {
 	if *seed != 0 {
 		seeds, runs = []uint64{*seed}, 1
 	}
-	for len(seeds) < runs {
-		seeds = append(seeds, rand.Uint64()>>1)
+	for next := uint64(1000); len(seeds) < runs; next++ {
+		if *fresh {
+			next = rand.Uint64() >> 1
+		}
+		seeds = append(seeds, next)
 	}
 	for _, n := range seeds {
 		t.Run(strconv.FormatUint(n, 10), func(t *testing.T) {
