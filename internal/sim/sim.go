@@ -212,27 +212,30 @@ func (s *simulation) client(ctx context.Context, i int) {
 		if !c.Expiration.After(time.Now()) {
 			s.violation("%s: hand-out of %s had expired already", user, c.KeyID)
 		}
-		s.useUp(ctx, r, c)
+		if !s.useUp(ctx, r, c) {
+			pause(ctx, time.Second) // as a program that retries; without it, the clock would stand still
+		}
 	}
 }
 
-// useUp signs requests with c at random instants, and right at the end.
-func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credential) {
+// useUp signs requests with c at random instants, and right at the end. It
+// reports whether c worked all the time.
+func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credential) bool {
 	for {
 		err := s.aws.Use(c.KeyID, c.Secret.Reveal())
 		s.note(func() { s.result.Uses++ })
 		if err != nil && !s.isExcused(c.User) {
 			s.violation("served works: %s: %s refused %s before its Expiration: %v", c.User, c.KeyID, time.Until(c.Expiration), err)
-			return
+			return false
 		}
 		left := time.Until(c.Expiration)
 		if left <= time.Millisecond || ctx.Err() != nil {
-			return
+			return left > -time.Millisecond
 		}
 		wait := time.Second + time.Duration(r.Int64N(int64(3*time.Minute)))
 		switch {
 		case wait >= left && r.IntN(2) == 0:
-			return // asks a little early, as the SDKs do
+			return true // asks a little early, as the SDKs do
 		case wait >= left:
 			wait = left - time.Microsecond
 		}

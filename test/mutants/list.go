@@ -18,7 +18,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "no-successor", Rule: "never zero",
-		File: "pkg/rotate/plan/next.go", Old: "if d.successor() == nil {\n\t\t\td.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))\n\t\t\tcontinue\n\t\t}\n\t\tif s := d.inUse", New: "if s := d.inUse",
+		File: "pkg/rotate/plan/next.go", Old: "d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))\n\t\t\tcontinue", New: "return d.step(Deactivate, k.ID, Superseded)",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a successor",
 	},
 	{

@@ -248,7 +248,8 @@ func (d *decision) deactivate() *Step {
 			d.later(NotDue, k.ID, due)
 			continue
 		}
-		if d.successor() == nil {
+		cur := d.successor()
+		if cur == nil {
 			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
 			continue
 		}
@@ -259,7 +260,7 @@ func (d *decision) deactivate() *Step {
 			d.later(InUse, k.ID, s.Wake)
 			continue
 		}
-		if cur := d.r.In(Current); d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.Lag {
+		if d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.Lag {
 			return d.step(Probe, cur.ID, Unchecked)
 		}
 		return &Step{Action: Deactivate, KeyID: k.ID, Reason: Superseded, Due: due}
