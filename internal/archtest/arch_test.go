@@ -68,6 +68,7 @@ var rules = []rule{
 	{who: "pkg/client/awscreds", only: []string{"std", "pkg/api", "pkg/client", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},
 	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "github.com/gofrs/flock"}},
+	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
 	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/hint"}},
 	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/harden", "internal/getkey/fetch", "cmd/keyrot/early"}},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/local"
 	"github.com/keyrot/keyrot/internal/sdnotify"
 	"github.com/keyrot/keyrot/pkg/agent"
 	"github.com/keyrot/keyrot/pkg/api"
@@ -97,7 +98,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.Run(ctx); return nil })
 	g.Go(func() error { return agent.Serve(ctx, ln, a.Handler()) })
-	g.Go(func() error { return agent.Serve(ctx, socket, a.SocketHandler()) })
+	g.Go(func() error { return local.Serve(ctx, socket, a.Give) })
 	g.Go(func() error { sdnotify.Watchdog(ctx, e.Getenv, a.Alive); return nil })
 	if err := sdnotify.Notify(e.Getenv, sdnotify.Ready); err != nil {
 		_, _ = fmt.Fprintln(e.Err, "keyrot:", err)

@@ -1,14 +1,8 @@
 package getkey
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
 )
@@ -38,53 +32,26 @@ func RunDir(getenv func(string) string) string {
 
 // fromAgent asks the agent. ok is false if none runs here or it cannot help:
 // then the other ways are tried.
-func (s Source) fromAgent(user string) (c api.Credential, ok bool) {
-	if s.Socket == "" {
+func (s *Source) fromAgent(user string) (c api.Credential, ok bool) {
+	if s.Socket == "" || !private(s.Socket) || strings.ContainsAny(user, "\r\n") {
 		return c, false
 	}
-	info, err := os.Stat(s.Socket)
-	if err != nil || info.Mode()&os.ModeSocket == 0 || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return c, false // a socket that others may offer or use is no agent's
-	}
-	if c, err = askAgent(s.Socket, user); err != nil {
-		return api.Credential{}, false
-	}
-	return c, Entry{Credential: c}.Valid(s.Clock())
-}
-
-// askAgent makes one request in HTTP/1.0, whose answer is what comes until the
-// end. It is spoken by hand because it is all that most runs do.
-func askAgent(socket, user string) (c api.Credential, err error) {
-	request := "GET " + api.PathActiveKey + "?" + api.ParamUser + "=" + escaped(user) + " HTTP/1.0\r\nHost: agent\r\n\r\n"
-	raw, err := exchange(socket, []byte(request), agentWait)
+	raw, err := exchange(s.Socket, Ask(user), agentWait)
 	if err != nil {
-		return c, err
+		return c, false
 	}
-	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
-	status, _, _ := strings.Cut(string(head), "\r\n")
-	if !strings.HasPrefix(status, "HTTP/1.") || !strings.Contains(status, " 200 ") {
-		return c, fmt.Errorf("agent answered %q", status)
+	e, err := decodeEntry(raw)
+	if err != nil || e.Credential.UserName != user || !e.Valid(s.Clock()) {
+		return c, false
 	}
-	if err := json.Unmarshal(body, &c); err != nil {
-		return api.Credential{}, err
-	}
-	if c.UserName != user || c.Expiration.Before(time.Unix(0, 0)) {
-		return api.Credential{}, fmt.Errorf("agent answered for %q", c.UserName)
-	}
-	return c, nil
+	return e.Credential, true
 }
 
-// escaped is a user name as a query's value. Package net/url would make the
-// program wait for net/netip's tables.
-func escaped(s string) string {
-	const hex = "0123456789ABCDEF"
-	var out []byte
-	for _, c := range []byte(s) {
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' {
-			out = append(out, c)
-		} else {
-			out = append(out, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(out)
-}
+// Asking is the protocol of the agent's socket: a line that begins with it and
+// goes on with a user's name is answered with an [Entry] as Encode writes it,
+// or with a line that says why not, and the end. HTTP, and JSON, would take
+// longer than all the rest of a run.
+const Asking = "keyrot get-key 1 "
+
+// Ask returns what to send to the agent for the user's credential.
+func Ask(user string) []byte { return []byte(Asking + user + "\n") }

@@ -32,7 +32,7 @@ type cache struct {
 }
 
 // cacheFor returns the cache of the user in the source's folder.
-func (s Source) cacheFor(user string) (*cache, error) {
+func (s *Source) cacheFor(user string) (*cache, error) {
 	what := s.Endpoint + "\x00" + user
 	key, err := hkdf.Key(sha256.New, []byte(s.APIKey), nil, "keyrot get-key cache v1", 32)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s Source) cacheFor(user string) (*cache, error) {
 }
 
 func (k *cache) load() (e Entry) {
-	sealed, err := os.ReadFile(k.path)
+	sealed, err := readFile(k.path)
 	if err != nil {
 		return Entry{}
 	}
@@ -73,7 +73,7 @@ func (k *cache) save(e Entry) {
 	if err != nil {
 		return
 	}
-	_, err = f.Write(k.aead.Seal(nil, nil, e.encode(), k.aad))
+	_, err = f.Write(k.aead.Seal(nil, nil, e.Encode(), k.aad))
 	if closed := f.Close(); err == nil {
 		err = closed
 	}

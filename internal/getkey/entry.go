@@ -19,12 +19,12 @@ type Entry struct {
 }
 
 // Valid reports whether the credential works at now and for a second more.
-func (e Entry) Valid(now time.Time) bool {
+func (e *Entry) Valid(now time.Time) bool {
 	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
 }
 
 // fresh reports whether the server need not be asked.
-func (e Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
+func (e *Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
 // poll is how soon a server is asked again that answers "not changed" to who
 // names what it has: a key that was burned is not printed for longer.
@@ -42,7 +42,8 @@ func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
 var errEntry = errors.New("not a cached entry")
 
 const (
-	entryForm = 1  // the first byte of an encoded entry; JSON came before it
+	entryForm = 2  // the first byte of an encoded entry; other forms came before it
+	entryHead = 5  // bytes: the form, and how many follow
 	instant   = 12 // bytes: seconds, nanoseconds
 )
 
@@ -53,11 +54,16 @@ func (e *Entry) fields() (texts [5]*string, times [5]*time.Time) {
 		[5]*time.Time{&c.Expiration, &c.CreateDate, &e.TokenUntil, &e.Fetched, &e.Next}
 }
 
-// encode is a byte for the form, then strings with their lengths, then
-// instants: encoding/json would take longer to get going than all the rest.
-func (e Entry) encode() []byte {
+// Encode is a byte for the form, the number of bytes that follow, then strings
+// with their lengths, then instants: encoding/json would take longer to get
+// going than all the rest.
+func (e *Entry) Encode() []byte {
 	texts, times := e.fields()
-	out := []byte{entryForm}
+	size := instant * len(times)
+	for _, s := range texts {
+		size += 4 + len(*s)
+	}
+	out := binary.BigEndian.AppendUint32(append(make([]byte, 0, entryHead+size), entryForm), uint32(size))
 	for _, s := range texts {
 		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...)
 	}
@@ -68,12 +74,17 @@ func (e Entry) encode() []byte {
 	return out
 }
 
-// decodeEntry reads what encode wrote, and nothing else.
+// complete reports whether raw is a whole entry, as far as its head says.
+func complete(raw []byte) bool {
+	return len(raw) >= entryHead && raw[0] == entryForm && uint64(len(raw)-entryHead) == uint64(binary.BigEndian.Uint32(raw[1:]))
+}
+
+// decodeEntry reads what Encode wrote, and nothing else.
 func decodeEntry(raw []byte) (e Entry, err error) {
-	if len(raw) == 0 || raw[0] != entryForm {
+	if !complete(raw) {
 		return Entry{}, errEntry
 	}
-	raw = raw[1:]
+	raw = raw[entryHead:]
 	texts, times := e.fields()
 	for _, s := range texts {
 		if len(raw) < 4 {

@@ -22,7 +22,7 @@ func TestEntryRoundTrip(t *testing.T) {
 			Tag:        `"x"`, Token: "t", TokenUntil: at, Fetched: at, Next: at.Add(-200 * 365 * 24 * time.Hour),
 		}},
 	} {
-		raw := tc.e.encode()
+		raw := tc.e.Encode()
 		got, err := decodeEntry(raw)
 		if err != nil {
 			t.Errorf("%s: decodeEntry: %v", tc.name, err)
@@ -45,14 +45,14 @@ func TestEntryRoundTrip(t *testing.T) {
 }
 
 func FuzzEntry(f *testing.F) {
-	f.Add(Entry{Tag: "x"}.encode())
-	f.Add([]byte{entryForm, 0xff, 0xff, 0xff, 0xff})
+	f.Add((&Entry{Tag: "x"}).Encode())
+	f.Add([]byte{entryForm, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := decodeEntry(raw)
 		if err != nil {
 			return
 		}
-		again, err := decodeEntry(e.encode())
+		again, err := decodeEntry(e.Encode())
 		if diff := cmp.Diff(e, again); err != nil || diff != "" {
 			t.Errorf("decoding what was encoded: %v (-want +got):\n%s", err, diff)
 		}

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -61,18 +60,24 @@ type Source struct {
 // from the cache while enough of its life is left, otherwise from the server.
 // If that fails, what is cached is used until its Expiration. One of several
 // processes asks the server, the others wait for what it caches.
-func (s Source) Credential(ctx context.Context, user string) (api.Credential, error) {
+func (s *Source) Credential(ctx context.Context, user string) (api.Credential, error) {
 	if c, ok := s.fromAgent(user); ok {
 		return c, nil
 	}
 	if s.Fetch == nil {
 		return s.cached(user)
 	}
+	return s.fetched(ctx, user)
+}
+
+// fetched is Credential for who has no agent. It is a function of its own
+// because the stack need not grow where an agent or the cache answers.
+func (s *Source) fetched(ctx context.Context, user string) (api.Credential, error) {
 	if s.APIKey == "" {
 		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
-		e, err := s.Fetch(ctx, s, user, Entry{})
+		e, err := s.Fetch(ctx, *s, user, Entry{})
 		return e.Credential, err
 	}
 	k, err := s.cacheFor(user)
@@ -99,7 +104,7 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 }
 
 // cached returns what needs nobody's help, or [errCold].
-func (s Source) cached(user string) (api.Credential, error) {
+func (s *Source) cached(user string) (api.Credential, error) {
 	if s.APIKey == "" || s.CacheDir == "" {
 		return api.Credential{}, errCold
 	}
@@ -114,14 +119,14 @@ func (s Source) cached(user string) (api.Credential, error) {
 }
 
 // renew asks the server and caches the answer.
-func (s Source) renew(ctx context.Context, user string, k *cache, e Entry) (api.Credential, error) {
+func (s *Source) renew(ctx context.Context, user string, k *cache, e Entry) (api.Credential, error) {
 	asking := ctx
 	if e.Valid(s.Clock()) { // a server that hangs must not hold up what works without it
 		var cancel context.CancelFunc
 		asking, cancel = context.WithTimeout(ctx, aheadWait)
 		defer cancel()
 	}
-	fetched, err := s.Fetch(asking, s, user, e)
+	fetched, err := s.Fetch(asking, *s, user, e)
 	switch {
 	case err == nil:
 		k.save(fetched)
@@ -144,7 +149,7 @@ func Refused(err error) bool {
 }
 
 // Clock returns the time.
-func (s Source) Clock() time.Time {
+func (s *Source) Clock() time.Time {
 	if s.Now != nil {
 		return s.Now()
 	}
@@ -157,7 +162,7 @@ func APIKey(fromEnv, file string) (string, error) {
 	if key := strings.TrimSpace(fromEnv); key != "" || file == "" {
 		return key, nil
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := readFile(file)
 	if err != nil {
 		return "", usagef("reading the API key: %w", err)
 	}

@@ -322,14 +322,21 @@ func TestNothingToGiveIs503(t *testing.T) {
 	s := &source{err: client.ErrUnreachable, begin: time.Now()}
 	a := &agent.Agent{Source: s, Users: []string{"ci"}, Token: func() (string, error) { return "the-token", nil }}
 	_ = a.Start(t.Context())
-	for name, h := range map[string]http.Handler{"container-credentials/ci": a.Handler(), "active-key?username=ci": a.SocketHandler()} {
-		srv := httptest.NewServer(h)
-		status, body := ask(t, srv.URL+"/"+name, nil)
-		var e api.Error
-		if err := json.Unmarshal([]byte(body), &e); err != nil || status != 503 || !strings.Contains(e.Message, "cannot be reached") {
-			t.Errorf("%s: %d %s, want 503 and the reason", name, status, body)
-		}
-		srv.Close()
+	srv := httptest.NewServer(a.Handler())
+	defer srv.Close()
+	status, body := ask(t, srv.URL+"/container-credentials/ci", nil)
+	var e api.Error
+	if err := json.Unmarshal([]byte(body), &e); err != nil || status != 503 || !strings.Contains(e.Message, "cannot be reached") {
+		t.Errorf("%d %s, want 503 and the reason", status, body)
+	}
+	if c, err := a.Give("ci"); !errors.Is(err, client.ErrUnreachable) {
+		t.Errorf("Give = %v, %v", c, err)
+	}
+	if c, err := a.Give("eve"); !errors.Is(err, api.ErrUnknownUser) {
+		t.Errorf("Give of a user that was not asked for = %v, %v", c, err)
+	}
+	if _, body := ask(t, srv.URL+"/metrics", nil); !strings.Contains(body, `keyrot_agent_refused_total{reason="no_credential"} 2`) || !strings.Contains(body, `keyrot_agent_refused_total{reason="unknown_user"} 1`) {
+		t.Errorf("metrics: %s", body)
 	}
 }
 

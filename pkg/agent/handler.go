@@ -37,7 +37,7 @@ var errForeign = errors.New("not for this address")
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.PathContainer+"{user}", func(w http.ResponseWriter, r *http.Request) {
-		a.answer(w, r, r.PathValue("user"), viaHTTP)
+		a.answer(w, r, r.PathValue("user"))
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -49,14 +49,21 @@ func (a *Agent) Handler() http.Handler {
 	return a.local(mux)
 }
 
-// SocketHandler answers get-key on a unix socket, whose mode is the access
-// control: GET /active-key?username=USER, as the server answers it.
-func (a *Agent) SocketHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+api.PathActiveKey, func(w http.ResponseWriter, r *http.Request) {
-		a.answer(w, r, r.URL.Query().Get(api.ParamUser), viaSocket)
-	})
-	return mux
+// Give returns the credential for a program that asked on the unix socket, and
+// counts it. Errors: see [Agent.Credential].
+func (a *Agent) Give(user string) (api.Credential, error) { return a.give(user, viaSocket) }
+
+func (a *Agent) give(user, via string) (api.Credential, error) {
+	c, err := a.Credential(user)
+	switch {
+	case err == nil:
+		a.metrics.served(user, via)
+	case slices.Contains(a.Users, user):
+		a.metrics.refuse("no_credential")
+	default:
+		a.metrics.refuse("unknown_user")
+	}
+	return c, err
 }
 
 // local lets in what a program on this machine sends on purpose. A browser
@@ -85,30 +92,22 @@ func (a *Agent) local(next http.Handler) http.Handler {
 	})
 }
 
-func (a *Agent) answer(w http.ResponseWriter, r *http.Request, user, via string) {
-	if via == viaHTTP && !a.authorized(r) {
+func (a *Agent) answer(w http.ResponseWriter, r *http.Request, user string) {
+	if !a.authorized(r) {
 		a.metrics.refuse("unauthorized")
 		write(w, http.StatusUnauthorized, api.Error{Message: "Authorization does not hold the agent's token", Code: "unauthorized"})
 		return
 	}
-	if !slices.Contains(a.Users, user) {
-		a.metrics.refuse("unknown_user")
+	c, err := a.give(user, viaHTTP)
+	switch {
+	case err == nil:
+		write(w, http.StatusOK, api.ContainerOf(c, r.UserAgent()))
+	case !slices.Contains(a.Users, user):
 		write(w, http.StatusNotFound, api.Error{Message: "This agent was not started for that user", Code: "unknown_user"})
-		return
-	}
-	c, err := a.Credential(user)
-	if err != nil { // whatever it is for the server: here it is an endpoint that has nothing right now
-		a.metrics.refuse("no_credential")
+	default: // whatever it is for the server: here it is an endpoint that has nothing right now
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
 		write(w, http.StatusServiceUnavailable, api.Error{Message: "No credential that works: " + err.Error(), Code: "no_key_ready"})
-		return
 	}
-	a.metrics.served(user, via)
-	if via == viaSocket {
-		write(w, http.StatusOK, c)
-		return
-	}
-	write(w, http.StatusOK, api.ContainerOf(c, r.UserAgent()))
 }
 
 // authorized compares in constant time. SDKs send the token as it is.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -228,13 +229,25 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
 	t.Parallel()
-	stop := make(chan struct{})
-	srv, cfg := newService(t, func(http.ResponseWriter, string, url.Values) { <-stop })
-	defer close(stop)
-	a := New(cfg)
-	a.VerifyTimeout = 50 * time.Millisecond
-	err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s"))
-	if !errors.Is(err, context.DeadlineExceeded) || srv.count("GetCallerIdentity") != 1 {
-		t.Errorf("Verify = %v after %d calls, want a timeout after 1", err, srv.count("GetCallerIdentity"))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		calls, begun := 0, time.Now()
+		a := New(aws.Config{
+			Region: "us-east-1", Credentials: pair{"AKIAOWN", rotate.NewSecret("own")},
+			HTTPClient: doer(func(r *http.Request) (*http.Response, error) {
+				calls++
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}),
+		})
+		a.VerifyTimeout = 50 * time.Millisecond
+		err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s"))
+		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || calls != 1 || took != a.VerifyTimeout {
+			t.Errorf("Verify = %v after %d calls and %s, want a timeout of %s after 1", err, calls, took, a.VerifyTimeout)
+		}
+	})
 }
+
+// doer is an HTTP client.
+type doer func(*http.Request) (*http.Response, error)
+
+func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }

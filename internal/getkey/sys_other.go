@@ -5,6 +5,7 @@ package getkey
 import (
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -21,4 +22,13 @@ func exchange(socket string, request []byte, wait time.Duration) ([]byte, error)
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(conn, maxAnswer))
+}
+
+func readFile(path string) ([]byte, error) { return os.ReadFile(path) }
+
+// private reports whether the path is a socket. Who may use it is up to the
+// folder that it is in.
+func private(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeSocket != 0
 }
