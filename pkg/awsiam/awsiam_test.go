@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -95,26 +96,31 @@ func reset(w http.ResponseWriter) {
 // Deletion is retried, which shows that the server's faults are retryable.
 func TestCreateIsSentOnce(t *testing.T) {
 	t.Parallel()
-	faults := map[string]func(w http.ResponseWriter, stop <-chan struct{}){
-		"500":        func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 500, "InternalFailure") },
-		"503":        func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 503, "ServiceUnavailable") },
-		"throttling": func(w http.ResponseWriter, _ <-chan struct{}) { fail(w, 400, "Throttling") },
-		"reset":      func(w http.ResponseWriter, _ <-chan struct{}) { reset(w) },
-		"timeout":    func(_ http.ResponseWriter, stop <-chan struct{}) { <-stop },
+	faults := map[string]func(w http.ResponseWriter, arrived func()){
+		"500":        func(w http.ResponseWriter, _ func()) { fail(w, 500, "InternalFailure") },
+		"503":        func(w http.ResponseWriter, _ func()) { fail(w, 503, "ServiceUnavailable") },
+		"throttling": func(w http.ResponseWriter, _ func()) { fail(w, 400, "Throttling") },
+		"reset":      func(w http.ResponseWriter, _ func()) { reset(w) },
+		"timeout":    func(_ http.ResponseWriter, arrived func()) { arrived() },
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stop := make(chan struct{})
-			srv, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fault(w, stop) })
-			defer close(stop)
-			a := New(cfg)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			if name == "timeout" {
-				cfg.HTTPClient = &http.Client{Timeout: 50 * time.Millisecond}
-				a = New(cfg)
+			ctx := t.Context()
+			arrived := make(chan struct{}, 1)
+			srv, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) {
+				fault(w, func() { arrived <- struct{}{} })
+			})
+			if name == "timeout" { // patience ends when the request has arrived, so that no clock decides
+				cfg.HTTPClient = doer(func(r *http.Request) (*http.Response, error) {
+					if resp, err := http.DefaultClient.Do(r); err == nil {
+						_ = resp.Body.Close()
+					}
+					<-arrived
+					return nil, &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
+				})
 			}
-			defer cancel()
+			a := New(cfg)
 			_, secret, err := a.Create(ctx, "u")
 			if err == nil || !secret.IsZero() {
 				t.Fatalf("Create = %v, want an error", err)
