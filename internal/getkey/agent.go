@@ -7,7 +7,10 @@ import (
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
-const maxAnswer = 64 << 10 // bytes
+const (
+	maxAnswer    = 64 << 10 // bytes
+	sizeOfAnswer = 1 << 10  // bytes of most files, answers and outputs
+)
 
 // Socket returns the path of the agent's unix socket: KEYROT_AGENT_SOCKET, or
 // agent.sock in [RunDir].

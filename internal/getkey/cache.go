@@ -58,7 +58,7 @@ func (k *cache) load() (e Entry) {
 	if err != nil {
 		return Entry{}
 	}
-	plain, err := k.aead.Open(nil, nil, sealed, k.aad)
+	plain, err := k.aead.Open(sealed[:0], nil, sealed, k.aad)
 	if err != nil {
 		return Entry{}
 	}

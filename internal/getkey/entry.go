@@ -85,6 +85,7 @@ func decodeEntry(raw []byte) (e Entry, err error) {
 		return Entry{}, errEntry
 	}
 	raw = raw[entryHead:]
+	all := string(raw) // of which the texts are parts
 	texts, times := e.fields()
 	for _, s := range texts {
 		if len(raw) < 4 {
@@ -94,7 +95,8 @@ func decodeEntry(raw []byte) (e Entry, err error) {
 		if raw = raw[4:]; uint64(len(raw)) < n {
 			return Entry{}, errEntry
 		}
-		*s, raw = string(raw[:n]), raw[n:]
+		at := len(all) - len(raw)
+		*s, raw = all[at:at+int(n)], raw[n:]
 	}
 	if len(raw) != instant*len(times) {
 		return Entry{}, errEntry

@@ -66,40 +66,46 @@ var formats = map[string]func(c api.Credential, region string) (string, error){
 	"ses-smtp":           sesSMTP,
 }
 
-// object is a JSON object with its fields in order.
-func object(fields ...[2]string) string {
-	b := []byte("{\n")
+// field is one of a JSON object's: its value as JSON, or the text it is.
+type field struct{ name, json, text string }
+
+// object is a JSON object with its fields in order. It is one piece of memory:
+// a new kind of piece costs more than what is put into it.
+func object(fields ...field) string {
+	b := append(make([]byte, 0, sizeOfAnswer), "{\n"...)
 	for i, f := range fields {
 		if i > 0 {
 			b = append(b, ",\n"...)
 		}
-		b = append(append(append(append(b, `  "`...), f[0]...), `": `...), f[1]...)
+		b = append(append(append(b, `  "`...), f.name...), `": `...)
+		if b = append(b, f.json...); f.json == "" {
+			b = appendText(b, f.text)
+		}
 	}
 	return string(append(b, "\n}\n"...))
 }
 
-// text is s as a JSON string. The encoder is for what IAM's names and keys
-// never hold: it takes its time to get going.
-func text(s string) string {
+// appendText appends s as a JSON string. The encoder is for what IAM's names
+// and keys never hold: it takes its time to get going.
+func appendText(b []byte, s string) []byte {
 	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
-		return `"` + s + `"`
+		return append(append(append(b, '"'), s...), '"')
 	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
+	var quoted strings.Builder
+	enc := json.NewEncoder(&quoted)
 	enc.SetEscapeHTML(false)
 	if enc.Encode(s) != nil { // unreachable: a string
-		return `""`
+		return append(b, `""`...)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return append(b, strings.TrimSuffix(quoted.String(), "\n")...)
 }
 
 // asJSON is the server's answer.
 func asJSON(c api.Credential, _ string) (string, error) {
-	instant := func(t time.Time) string { return text(t.Format(time.RFC3339Nano)) }
 	return object(
-		[2]string{"AccessKeyId", text(c.AccessKeyID)}, [2]string{"SecretAccessKey", text(c.SecretAccessKey)},
-		[2]string{"Expiration", instant(c.Expiration)}, [2]string{"CreateDate", instant(c.CreateDate)},
-		[2]string{"UserName", text(c.UserName)},
+		field{name: "AccessKeyId", text: c.AccessKeyID}, field{name: "SecretAccessKey", text: c.SecretAccessKey},
+		field{name: "Expiration", text: c.Expiration.Format(time.RFC3339Nano)}, field{name: "CreateDate", text: c.CreateDate.Format(time.RFC3339Nano)},
+		field{name: "UserName", text: c.UserName},
 	), nil
 }
 
@@ -109,8 +115,8 @@ func expiration(c api.Credential) string { return c.Expiration.UTC().Format(time
 // there: without it the SDKs would use the key for ever.
 func process(c api.Credential, _ string) (string, error) {
 	return object(
-		[2]string{"Version", "1"}, [2]string{"AccessKeyId", text(c.AccessKeyID)},
-		[2]string{"SecretAccessKey", text(c.SecretAccessKey)}, [2]string{"Expiration", text(expiration(c))},
+		field{name: "Version", json: "1"}, field{name: "AccessKeyId", text: c.AccessKeyID},
+		field{name: "SecretAccessKey", text: c.SecretAccessKey}, field{name: "Expiration", text: expiration(c)},
 	), nil
 }
 
@@ -180,9 +186,9 @@ func ini(c api.Credential, _ string) (string, error) {
 // the key that they derive from.
 func sesSMTP(c api.Credential, region string) (string, error) {
 	return object(
-		[2]string{"Host", text("email-smtp." + region + ".amazonaws.com")}, [2]string{"Port", "587"},
-		[2]string{"Username", text(c.AccessKeyID)}, [2]string{"Password", text(smtpPassword(c.SecretAccessKey, region))},
-		[2]string{"Expiration", text(expiration(c))},
+		field{name: "Host", text: "email-smtp." + region + ".amazonaws.com"}, field{name: "Port", json: "587"},
+		field{name: "Username", text: c.AccessKeyID}, field{name: "Password", text: smtpPassword(c.SecretAccessKey, region)},
+		field{name: "Expiration", text: expiration(c)},
 	), nil
 }
 

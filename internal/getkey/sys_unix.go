@@ -63,7 +63,7 @@ func readFile(path string) (raw []byte, err error) {
 // readAll reads until the end, until what came is enough, or fails: at the
 // deadline (zero: none) and if there is too much.
 func readAll(fd int, deadline time.Time, enough func([]byte) bool) ([]byte, error) {
-	answer := make([]byte, 0, 1024)
+	answer := make([]byte, 0, sizeOfAnswer)
 	for {
 		if len(answer) == cap(answer) {
 			answer = append(answer, 0)[:len(answer)]
