@@ -110,10 +110,11 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 
 // common is what every command is told.
 type common struct {
-	File   string         // --config
-	Output string         // text or json
-	Flags  map[string]any // flags that set configuration keys
-	Stack  *deploy.Stack  // --stack; nil: not given
+	File     string         // --config
+	Output   string         // text or json
+	Flags    map[string]any // flags that set configuration keys
+	Defaults map[string]any // defaults of configuration keys that are this command's own
+	Stack    *deploy.Stack  // --stack; nil: not given
 }
 
 // settingKey marks a flag that sets a configuration key.
@@ -167,7 +168,7 @@ func commonOf(cmd *cobra.Command) (common, error) {
 
 // load reads the configuration without judging it.
 func (e Env) load(c common) (config.Config, error) {
-	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Flags: c.Flags})
+	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Flags: c.Flags, Defaults: c.Defaults})
 	return cfg, usage(err, "")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -78,11 +79,12 @@ func (e Env) sandboxConfig(c common, dir string) (config.Config, error) {
 			return config.Config{}, usagef("--sandbox has its own users and store; leave out the flag for %s", key)
 		}
 	}
-	flags := map[string]any{
+	c.Defaults = map[string]any{
 		"settle": "0s", "iam.rate": "100", "iam.burst": "100", "audit.sync": "second", "log.format": "text",
 	}
-	for k, v := range c.Flags {
-		flags[k] = v
+	flags := maps.Clone(c.Flags)
+	if flags == nil {
+		flags = map[string]any{}
 	}
 	flags["store.path"] = filepath.Join(dir, "keyrot.db")
 	flags["store.key_file"] = filepath.Join(dir, "keyrot.key")

@@ -70,6 +70,20 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A command's own defaults give way to everything that was said.
+func TestDefaultsOfACommand(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"KEYROT_AUDIT_SYNC": "always"}
+	c, err := config.Load(config.Source{
+		File: os.DevNull, Getenv: func(name string) string { return env[name] },
+		Flags:    map[string]any{"iam.burst": "7"},
+		Defaults: map[string]any{"audit.sync": "second", "iam.burst": "100", "settle": "0s"},
+	})
+	if err != nil || c.Audit.Sync != "always" || c.IAM.Burst != 7 || c.Settle != 0 {
+		t.Errorf("Load = %+v, %v", c, err)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -29,6 +29,8 @@ type Source struct {
 	Getenv func(string) string
 	// Flags are the values of flags that were given, by key.
 	Flags map[string]any
+	// Defaults stand in for a key's own default, by key.
+	Defaults map[string]any
 }
 
 // Load reads the configuration. It reports everything that cannot be
@@ -39,6 +41,9 @@ func Load(src Source) (Config, error) {
 	v := viper.New()
 	for _, k := range known {
 		v.SetDefault(k.name, k.value(reflect.ValueOf(c)).Interface())
+	}
+	for name, value := range src.Defaults {
+		v.SetDefault(name, value)
 	}
 	file, err := readFile(src)
 	if err != nil {

@@ -35,7 +35,12 @@ func main() {
 	case *soak > 0:
 		err = runSoak(ctx, *bin, *soak)
 	default:
-		err = compare(ctx, *bin, *span, *rounds, *conns)
+		for _, sync := range []string{"second", "always"} { // each with a floor of its own sitting
+			fmt.Printf("audit.sync: %s\n", sync)
+			if err = compare(ctx, *bin, sync, *span, *rounds, *conns); err != nil {
+				break
+			}
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -43,7 +48,7 @@ func main() {
 	}
 }
 
-func compare(ctx context.Context, bin string, span time.Duration, rounds int, conns string) error {
+func compare(ctx context.Context, bin, sync string, span time.Duration, rounds int, conns string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -53,7 +58,7 @@ func compare(ctx context.Context, bin string, span time.Duration, rounds int, co
 		return err
 	}
 	defer bare.stop()
-	keyrot, err := startKeyrot(ctx, bin)
+	keyrot, err := startKeyrot(ctx, bin, sync)
 	if err != nil {
 		return err
 	}

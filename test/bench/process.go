@@ -80,8 +80,8 @@ func (p *process) memory() float64 {
 	return kib / 1024
 }
 
-func startKeyrot(ctx context.Context, bin string, args ...string) (*process, error) {
-	env := []string{"KEYROT_API_KEY=" + apiKey, "KEYROT_LOG_LEVEL=error", "KEYROT_SERVER_CALLER_RATE=1000000"}
+func startKeyrot(ctx context.Context, bin, sync string, args ...string) (*process, error) {
+	env := []string{"KEYROT_API_KEY=" + apiKey, "KEYROT_LOG_LEVEL=error", "KEYROT_SERVER_CALLER_RATE=1000000", "KEYROT_AUDIT_SYNC=" + sync}
 	return start(ctx, env, func(addr string) []string {
 		return append([]string{bin, "serve", "--sandbox", "--listen", addr}, args...)
 	})

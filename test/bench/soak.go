@@ -13,7 +13,7 @@ const soakConns = 32
 
 // runSoak loads keyrot while its keys rotate. Each stretch has a fresh token.
 func runSoak(ctx context.Context, bin string, span time.Duration) error {
-	p, err := startKeyrot(ctx, bin, "--rotate-every", "20s", "--deactivate-after", "24s", "--delete-after", "30s")
+	p, err := startKeyrot(ctx, bin, "second", "--rotate-every", "20s", "--deactivate-after", "24s", "--delete-after", "30s")
 	if err != nil {
 		return err
 	}
