@@ -49,7 +49,9 @@ type Fetch func(ctx context.Context, s Source, user string, e Entry) (Entry, err
 type Source struct {
 	Endpoint       string // URL of the server
 	APIKey         string
-	CAFile         string // PEM file; "": the system's certificates
+	Identify       func(context.Context) (Identity, error) // instead of APIKey; nil: none
+	Identity       *Identity                               // what Identify found out
+	CAFile         string                                  // PEM file; "": the system's certificates
 	AllowPlainHTTP bool
 	Socket         string           // the agent's; "": none
 	CacheDir       string           // "": no cache
@@ -65,10 +67,17 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 	if c, ok := s.fromAgent(user); ok {
 		return c, nil
 	}
+	if s.Identify != nil {
+		id, err := s.Identify(ctx)
+		if err != nil {
+			return api.Credential{}, err
+		}
+		s.Identity = &id
+	}
 	if s.Fetch == nil {
 		return s.cached(user)
 	}
-	if s.APIKey == "" {
+	if s.APIKey == "" && s.Identity == nil {
 		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
@@ -100,7 +109,7 @@ func (s Source) Credential(ctx context.Context, user string) (api.Credential, er
 
 // cached returns what needs nobody's help, or [errCold].
 func (s Source) cached(user string) (api.Credential, error) {
-	if s.APIKey == "" || s.CacheDir == "" {
+	if s.APIKey == "" && s.Identity == nil || s.CacheDir == "" {
 		return api.Credential{}, errCold
 	}
 	k, err := s.cacheFor(user)

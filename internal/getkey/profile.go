@@ -183,13 +183,13 @@ func ProcessCommand(self string, o Options) (string, error) {
 	if runtime.GOOS == "windows" {
 		thin += ".exe"
 	}
-	if info, err := os.Stat(thin); err == nil && info.Mode().IsRegular() {
+	if info, err := os.Stat(thin); err == nil && info.Mode().IsRegular() && o.Identity != ByAWS {
 		args = []string{thin}
 	} else if base := strings.TrimSuffix(filepath.Base(self), ".exe"); base != "keyrot-get" {
 		args = append(args, "get-key")
 	}
 	args = append(args, "--user", o.User, "--format", "credential-process", "--endpoint", o.Endpoint)
-	for _, file := range []struct{ flag, path string }{{"--api-key-file", o.APIKeyFile}, {"--ca-file", o.CAFile}} {
+	for _, file := range []struct{ flag, path string }{{"--api-key-file", o.APIKeyFile}, {"--oidc-token-file", o.OIDCTokenFile}, {"--ca-file", o.CAFile}} {
 		if file.path == "" {
 			continue
 		}
@@ -198,6 +198,11 @@ func ProcessCommand(self string, o Options) (string, error) {
 			return "", fmt.Errorf("%s: %w", file.flag, err)
 		}
 		args = append(args, file.flag, full)
+	}
+	for _, word := range []struct{ flag, value string }{{"--identity", o.Identity}, {"--sign-for", o.SignFor}} {
+		if word.value != "" {
+			args = append(args, word.flag, word.value)
+		}
 	}
 	if o.AllowPlainHTTP {
 		args = append(args, "--allow-plain-http")

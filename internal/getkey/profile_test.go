@@ -105,6 +105,15 @@ func TestProcessCommand(t *testing.T) {
 	if got, err = ProcessCommand(self+"-get", o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
 		t.Errorf("of keyrot-get itself: %q, %v", got, err)
 	}
+	by := o
+	by.APIKeyFile, by.Identity, by.SignFor = "", ByAWS, "k.example"
+	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+" get-key ") || !strings.Contains(got, " --identity aws --sign-for k.example") {
+		t.Errorf("by AWS, which only keyrot can: %q, %v", got, err)
+	}
+	by.Identity, by.SignFor, by.OIDCTokenFile = "", "", "/var/run/token"
+	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token") {
+		t.Errorf("by a token: %q, %v", got, err)
+	}
 	o.CAFile = "/with space/ca"
 	if got, err = ProcessCommand(self, o); err != nil || !strings.Contains(got, ` --ca-file "/with space/ca" `) {
 		t.Errorf("with a space: %q, %v", got, err)
