@@ -67,7 +67,7 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 		return err
 	}
 	o.Endpoint, o.APIKeyFile, o.CAFile = c.Endpoint, c.APIKeyFile, c.CAFile
-	o.Identity, o.OIDCTokenFile, o.SignFor = c.Identity, c.OIDCTokenFile, c.SignFor
+	o.Identity, o.OIDCTokenFile = c.Identity, c.OIDCTokenFile
 	w := getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch}
 	w.AWS = func(ctx context.Context) (getkey.Identity, error) { return awsIdentity(ctx, c) }
 	return getkey.Run(ctx, w, o.Options)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,8 +65,20 @@ func stsEndpoint(ctx context.Context, sdk aws.Config, region string) (string, er
 	return awscall.Service{Config: sdk, ID: "STS", Host: "sts"}.Endpoint(ctx)
 }
 
+// signingVariable holds the process that signs, while the SDK looks for credentials
+// to sign with. It may start a program that gets them (credential_process),
+// and that may be keyrot again, without end.
+const signingVariable = "KEYROT_SIGNING"
+
 // awsSigner signs for the server with the credentials that the SDK finds.
 func awsSigner(ctx context.Context, c config.Client) (s awsidentity.Signer, err error) {
+	us := strconv.Itoa(os.Getpid())
+	if by := os.Getenv(signingVariable); by != "" && by != us {
+		return s, usage(errors.New("the AWS credentials to sign with are asked of keyrot itself"), "choose another profile with AWS_PROFILE, or none")
+	}
+	if err := os.Setenv(signingVariable, us); err != nil {
+		return s, fmt.Errorf("marking the environment: %w", err)
+	}
 	sdk, err := regional(ctx)
 	if err != nil {
 		return s, err

@@ -178,12 +178,16 @@ func sectionName(line string) (name string, ok bool) {
 // ProcessCommand returns the credential_process line for the options. It names
 // keyrot-get if that is installed beside self, the running program.
 func ProcessCommand(self string, o Options) (string, error) {
+	if o.Identity == ByAWS { // AWS_PROFILE names the profile to both, and so the command itself
+		return "", hint.Wrap(usagef("--write-profile: AWS credentials cannot be proved by a profile that asks for them"),
+			`run "keyrot agent --identity aws" instead`)
+	}
 	args := []string{self}
 	thin := filepath.Join(filepath.Dir(self), "keyrot-get")
 	if runtime.GOOS == "windows" {
 		thin += ".exe"
 	}
-	if info, err := os.Stat(thin); err == nil && info.Mode().IsRegular() && o.Identity != ByAWS {
+	if info, err := os.Stat(thin); err == nil && info.Mode().IsRegular() {
 		args = []string{thin}
 	} else if base := strings.TrimSuffix(filepath.Base(self), ".exe"); base != "keyrot-get" {
 		args = append(args, "get-key")
@@ -199,10 +203,8 @@ func ProcessCommand(self string, o Options) (string, error) {
 		}
 		args = append(args, file.flag, full)
 	}
-	for _, word := range []struct{ flag, value string }{{"--identity", o.Identity}, {"--sign-for", o.SignFor}} {
-		if word.value != "" {
-			args = append(args, word.flag, word.value)
-		}
+	if o.Identity != "" {
+		args = append(args, "--identity", o.Identity)
 	}
 	if o.AllowPlainHTTP {
 		args = append(args, "--allow-plain-http")

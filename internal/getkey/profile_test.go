@@ -106,12 +106,12 @@ func TestProcessCommand(t *testing.T) {
 		t.Errorf("of keyrot-get itself: %q, %v", got, err)
 	}
 	by := o
-	by.APIKeyFile, by.Identity, by.SignFor = "", ByAWS, "k.example"
-	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+" get-key ") || !strings.Contains(got, " --identity aws --sign-for k.example") {
-		t.Errorf("by AWS, which only keyrot can: %q, %v", got, err)
+	by.APIKeyFile, by.Identity = "", ByAWS
+	if got, err = ProcessCommand(self, by); !errors.Is(err, ErrUsage) {
+		t.Errorf("by AWS, which would ask itself: %q, %v, want ErrUsage", got, err)
 	}
-	by.Identity, by.SignFor, by.OIDCTokenFile = "", "", "/var/run/token"
-	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token") {
+	by.Identity, by.OIDCTokenFile = ByOIDC, "/var/run/token"
+	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token --identity oidc") {
 		t.Errorf("by a token: %q, %v", got, err)
 	}
 	o.CAFile = "/with space/ca"

@@ -182,6 +182,14 @@ func TestAWSIdentity(t *testing.T) {
 	s.asks("the root user", root, notAccepted, "keyrot", "get-key", "--user", "app", "--no-cache")
 	s.asks("nobody", nil, "no API key is given", "keyrot", "get-key", "--user", "app", "--no-cache")
 
+	profile := filepath.Join(s.Dir, "aws.config")
+	line := "[profile loop]\ncredential_process = " + filepath.Join(s.Bin, "keyrot") + " get-key --user app --identity aws --no-cache --format credential-process\n"
+	if err := os.WriteFile(profile, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loop := []string{"KEYROT_IDENTITY=aws", "AWS_CONFIG_FILE=" + profile, "AWS_PROFILE=loop", "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}
+	s.asks("a profile that asks itself", loop, "getting AWS credentials", "keyrot", "get-key", "--user", "app", "--no-cache")
+
 	out := s.exec(env, "exec", "--user", "app", "--", "sh", "-c", "echo ok $AWS_CONTAINER_CREDENTIALS_FULL_URI")
 	if !strings.HasPrefix(out, "ok http://127.0.0.1:") {
 		t.Errorf("exec by AWS identity printed %q", out)
