@@ -10,9 +10,9 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,8 +54,12 @@ func newSTS(t *testing.T) *sts {
 
 func (s *sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.asked.Add(1)
-	if s.answer != nil {
+	if s.answer != nil && r.URL.Path == "/" { // a redirect leads to where the answer would be good
 		s.answer(w)
+		return
+	}
+	if r.URL.Path != "/" {
+		_, _ = fmt.Fprintf(w, answerXML, "arn:aws:sts::"+account+":assumed-role/app/session", account)
 		return
 	}
 	q := r.URL.Query()
@@ -236,10 +240,12 @@ func TestAWSAttacks(t *testing.T) {
 		{"two signatures", good.but(extra("&X-Amz-Signature=" + strings.Repeat("0", 64))).sign(), false},
 		{"SigV4A", edit("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), false},
 		{"expired", good.but(func(p *proof) { p.at = now.Add(-91 * time.Second) }).sign(), false},
-		{"long expired, made to live long", good.but(func(p *proof) { p.at = now.Add(-16 * time.Minute); p.query.Set("X-Amz-Expires", "900") }).sign(), false},
+		{"long expired, made to live long", good.but(func(p *proof) { p.at = now.Add(-15*time.Minute - time.Second); p.query.Set("X-Amz-Expires", "900") }).sign(), false},
 		{"from the future", good.but(func(p *proof) { p.at = now.Add(31 * time.Second) }).sign(), false},
 		{"made to live for an hour", good.but(set("X-Amz-Expires", "3600")).sign(), false},
 		{"made to live for 16 minutes", good.but(set("X-Amz-Expires", "960")).sign(), false},
+		{"no life", edit("X-Amz-Expires=60&", ""), false},
+		{"no action", edit("Action=GetCallerIdentity&", ""), false},
 		{"a life of none", good.but(set("X-Amz-Expires", "0")).sign(), false},
 		{"a life that is no number", good.but(set("X-Amz-Expires", "+60")).sign(), false},
 		{"the life changed", edit("X-Amz-Expires=60", "X-Amz-Expires=61"), true},
@@ -277,7 +283,7 @@ func TestAWSAttacks(t *testing.T) {
 		t.Errorf("replayed to another server: AWS = %v, want ErrBadKey", err)
 	}
 	other.ServerID = ""
-	if _, err := other.AWS(t.Context(), good.sign()); !errors.Is(err, auth.ErrBadKey) {
+	if _, err := other.AWS(t.Context(), good.but(func(p *proof) { p.header = []string{"X-Keyrot-Server-Id", ""} }).sign()); !errors.Is(err, auth.ErrBadKey) {
 		t.Errorf("to a server without an id: AWS = %v, want ErrBadKey", err)
 	}
 	if _, err := v.AWS(t.Context(), good.sign()); err != nil {
@@ -331,7 +337,7 @@ func TestOtherPrincipals(t *testing.T) {
 func TestAnswersOfSTS(t *testing.T) {
 	t.Parallel()
 	s := newSTS(t)
-	v := s.verifier(roleApp)
+	v := s.verifier(roleApp, userCI)
 	good := fmt.Sprintf(answerXML, "arn:aws:sts::"+account+":assumed-role/app/session", account)
 	say := func(status int, body string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(status); _, _ = w.Write([]byte(body)) }
@@ -360,6 +366,8 @@ func TestAnswersOfSTS(t *testing.T) {
 		{"two results", say(200, strings.Replace(good, "</GetCallerIdentityResult>", "</GetCallerIdentityResult><GetCallerIdentityResult/>", 1)), "unavailable"},
 		{"two documents", say(200, good+good), "unavailable"},
 		{"text behind it", say(200, good+"x"), "unavailable"},
+		{"another account in the ARN", say(200, strings.Replace(good, "sts::"+account, "sts::999999999999", 1)), "refused"},
+		{"a user of another account", say(200, fmt.Sprintf(answerXML, "arn:aws:iam::"+account+":user/team/ci", "999999999999")), "refused"},
 		{"another account than the ARN's", say(200, strings.Replace(good, "<Account>"+account, "<Account>999999999999", 1)), "refused"},
 	} {
 		s.answer = tc.answer
@@ -381,41 +389,59 @@ func TestAnswersOfSTS(t *testing.T) {
 	}
 }
 
+// waiting is a way to STS on which every request waits to be let go.
+type waiting struct {
+	under, sent atomic.Int64
+	release     chan struct{}
+}
+
+func (w *waiting) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.sent.Add(1)
+	w.under.Add(1)
+	defer w.under.Add(-1)
+	select {
+	case <-w.release:
+		return &http.Response{StatusCode: http.StatusForbidden, Body: http.NoBody, Request: r}, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
 // TestSTSIsAskedWithinBounds: however many callers come, only so many requests
-// are under way, and a failure is not remembered.
+// are under way, nobody waits for ever, and a failure is not remembered.
 func TestSTSIsAskedWithinBounds(t *testing.T) {
 	t.Parallel()
-	s := newSTS(t)
-	v := s.verifier(roleApp)
-	var under, most atomic.Int64
-	arrived, release := make(chan struct{}, 100), make(chan struct{})
-	s.answer = func(w http.ResponseWriter) {
-		n := under.Add(1)
-		defer under.Add(-1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
-		arrived <- struct{}{}
-		<-release
-		w.WriteHeader(http.StatusForbidden)
-	}
-	query := s.proof("ASIAROLEROLEROLEROLE").sign()
-	var wg sync.WaitGroup
-	for range 48 {
-		wg.Go(func() {
-			if _, err := v.AWS(t.Context(), query); !errors.Is(err, auth.ErrBadKey) {
-				t.Errorf("AWS = %v, want ErrBadKey", err)
+	query := newSTS(t).proof("ASIAROLEROLEROLEROLE").sign()
+	synctest.Test(t, func(t *testing.T) {
+		way := &waiting{release: make(chan struct{})}
+		v := (&sts{url: "http://sts.example"}).verifier(roleApp)
+		v.HTTP = &http.Client{Transport: way}
+		var refused, late atomic.Int64
+		ask := func(n int) {
+			for range n {
+				go func() {
+					if _, err := v.AWS(t.Context(), query); errors.Is(err, auth.ErrBadKey) {
+						refused.Add(1)
+					} else if err != nil {
+						late.Add(1)
+					}
+				}()
 			}
-		})
-	}
-	for range 16 {
-		<-arrived
-	}
-	close(release)
-	wg.Wait()
-	if n := most.Load(); n > 16 {
-		t.Errorf("%d requests were under way at a time, want at most 16", n)
-	}
-	if n := s.asked.Load(); n != 48 {
-		t.Errorf("STS was asked %d times, want 48: no failure is remembered", n)
-	}
+			synctest.Wait()
+		}
+		ask(48)
+		if n := way.under.Load(); n != 16 {
+			t.Errorf("%d requests are under way, want 16", n)
+		}
+		time.Sleep(6 * time.Second) // of the bubble's clock
+		synctest.Wait()
+		if n := late.Load(); n != 48 || way.under.Load() != 0 {
+			t.Errorf("after 6 s %d callers are told that STS cannot be asked, %d wait, want 48, 0", n, way.under.Load())
+		}
+		close(way.release)
+		ask(48)
+		if n := refused.Load(); n != 48 || way.sent.Load() < 48 {
+			t.Errorf("%d callers are refused by %d requests, want each by its own", n, way.sent.Load())
+		}
+	})
 }

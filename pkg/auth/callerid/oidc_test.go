@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -72,6 +73,11 @@ func jwks(keys ...map[string]any) []byte {
 	return raw
 }
 
+func also(k map[string]any, name string, value any) map[string]any {
+	k[name] = value
+	return k
+}
+
 func published() []byte {
 	s := signers()
 	return jwks(jwk("r", s["r"].Public(), "alg", "RS256"), jwk("e", s["e"].Public()), jwk("d", s["d"].Public()))
@@ -91,7 +97,7 @@ func newIssuer(t *testing.T) *issuer {
 	i.publish(published())
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.asked.Add(1)
-		if status := int(i.status.Load()); status != 0 {
+		if status := int(i.status.Load()); status != 0 && r.URL.Path != "/moved" {
 			http.Redirect(w, r, "/moved", status)
 			return
 		}
@@ -325,7 +331,7 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 	e := s["e"].Public()
 	many := make([]map[string]any, 65)
 	for n := range many {
-		many[n] = jwk("e", e)
+		many[n] = jwk(fmt.Sprint("e", n), e)
 	}
 	token := sign(t, jwt.SigningMethodES256, "e", s["e"], good())
 	for name, tc := range map[string]struct {
@@ -334,7 +340,9 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 		strict bool // the set as a whole is no good
 	}{
 		"a kid twice":           {jwks(jwk("e", e), jwk("e", s["other"].Public()), jwk("x", e)), token, false},
+		"a kid twice, it last":  {jwks(jwk("e", s["other"].Public()), jwk("e", e), jwk("x", e)), token, false},
 		"for encryption":        {jwks(jwk("e", e, "use", "enc"), jwk("x", e)), token, false},
+		"for signing only":      {jwks(also(jwk("e", e), "key_ops", []string{"sign"}), jwk("x", e)), token, false},
 		"for another algorithm": {jwks(jwk("e", e, "alg", "ES384"), jwk("x", e)), token, false},
 		"not on the curve":      {jwks(jwk("e", e, "y", b64(make([]byte, 32))), jwk("x", e)), token, false},
 		"a short coordinate":    {jwks(jwk("e", e, "x", b64(make([]byte, 31))), jwk("x", e)), token, false},
@@ -342,7 +350,7 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 		"a shared secret":       {jwks(map[string]any{"kty": "oct", "kid": "e", "k": b64([]byte("secret"))}, jwk("x", e)), sign(t, jwt.SigningMethodHS256, "e", []byte("secret"), good()), false},
 		"no key at all":         {[]byte(`{"keys":[]}`), token, true},
 		"no JSON":               {[]byte(`<html>`), token, true},
-		"too many keys":         {jwks(many...), token, true},
+		"too many keys":         {jwks(append(many, jwk("e", e))...), token, true},
 		"oversized":             {append(published(), []byte(strings.Repeat(" ", 300<<10))...), token, true},
 	} {
 		i := newIssuer(t)
