@@ -43,6 +43,8 @@ func TestCommandLine(t *testing.T) {
 		{"an argument too many", []string{"--user", "ci", "x"}, 2, `unexpected argument "x"`},
 		{"no user", nil, 2, "--user is missing"},
 		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is none of`},
+		{"signing needs the AWS SDK", []string{"--user", "ci", "--identity", "aws", "--no-agent"}, 2, `needs "keyrot get-key"`},
+		{"a token file that is not there", []string{"--user", "ci", "--oidc-token-file", "testdata/none", "--no-agent"}, 2, "reading the OIDC token"},
 		{"nobody answers", []string{"--user", "ci", "--no-cache", "--no-agent", "--endpoint", "http://127.0.0.1:1", "--api-key-file", "testdata/key"}, 1, "cannot be reached"},
 	} {
 		var out, errs bytes.Buffer

@@ -105,11 +105,19 @@ func (s spec) operation(b *strings.Builder, path, method string, op operation) {
 		fmt.Fprintf(b, "\n\n%s", strings.TrimSpace(op.Description))
 	}
 	b.WriteString("\n\n")
+	told := map[string]bool{}
+	word := "needs" // of the first, "or" of an alternative to it, "and" within one
 	for _, scheme := range op.Security {
 		for _, name := range slices.Sorted(maps.Keys(scheme)) {
 			sec := s.Components.Security[name]
-			fmt.Fprintf(b, "- needs `%s`: %s\n", cmp.Or(sec.Name, "Authorization: "+sec.Scheme), sec.Description)
+			text := ": " + sec.Description
+			if told[name] {
+				text = " alone."
+			}
+			fmt.Fprintf(b, "- %s `%s`%s\n", word, cmp.Or(sec.Name, "Authorization: "+sec.Scheme), text)
+			word, told[name] = "and", true
 		}
+		word = "or"
 	}
 	for _, p := range op.Parameters {
 		need := "optional"

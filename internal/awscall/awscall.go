@@ -86,7 +86,7 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 			return errors.New("encoding a request") // the error might quote a value
 		}
 	}
-	base, err := s.endpoint(ctx)
+	base, err := s.Endpoint(ctx)
 	if err != nil {
 		return err
 	}
@@ -138,9 +138,9 @@ func (s Service) sign(ctx context.Context, req *http.Request, body []byte) error
 	return v4.NewSigner().SignHTTP(ctx, c, req, hex.EncodeToString(sum[:]), cmp.Or(s.Sign, s.Host), s.Config.Region, time.Now())
 }
 
-// endpoint follows the SDK: AWS_ENDPOINT_URL_<SERVICE> and its like in the
+// Endpoint returns the service's address. It follows the SDK: AWS_ENDPOINT_URL_<SERVICE> and its like in the
 // configuration file, AWS_ENDPOINT_URL, the region's own (FIPS if asked for).
-func (s Service) endpoint(ctx context.Context) (string, error) {
+func (s Service) Endpoint(ctx context.Context) (string, error) {
 	fips := ""
 	ignore := false
 	for _, src := range s.Config.ConfigSources {

@@ -50,7 +50,7 @@ func TestEndpointIsTheSDKs(t *testing.T) {
 		if tt.base != "" {
 			cfg.BaseEndpoint = &tt.base
 		}
-		got, err := Service{Config: cfg, ID: "SSM", Host: "ssm"}.endpoint(t.Context())
+		got, err := Service{Config: cfg, ID: "SSM", Host: "ssm"}.Endpoint(t.Context())
 		if got != tt.want || (err != nil) != (tt.want == "") {
 			t.Errorf("%s: endpoint() = %q, %v, want %q", tt.name, got, err, tt.want)
 		}

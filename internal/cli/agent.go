@@ -69,7 +69,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
-	source, err := e.newClient(o.common, o.AllowPlainHTTP)
+	source, err := e.newClient(ctx, o.common, o.AllowPlainHTTP)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (e Env) exec(ctx context.Context, o execOptions) error {
 	if err != nil {
 		return err
 	}
-	source, err := e.newClient(o.common, o.AllowPlainHTTP)
+	source, err := e.newClient(ctx, o.common, o.AllowPlainHTTP)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ var hidden = []string{
 	"AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
 	"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE",
-	"KEYROT_API_KEY", "KEYROT_API_KEY_FILE", "KEYROT_SEAL_KEY",
+	"KEYROT_API_KEY", "KEYROT_API_KEY_FILE", "KEYROT_OIDC_TOKEN_FILE", signingVariable, "KEYROT_SEAL_KEY",
 }
 
 // childEnv returns the child's environment.

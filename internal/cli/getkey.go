@@ -55,6 +55,9 @@ system's folder for caches. keyrot-get is this command alone, and faster.`,
 func clientFlags(f *pflag.FlagSet) {
 	setting(f, "endpoint", "endpoint", "URL of the server (KEYROT_ENDPOINT)")
 	setting(f, "api_key_file", "api-key-file", "file that holds the API key")
+	setting(f, "identity", "identity", "who asks: api-key, oidc or aws (default by what is given)")
+	setting(f, "oidc_token_file", "oidc-token-file", "file with an OIDC token that takes the API key's place")
+	setting(f, "sign_for", "sign-for", "what identity aws signs for: the server's server.id (default the endpoint's host)")
 	setting(f, "ca_file", "ca-file", "PEM file with the certificates to trust instead of the system's")
 }
 
@@ -64,7 +67,10 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 		return err
 	}
 	o.Endpoint, o.APIKeyFile, o.CAFile = c.Endpoint, c.APIKeyFile, c.CAFile
-	return getkey.Run(ctx, getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch}, o.Options)
+	o.Identity, o.OIDCTokenFile = c.Identity, c.OIDCTokenFile
+	w := getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch}
+	w.AWS = func(ctx context.Context) (getkey.Identity, error) { return awsIdentity(ctx, c) }
+	return getkey.Run(ctx, w, o.Options)
 }
 
 func (e Env) clientConfig(o common) (config.Client, error) {
@@ -76,21 +82,32 @@ func (e Env) clientConfig(o common) (config.Client, error) {
 }
 
 // newClient returns a client for the server that the configuration names.
-func (e Env) newClient(o common, allowPlainHTTP bool) (*client.Client, error) {
+func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*client.Client, error) {
 	c, err := e.clientConfig(o)
 	if err != nil {
 		return nil, err
-	}
-	key, err := getkey.APIKey(e.Getenv("KEYROT_API_KEY"), c.APIKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	if key == "" {
-		return nil, getkey.ErrNoAPIKey
 	}
 	h, err := fetch.HTTPClient(c.CAFile)
 	if err != nil {
 		return nil, err
 	}
-	return &client.Client{Endpoint: c.Endpoint, APIKey: key, HTTP: h, AllowPlainHTTP: allowPlainHTTP, Now: e.Now}, nil
+	out := &client.Client{Endpoint: c.Endpoint, HTTP: h, AllowPlainHTTP: allowPlainHTTP, Now: e.Now}
+	kind, key, err := getkey.Options{APIKeyFile: c.APIKeyFile, Identity: c.Identity, OIDCTokenFile: c.OIDCTokenFile}.Kind(e.Getenv)
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == getkey.ByOIDC:
+		out.Proof = client.OIDCFile(c.OIDCTokenFile)
+	case kind == getkey.ByAWS:
+		signer, err := awsSigner(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		out.Proof = signer.Proof
+	case key == "":
+		return nil, getkey.ErrNoAPIKey
+	default:
+		out.APIKey = key
+	}
+	return out, nil
 }

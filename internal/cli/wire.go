@@ -110,6 +110,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
 		},
 	}
+	if err := s.identities(ctx, cfg.Server, aws.Config, e.Now); err != nil {
+		return nil, usage(err, "")
+	}
 	s.server.Page = &page.Page{
 		Store: s.store, Policy: cfg.PolicyAt(e.Now), Keys: keys, History: history, Now: e.Now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it

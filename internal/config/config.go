@@ -140,6 +140,17 @@ type Server struct {
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"
 	// (everybody who can reach the server) or "off". Default "viewer".
 	Metrics string `mapstructure:"metrics"`
+
+	// Identities are callers without an API key: what accepts them and what
+	// they may read. The first entry that accepts a caller counts. Default none.
+	Identities []Identity `mapstructure:"identities"`
+	// ID is what callers of kind aws sign to show that they mean this
+	// server. Clients sign the host of their endpoint unless told otherwise, so
+	// that is the best choice. Required with identities of kind aws.
+	ID string `mapstructure:"id"`
+	// STSRegions are the regions whose STS callers of kind aws may sign for.
+	// Default: the region that the SDK is configured for.
+	STSRegions []string `mapstructure:"sts_regions"`
 }
 
 // IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
@@ -176,6 +187,16 @@ type Client struct {
 	Endpoint string `mapstructure:"endpoint"`
 	// APIKeyFile holds the API key. Default none: KEYROT_API_KEY.
 	APIKeyFile string `mapstructure:"api_key_file"`
+	// Identity is who asks: "api-key", "oidc" (by OIDCTokenFile) or "aws" (by
+	// the AWS SDK's credentials). Default: oidc if there is a token file and no
+	// API key, otherwise api-key.
+	Identity string `mapstructure:"identity"`
+	// OIDCTokenFile holds an OIDC token that takes the API key's place, such as
+	// the projected token of a Kubernetes service account. Default none.
+	OIDCTokenFile string `mapstructure:"oidc_token_file"`
+	// SignFor is the server.id, which identity aws signs. Default: the
+	// host in Endpoint.
+	SignFor string `mapstructure:"sign_for"`
 	// CAFile holds the certificates, in PEM, that the server's must descend
 	// from. Default none: the system's.
 	CAFile string `mapstructure:"ca_file"`

@@ -138,6 +138,7 @@ func (s Server) validate() []error {
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
 		errs = append(errs, fmt.Errorf("server.metrics: %q is none of viewer, open, off", s.Metrics))
 	}
+	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {
 		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or server.allow_plain_http behind a proxy that adds TLS", s.Listen))
 	}

@@ -21,8 +21,8 @@ const (
 	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
 )
 
-// cache is the file of one user, server and API key. It is sealed with a key
-// derived from the API key: who has only the file has nothing. Nothing in it
+// cache is the file of one user, server and caller. It is sealed with a key
+// derived from the caller's secret: who has only the file has nothing. Nothing in it
 // is needed, so whatever cannot be read is as if it were not there, and a
 // failure to write is no failure.
 type cache struct {
@@ -34,7 +34,13 @@ type cache struct {
 // cacheFor returns the cache of the user in the source's folder.
 func (s *Source) cacheFor(user string) (*cache, error) {
 	what := s.Endpoint + "\x00" + user
-	key, err := hkdf.Key(sha256.New, []byte(s.APIKey), nil, "keyrot get-key cache v1", 32)
+	// An API key names its cache, too. Other secrets change often, and each
+	// would leave a file behind.
+	secret, named, purpose := s.APIKey, s.APIKey, "keyrot get-key name v1\x00"
+	if s.Identity != nil {
+		secret, named, purpose = s.Identity.Secret, s.Identity.Name, "keyrot get-key identity v1\x00"
+	}
+	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "keyrot get-key cache v1", 32)
 	if err != nil {
 		return nil, fmt.Errorf("deriving the cache's key: %w", err)
 	}
@@ -46,7 +52,7 @@ func (s *Source) cacheFor(user string) (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving the cache's key: %w", err)
 	}
-	name, err := hkdf.Key(sha256.New, []byte(s.APIKey), nil, "keyrot get-key name v1\x00"+what, 16)
+	name, err := hkdf.Key(sha256.New, []byte(named), nil, purpose+what, 16)
 	if err != nil {
 		return nil, fmt.Errorf("naming the cache: %w", err)
 	}

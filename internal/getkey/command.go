@@ -13,6 +13,7 @@ import (
 type Options struct {
 	User, Format, Region             string
 	Endpoint, APIKeyFile, CAFile     string
+	Identity, OIDCTokenFile string // instead of an API key
 	AllowPlainHTTP, NoCache, NoAgent bool
 	Profile                          string // --write-profile
 }
@@ -23,6 +24,8 @@ type World struct {
 	Getenv   func(string) string
 	Now      func() time.Time
 	Fetch    Fetch
+	// AWS makes the identity that AWS credentials prove. nil: not in this program.
+	AWS func(context.Context) (Identity, error)
 }
 
 // Flags adds the flags that are get-key's own.
@@ -44,6 +47,8 @@ func (o *Options) ServerFlags(f *flag.FlagSet, getenv func(string) string) {
 	}
 	f.StringVar(&o.Endpoint, "endpoint", endpoint, "URL of the server (KEYROT_ENDPOINT)")
 	f.StringVar(&o.APIKeyFile, "api-key-file", getenv("KEYROT_API_KEY_FILE"), "file that holds the API key, unless KEYROT_API_KEY does (KEYROT_API_KEY_FILE)")
+	f.StringVar(&o.Identity, "identity", getenv("KEYROT_IDENTITY"), "who asks: api-key, oidc or aws (KEYROT_IDENTITY; default by what is given)")
+	f.StringVar(&o.OIDCTokenFile, "oidc-token-file", getenv("KEYROT_OIDC_TOKEN_FILE"), "file with an OIDC token that takes the API key's place (KEYROT_OIDC_TOKEN_FILE)")
 	f.StringVar(&o.CAFile, "ca-file", getenv("KEYROT_CA_FILE"), "PEM file with the certificates to trust instead of the system's (KEYROT_CA_FILE)")
 }
 
@@ -63,11 +68,11 @@ func Run(ctx context.Context, w World, o Options) error {
 	if err := CheckFormat(o.Format, o.Region); err != nil {
 		return err
 	}
-	key, err := APIKey(w.Getenv("KEYROT_API_KEY"), o.APIKeyFile)
+	key, identify, err := w.caller(o)
 	if err != nil {
 		return err
 	}
-	s := Source{Endpoint: o.Endpoint, APIKey: key, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
+	s := Source{Endpoint: o.Endpoint, APIKey: key, Identify: identify, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
 	if !o.NoAgent {
 		s.Socket = Socket(w.Getenv)
 	}
@@ -108,7 +113,7 @@ func (w World) writeProfile(o Options) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(w.Err, "keyrot: profile %q in %s now runs\n  %s\n", o.Profile, path, command)
-	if o.APIKeyFile == "" {
+	if o.APIKeyFile == "" && o.Identity == "" && o.OIDCTokenFile == "" {
 		_, _ = fmt.Fprintln(w.Err, "keyrot: programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
 	}
 	return nil

@@ -48,7 +48,9 @@ type Fetch func(ctx context.Context, s Source, user string, e Entry) (Entry, err
 type Source struct {
 	Endpoint       string // URL of the server
 	APIKey         string
-	CAFile         string // PEM file; "": the system's certificates
+	Identify       func(context.Context) (Identity, error) // instead of APIKey; nil: none
+	Identity       *Identity                               // what Identify found out
+	CAFile         string                                  // PEM file; "": the system's certificates
 	AllowPlainHTTP bool
 	Socket         string           // the agent's; "": none
 	CacheDir       string           // "": no cache
@@ -64,16 +66,34 @@ func (s *Source) Credential(ctx context.Context, user string) (api.Credential, e
 	if c, ok := s.fromAgent(user); ok {
 		return c, nil
 	}
+	if s.Identify != nil {
+		return s.identified(ctx, user)
+	}
 	if s.Fetch == nil {
 		return s.cached(user)
 	}
 	return s.fetched(ctx, user)
 }
 
+// identified is Credential for who has no agent and says anew each time who
+// asks.
+func (s *Source) identified(ctx context.Context, user string) (api.Credential, error) {
+	id, err := s.Identify(ctx)
+	if err != nil {
+		return api.Credential{}, err
+	}
+	named := *s
+	named.Identity = &id
+	if named.Fetch == nil {
+		return named.cached(user)
+	}
+	return named.fetched(ctx, user)
+}
+
 // fetched is Credential for who has no agent. It is a function of its own
 // because the stack need not grow where an agent or the cache answers.
 func (s *Source) fetched(ctx context.Context, user string) (api.Credential, error) {
-	if s.APIKey == "" {
+	if s.APIKey == "" && s.Identity == nil {
 		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
@@ -105,7 +125,7 @@ func (s *Source) fetched(ctx context.Context, user string) (api.Credential, erro
 
 // cached returns what needs nobody's help, or [errCold].
 func (s *Source) cached(user string) (api.Credential, error) {
-	if s.APIKey == "" || s.CacheDir == "" {
+	if s.APIKey == "" && s.Identity == nil || s.CacheDir == "" {
 		return api.Credential{}, errCold
 	}
 	k, err := s.cacheFor(user)

@@ -178,6 +178,10 @@ func sectionName(line string) (name string, ok bool) {
 // ProcessCommand returns the credential_process line for the options. It names
 // keyrot-get if that is installed beside self, the running program.
 func ProcessCommand(self string, o Options) (string, error) {
+	if o.Identity == ByAWS { // AWS_PROFILE names the profile to both, and so the command itself
+		return "", hint.Wrap(usagef("--write-profile: AWS credentials cannot be proved by a profile that asks for them"),
+			`run "keyrot agent --identity aws" instead`)
+	}
 	args := []string{self}
 	thin := filepath.Join(filepath.Dir(self), "keyrot-get")
 	if runtime.GOOS == "windows" {
@@ -189,7 +193,7 @@ func ProcessCommand(self string, o Options) (string, error) {
 		args = append(args, "get-key")
 	}
 	args = append(args, "--user", o.User, "--format", "credential-process", "--endpoint", o.Endpoint)
-	for _, file := range []struct{ flag, path string }{{"--api-key-file", o.APIKeyFile}, {"--ca-file", o.CAFile}} {
+	for _, file := range []struct{ flag, path string }{{"--api-key-file", o.APIKeyFile}, {"--oidc-token-file", o.OIDCTokenFile}, {"--ca-file", o.CAFile}} {
 		if file.path == "" {
 			continue
 		}
@@ -198,6 +202,9 @@ func ProcessCommand(self string, o Options) (string, error) {
 			return "", fmt.Errorf("%s: %w", file.flag, err)
 		}
 		args = append(args, file.flag, full)
+	}
+	if o.Identity != "" {
+		args = append(args, "--identity", o.Identity)
 	}
 	if o.AllowPlainHTTP {
 		args = append(args, "--allow-plain-http")

@@ -105,6 +105,15 @@ func TestProcessCommand(t *testing.T) {
 	if got, err = ProcessCommand(self+"-get", o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
 		t.Errorf("of keyrot-get itself: %q, %v", got, err)
 	}
+	by := o
+	by.APIKeyFile, by.Identity = "", ByAWS
+	if got, err = ProcessCommand(self, by); !errors.Is(err, ErrUsage) {
+		t.Errorf("by AWS, which would ask itself: %q, %v, want ErrUsage", got, err)
+	}
+	by.Identity, by.OIDCTokenFile = ByOIDC, "/var/run/token"
+	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token --identity oidc") {
+		t.Errorf("by a token: %q, %v", got, err)
+	}
 	o.CAFile = "/with space/ca"
 	if got, err = ProcessCommand(self, o); err != nil || !strings.Contains(got, ` --ca-file "/with space/ca" `) {
 		t.Errorf("with a space: %q, %v", got, err)

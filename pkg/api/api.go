@@ -28,6 +28,14 @@ const (
 	HeaderAPIKey    = "X-Api-Key" // #nosec G101 -- a header's name
 	HeaderRequestID = "X-Request-Id"
 	ParamUser       = "username"
+
+	// HeaderAWSIdentity carries the query string of a presigned
+	// GetCallerIdentity, in place of an API key.
+	HeaderAWSIdentity = "X-Keyrot-Aws-Identity"
+	// HeaderServerID is signed by it, beside the host and nothing else, so
+	// that it is worth nothing to another server.
+	HeaderServerID = "X-Keyrot-Server-Id"
+	SignedHeaders  = "host;x-keyrot-server-id"
 )
 
 // Token is the answer to POST /generate-token.

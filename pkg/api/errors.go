@@ -9,7 +9,7 @@ import (
 
 // The errors a client may have to decide on.
 var (
-	ErrForbidden    = errors.New("API key missing or not accepted")
+	ErrForbidden    = errors.New("API key or identity missing or not accepted")
 	ErrUnauthorized = errors.New("token missing, expired or not accepted")
 	ErrNotAllowed   = errors.New("this API key may not read this user")
 	ErrBadRequest   = errors.New("bad request")

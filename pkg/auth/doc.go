@@ -4,6 +4,9 @@
 // A token is never believed by itself: its API key's record is looked up each
 // time, so revoking the API key ends its tokens within [Keys.MaxAge].
 //
+// Callers without an API key are package callerid's; their tokens are issued
+// here, and end with what accepted them ([Tokens.External]).
+//
 // It knows neither HTTP nor IAM.
 package auth
 

@@ -53,9 +53,14 @@ type Former struct {
 	Until time.Time `json:"until"`
 }
 
+// externalMark is in the id of every caller without an API key, and in the id
+// of no API key.
+const externalMark = ":"
+
 // External reports whether the key stands for a caller that proves itself in
-// another way than by an API key: it never holds a secret.
-func (k Key) External() bool { return len(k.Hash) == 0 && len(k.Former) == 0 }
+// another way than by an API key, such as "aws:arn:…" or "oidc:ci:…". Its
+// Hash is not a secret's but names what it was accepted by.
+func (k Key) External() bool { return strings.Contains(k.ID, externalMark) }
 
 // accepts returns k as it is for somebody who presented a secret of that
 // hash. The comparison takes the same time wherever it fails.
@@ -73,17 +78,17 @@ func (k Key) accepts(hash []byte, now time.Time) (Key, bool) {
 	return k, ok
 }
 
-// mark names the secret that the key was presented with, in its tokens.
-func (k Key) mark() string { return hex.EncodeToString(k.Hash[:min(8, len(k.Hash))]) }
+// Mark names the secret that the key was presented with, in its tokens.
+func (k Key) Mark() string { return hex.EncodeToString(k.Hash[:min(8, len(k.Hash))]) }
 
 // marked reports whether a token with that mark was issued to a secret that
 // is still good.
 func (k Key) marked(mark string, now time.Time) bool {
-	if k.mark() == mark {
+	if k.Mark() == mark {
 		return true
 	}
 	return slices.ContainsFunc(k.Former, func(f Former) bool {
-		return Key{Hash: f.Hash}.mark() == mark && now.Before(f.Until)
+		return Key{Hash: f.Hash}.Mark() == mark && now.Before(f.Until)
 	})
 }
 

@@ -1,6 +1,7 @@
 // Package client reads credentials from a keyrot server: an API key is
 // exchanged for a short-lived token, the token and the API key for a
-// credential. It imports no AWS SDK.
+// credential. A [Proof] of who asks may take the API key's place. It imports no
+// AWS SDK.
 package client
 
 import (
@@ -47,6 +48,9 @@ type Client struct {
 	Endpoint string
 	// APIKey is sent with every request.
 	APIKey string
+	// Proof takes the API key's place: it is sent when a token is needed,
+	// which goes alone then. Default none.
+	Proof Proof
 	// HTTP makes the requests. Default: a client with a time-out of 10 s.
 	// Redirects are never followed, they would carry the API key elsewhere.
 	HTTP *http.Client
@@ -76,7 +80,7 @@ func (c *Client) CredentialIfChanged(ctx context.Context, user, tag string) (cre
 		return api.Credential{}, "", err
 	}
 	cred, newTag, err = c.activeKey(ctx, user, token, tag)
-	if errors.Is(err, api.ErrUnauthorized) && !fresh { // expired by the server's clock, or its keys changed
+	if c.outdated(err) && !fresh { // expired by the server's clock, or its keys changed
 		c.forget(token)
 		if token, _, err = c.currentToken(ctx); err != nil {
 			return api.Credential{}, "", err
@@ -84,6 +88,12 @@ func (c *Client) CredentialIfChanged(ctx context.Context, user, tag string) (cre
 		cred, newTag, err = c.activeKey(ctx, user, token, tag)
 	}
 	return cred, newTag, err
+}
+
+// outdated reports whether another token may help. Without an API key a server
+// says no more than that the caller is nobody.
+func (c *Client) outdated(err error) bool {
+	return errors.Is(err, api.ErrUnauthorized) || c.Proof != nil && errors.Is(err, api.ErrForbidden)
 }
 
 func (c *Client) activeKey(ctx context.Context, user, token, tag string) (cred api.Credential, newTag string, err error) {
@@ -122,7 +132,16 @@ func (c *Client) currentToken(ctx context.Context) (token string, fresh bool, er
 		return c.token, false, nil
 	}
 	var t api.Token
-	if _, err := c.call(ctx, call{method: http.MethodPost, path: api.PathToken}, &t); err != nil {
+	r := call{method: http.MethodPost, path: api.PathToken}
+	if c.Proof != nil {
+		if _, err := c.base(); err != nil { // before anything is proved to a wrong address
+			return "", false, err
+		}
+		if r.header, r.value, err = c.Proof(ctx); err != nil {
+			return "", false, fmt.Errorf("proving who asks: %w", err)
+		}
+	}
+	if _, err := c.call(ctx, r, &t); err != nil {
 		return "", false, fmt.Errorf("getting a token: %w", err)
 	}
 	if t.Token == "" {
@@ -145,6 +164,8 @@ type call struct {
 	method, path string
 	query        url.Values
 	token, tag   string // "": none
+
+	header, value string // of a proof, in place of the API key
 }
 
 // call makes one request and returns the answer's tag. No retry here: the
@@ -160,7 +181,12 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set(api.HeaderAPIKey, c.APIKey)
+	if c.Proof == nil {
+		req.Header.Set(api.HeaderAPIKey, c.APIKey)
+	}
+	if r.header != "" {
+		req.Header.Set(r.header, r.value)
+	}
 	if r.token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token)
 	}

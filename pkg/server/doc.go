@@ -10,6 +10,7 @@ import (
 	"context"
 
 	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -18,6 +19,15 @@ import (
 // that works right now. It has put the hand-out on record when it returns.
 type Dispenser interface {
 	Give(ctx context.Context, user string, to rotate.Recipient) (rotate.Credential, error)
+}
+
+// Identities recognises callers that have no API key. A proof that is not
+// accepted is auth.ErrBadKey; other errors mean that nobody could be asked.
+type Identities interface {
+	// OIDC judges a token of another issuer.
+	OIDC(ctx context.Context, token string) (auth.Key, error)
+	// AWS judges a signed GetCallerIdentity request.
+	AWS(ctx context.Context, query string) (auth.Key, error)
 }
 
 // Health says how the users are. An error means that the store does not

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -212,60 +211,6 @@ func write(w http.ResponseWriter, status int, body any) {
 
 // open lets everybody in.
 func (*Server) open(*http.Request) (auth.Key, error) { return auth.Key{}, nil }
-
-// withKey asks for an API key.
-func (s *Server) withKey(r *http.Request) (auth.Key, error) {
-	presented := r.Header.Values(api.HeaderAPIKey)
-	if len(presented) != 1 {
-		return auth.Key{}, api.ErrForbidden
-	}
-	return s.Keys.Check(r.Context(), presented[0])
-}
-
-// withToken asks for an API key and for a token that was issued to it.
-func (s *Server) withToken(r *http.Request) (auth.Key, error) {
-	key, err := s.withKey(r)
-	if err != nil {
-		return auth.Key{}, err
-	}
-	header := r.Header.Values("Authorization")
-	if len(header) != 1 {
-		return auth.Key{}, api.ErrUnauthorized
-	}
-	scheme, token, _ := strings.Cut(header[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return auth.Key{}, api.ErrUnauthorized
-	}
-	owner, err := s.Tokens.Verify(r.Context(), token)
-	if err != nil {
-		return auth.Key{}, err
-	}
-	if owner.ID != key.ID {
-		return auth.Key{}, api.ErrUnauthorized
-	}
-	return key, nil
-}
-
-// withAuthorization asks for an API key or a token in Authorization, the only
-// header that the SDKs send. With or without "Bearer".
-func (s *Server) withAuthorization(r *http.Request) (auth.Key, error) {
-	header := r.Header.Values("Authorization")
-	if len(header) != 1 {
-		return auth.Key{}, api.ErrUnauthorized
-	}
-	presented := header[0]
-	if scheme, rest, ok := strings.Cut(presented, " "); ok && strings.EqualFold(scheme, "Bearer") {
-		presented = rest
-	}
-	if strings.Count(presented, ".") == 2 { // a token's three parts; no API key has dots
-		return s.Tokens.Verify(r.Context(), presented)
-	}
-	key, err := s.Keys.Check(r.Context(), presented)
-	if errors.Is(err, auth.ErrBadKey) {
-		return auth.Key{}, api.ErrUnauthorized
-	}
-	return key, err
-}
 
 func host(addr string) string {
 	if h, _, err := net.SplitHostPort(addr); err == nil {

@@ -33,6 +33,7 @@ const retryAfter = 5 * time.Second
 type Server struct {
 	Keys        *auth.Keys
 	Tokens      *auth.Tokens
+	Identities  Identities // nil: every caller needs an API key
 	Credentials Dispenser
 	Health      Health
 	Log         *slog.Logger // default: discards
@@ -69,7 +70,7 @@ func (s *Server) init() {
 func (s *Server) Handler() http.Handler {
 	s.init()
 	mux := http.NewServeMux()
-	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withKey, s.token))
+	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withProof, s.token))
 	mux.Handle(api.PathActiveKey, s.route(http.MethodGet, s.withToken, s.activeKey))
 	mux.Handle(api.PathContainer+"{user}", s.route(http.MethodGet, s.withAuthorization, s.container))
 	mux.Handle(api.PathHealth, s.route(http.MethodGet, s.open, s.healthz))

@@ -28,6 +28,9 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 		return getkey.Entry{}, err
 	}
 	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, HTTP: h, AllowPlainHTTP: s.AllowPlainHTTP, Now: s.Now}
+	if s.Identity != nil {
+		c.Proof = s.Identity.Proof
+	}
 	c.UseToken(e.Token, e.TokenUntil)
 	tag := e.Tag
 	if !e.Valid(s.Clock()) {
@@ -89,7 +92,7 @@ var advice = []struct {
 	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
 	{client.ErrPlainHTTP, "use an https:// endpoint"},
 	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
-	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are`},
+	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are; other identities are in the server's server.identities`},
 	{api.ErrUnauthorized, "check the clocks of both machines"},
 	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
 	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
