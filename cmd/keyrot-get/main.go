@@ -14,6 +14,7 @@ import (
 	_ "github.com/keyrot/keyrot/cmd/keyrot/early" // the cache's answer does not wait for the rest
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/fetch"
+	"github.com/keyrot/keyrot/internal/getkey/profile"
 )
 
 const help = `Print the user's active access key, read from the local agent, the cache or a
@@ -48,6 +49,6 @@ func run(args []string, out, errs io.Writer) int {
 		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %v\nkeyrot-get: hint: run \"keyrot-get --help\"\n", err)
 		return 2
 	}
-	err = getkey.Run(context.Background(), getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch}, o)
+	err = getkey.Run(context.Background(), &getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch, Profile: profile.Write}, &o)
 	return fetch.Report(errs, "keyrot-get", err)
 }

@@ -17,7 +17,7 @@ func TestThin(t *testing.T) {
 	}
 	allowed := map[string]bool{
 		"github.com/keyrot/keyrot/cmd/keyrot-get": true, "github.com/keyrot/keyrot/internal/getkey": true,
-		"github.com/keyrot/keyrot/internal/getkey/fetch": true, "github.com/keyrot/keyrot/cmd/keyrot/early": true,
+		"github.com/keyrot/keyrot/internal/getkey/fetch": true, "github.com/keyrot/keyrot/internal/getkey/profile": true, "github.com/keyrot/keyrot/cmd/keyrot/early": true,
 		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true, "github.com/keyrot/keyrot/internal/harden": true,
 		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
 		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,

@@ -10,6 +10,7 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/fetch"
+	"github.com/keyrot/keyrot/internal/getkey/profile"
 	"github.com/keyrot/keyrot/pkg/client"
 )
 
@@ -68,9 +69,9 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 	}
 	o.Endpoint, o.APIKeyFile, o.CAFile = c.Endpoint, c.APIKeyFile, c.CAFile
 	o.Identity, o.OIDCTokenFile = c.Identity, c.OIDCTokenFile
-	w := getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch}
+	w := &getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch, Profile: profile.Write}
 	w.AWS = func(ctx context.Context) (getkey.Identity, error) { return awsIdentity(ctx, c) }
-	return getkey.Run(ctx, w, o.Options)
+	return getkey.Run(ctx, w, &o.Options)
 }
 
 func (e Env) clientConfig(o common) (config.Client, error) {
@@ -92,7 +93,7 @@ func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*cli
 		return nil, err
 	}
 	out := &client.Client{Endpoint: c.Endpoint, HTTP: h, AllowPlainHTTP: allowPlainHTTP, Now: e.Now}
-	kind, key, err := getkey.Options{APIKeyFile: c.APIKeyFile, Identity: c.Identity, OIDCTokenFile: c.OIDCTokenFile}.Kind(e.Getenv)
+	kind, key, err := (&getkey.Options{APIKeyFile: c.APIKeyFile, Identity: c.Identity, OIDCTokenFile: c.OIDCTokenFile}).Kind(e.Getenv)
 	switch {
 	case err != nil:
 		return nil, err

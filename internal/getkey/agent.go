@@ -1,7 +1,6 @@
 package getkey
 
 import (
-	"path/filepath"
 	"strings"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -19,7 +18,7 @@ func Socket(getenv func(string) string) string {
 		return path
 	}
 	if dir := RunDir(getenv); dir != "" {
-		return filepath.Join(dir, "agent.sock")
+		return Join(dir, "agent.sock")
 	}
 	return ""
 }
@@ -27,8 +26,8 @@ func Socket(getenv func(string) string) string {
 // RunDir returns the folder of what a running agent offers: keyrot in
 // XDG_RUNTIME_DIR, else in the folder of caches; "" if there is neither.
 func RunDir(getenv func(string) string) string {
-	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "keyrot")
+	if dir := getenv("XDG_RUNTIME_DIR"); IsAbs(dir) {
+		return Join(dir, "keyrot")
 	}
 	return CacheDir(getenv)
 }
@@ -43,8 +42,8 @@ func (s *Source) fromAgent(user string) (c api.Credential, ok bool) {
 	if err != nil {
 		return c, false
 	}
-	e, err := decodeEntry(raw)
-	if err != nil || e.Credential.UserName != user || !e.Valid(s.Clock()) {
+	var e Entry
+	if e.decode(raw) != nil || e.Credential.UserName != user || !e.Valid(s.Clock()) {
 		return c, false
 	}
 	return e.Credential, true

@@ -138,3 +138,18 @@ func TestReadFile(t *testing.T) {
 		t.Error("readFile of a folder: no error")
 	}
 }
+
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	for _, p := range []string{"", "a", "/", "/a", "/a/b", "a/b", "a/", "./a", "../a"} {
+		if got := IsAbs(p); got != filepath.IsAbs(p) {
+			t.Errorf("IsAbs(%q) = %v", p, got)
+		}
+		if want := filepath.Base(p); p != "" && !strings.HasSuffix(p, "/") && Base(p) != want {
+			t.Errorf("Base(%q) = %q, want %q", p, Base(p), want)
+		}
+	}
+	if got, want := Join("/a", "b"), filepath.Join("/a", "b"); got != want {
+		t.Errorf("Join = %q, want %q", got, want)
+	}
+}

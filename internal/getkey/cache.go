@@ -9,10 +9,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/keyrot/keyrot/pkg/api"
 )
 
 const (
@@ -26,7 +27,8 @@ const (
 // is needed, so whatever cannot be read is as if it were not there, and a
 // failure to write is no failure.
 type cache struct {
-	path string
+	dir  string
+	path string // in dir
 	aead cipher.AEAD
 	aad  []byte
 }
@@ -56,26 +58,39 @@ func (s *Source) cacheFor(user string) (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("naming the cache: %w", err)
 	}
-	return &cache{path: filepath.Join(s.CacheDir, hex.EncodeToString(name)), aead: aead, aad: []byte(what)}, nil
+	return &cache{dir: s.CacheDir, path: Join(s.CacheDir, hex.EncodeToString(name)), aead: aead, aad: []byte(what)}, nil
 }
 
+// load returns what is in the file; nothing if it is not one of ours.
 func (k *cache) load() (e Entry) {
+	if !k.read(&e) {
+		return Entry{}
+	}
+	return e
+}
+
+func (k *cache) read(e *Entry) bool {
 	sealed, err := readFile(k.path)
 	if err != nil {
-		return Entry{}
+		return false
 	}
 	plain, err := k.aead.Open(sealed[:0], nil, sealed, k.aad)
-	if err != nil {
-		return Entry{}
+	return err == nil && e.decode(plain) == nil
+}
+
+// warm returns what needs not be asked for, or [errCold].
+func (k *cache) warm(now time.Time) (api.Credential, error) {
+	var e Entry
+	if !k.read(&e) || !e.fresh(now) {
+		return api.Credential{}, errCold
 	}
-	e, _ = decodeEntry(plain)
-	return e
+	return e.Credential, nil
 }
 
 // save replaces the file. It is not synced: after a crash of the machine the
 // server is asked.
 func (k *cache) save(e Entry) {
-	f, err := os.CreateTemp(filepath.Dir(k.path), ".new-*") // mode 0600
+	f, err := os.CreateTemp(k.dir, ".new-*") // mode 0600
 	if err != nil {
 		return
 	}
@@ -96,7 +111,7 @@ func (k *cache) clear() { _ = os.Remove(k.path) }
 // lock waits until no other process fetches the same credential. It gives up
 // after wait: locked is false then, and if locks do not work here.
 func (k *cache) lock(ctx context.Context, wait time.Duration) (unlock func(), locked bool) {
-	if os.MkdirAll(filepath.Dir(k.path), 0o700) != nil {
+	if os.MkdirAll(k.dir, 0o700) != nil {
 		return func() {}, true // no cache, so nobody to wait for
 	}
 	l := flock.New(k.path+".lock", flock.SetPermissions(0o600))
@@ -123,5 +138,5 @@ func CacheDir(getenv func(string) string) string {
 	if err != nil {
 		return ""
 	}
-	return filepath.Join(dir, "keyrot")
+	return Join(dir, "keyrot")
 }

@@ -3,9 +3,7 @@ package getkey
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
-	"os"
 	"time"
 )
 
@@ -13,7 +11,7 @@ import (
 type Options struct {
 	User, Format, Region             string
 	Endpoint, APIKeyFile, CAFile     string
-	Identity, OIDCTokenFile string // instead of an API key
+	Identity, OIDCTokenFile          string // instead of an API key
 	AllowPlainHTTP, NoCache, NoAgent bool
 	Profile                          string // --write-profile
 }
@@ -23,7 +21,9 @@ type World struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 	Now      func() time.Time
-	Fetch    Fetch
+	Fetch    Fetch // nil: agent and cache only
+	// Profile does what --write-profile says.
+	Profile func(*World, *Options) error
 	// AWS makes the identity that AWS credentials prove. nil: not in this program.
 	AWS func(context.Context) (Identity, error)
 }
@@ -53,19 +53,20 @@ func (o *Options) ServerFlags(f *flag.FlagSet, getenv func(string) string) {
 }
 
 // Run does what the options say.
-func Run(ctx context.Context, w World, o Options) error {
-	if o.Region == "" {
-		if o.Region = w.Getenv("AWS_REGION"); o.Region == "" {
-			o.Region = w.Getenv("AWS_DEFAULT_REGION")
+func Run(ctx context.Context, w *World, o *Options) error {
+	region := o.Region
+	if region == "" {
+		if region = w.Getenv("AWS_REGION"); region == "" {
+			region = w.Getenv("AWS_DEFAULT_REGION")
 		}
 	}
 	if o.User == "" {
-		return usagef("--user is missing")
+		return Usagef("--user is missing")
 	}
 	if o.Profile != "" {
-		return w.writeProfile(o)
+		return w.Profile(w, o)
 	}
-	if err := CheckFormat(o.Format, o.Region); err != nil {
+	if err := CheckFormat(o.Format, region); err != nil {
 		return err
 	}
 	key, identify, err := w.caller(o)
@@ -83,38 +84,11 @@ func Run(ctx context.Context, w World, o Options) error {
 	if err != nil {
 		return err
 	}
-	return Write(w.Out, o.Format, o.Region, c)
+	return Write(w.Out, o.Format, region, c)
 }
 
-// Warm does what the options say if the agent or the cache has the answer. done
-// is false if not, and nothing is printed then.
-func Warm(ctx context.Context, w World, o Options) (done bool) {
-	if o.Profile != "" {
-		return false
-	}
-	w.Fetch = nil
-	return Run(ctx, w, o) == nil
-}
-
-func (w World) writeProfile(o Options) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding the running program: %w", err)
-	}
-	command, err := ProcessCommand(self, o)
-	if err != nil {
-		return err
-	}
-	path, err := ConfigFile(w.Getenv)
-	if err != nil {
-		return err
-	}
-	if err := WriteProfile(path, o.Profile, command); err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintf(w.Err, "keyrot: profile %q in %s now runs\n  %s\n", o.Profile, path, command)
-	if o.APIKeyFile == "" && o.Identity == "" && o.OIDCTokenFile == "" {
-		_, _ = fmt.Fprintln(w.Err, "keyrot: programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
-	}
-	return nil
+// Warm does what the options say if the agent or the cache has the answer, in a
+// world without Fetch. done is false if not, and nothing is printed then.
+func Warm(ctx context.Context, w *World, o *Options) (done bool) {
+	return o.Profile == "" && w.Fetch == nil && Run(ctx, w, o) == nil
 }

@@ -79,31 +79,32 @@ func complete(raw []byte) bool {
 	return len(raw) >= entryHead && raw[0] == entryForm && uint64(len(raw)-entryHead) == uint64(binary.BigEndian.Uint32(raw[1:]))
 }
 
-// decodeEntry reads what Encode wrote, and nothing else.
-func decodeEntry(raw []byte) (e Entry, err error) {
+// decode reads what Encode wrote, and nothing else. After an error the entry is
+// of no use.
+func (e *Entry) decode(raw []byte) error {
 	if !complete(raw) {
-		return Entry{}, errEntry
+		return errEntry
 	}
 	raw = raw[entryHead:]
 	all := string(raw) // of which the texts are parts
 	texts, times := e.fields()
 	for _, s := range texts {
 		if len(raw) < 4 {
-			return Entry{}, errEntry
+			return errEntry
 		}
 		n := uint64(binary.BigEndian.Uint32(raw))
 		if raw = raw[4:]; uint64(len(raw)) < n {
-			return Entry{}, errEntry
+			return errEntry
 		}
 		at := len(all) - len(raw)
 		*s, raw = all[at:at+int(n)], raw[n:]
 	}
 	if len(raw) != instant*len(times) {
-		return Entry{}, errEntry
+		return errEntry
 	}
 	for _, t := range times {
 		*t = time.Unix(int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint32(raw[8:]))).UTC()
 		raw = raw[instant:]
 	}
-	return e, nil
+	return nil
 }

@@ -9,6 +9,11 @@ import (
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
+func decodeEntry(raw []byte) (e Entry, err error) {
+	err = e.decode(raw)
+	return e, err
+}
+
 func TestEntryRoundTrip(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("", 3600))

@@ -28,10 +28,10 @@ func isRegion(s string) bool {
 // CheckFormat reports what is wrong with a format, before anything is fetched.
 func CheckFormat(format, forRegion string) error {
 	if _, ok := formats[format]; !ok {
-		return usagef("--format: %q is none of %s", format, Formats)
+		return Usagef("--format: %q is none of %s", format, Formats)
 	}
 	if format == "ses-smtp" && !isRegion(forRegion) {
-		return usagef("--format ses-smtp needs --region or AWS_REGION, such as eu-west-1")
+		return Usagef("--format ses-smtp needs --region or AWS_REGION, such as eu-west-1")
 	}
 	return nil
 }
@@ -69,10 +69,10 @@ var formats = map[string]func(c api.Credential, region string) (string, error){
 // field is one of a JSON object's: its value as JSON, or the text it is.
 type field struct{ name, json, text string }
 
-// object is a JSON object with its fields in order. It is one piece of memory:
+// object is a JSON object with its fields in order, made in one piece of memory:
 // a new kind of piece costs more than what is put into it.
 func object(fields ...field) string {
-	b := append(make([]byte, 0, sizeOfAnswer), "{\n"...)
+	b := append(make([]byte, 0, 512), "{\n"...) // which stays on the stack
 	for i, f := range fields {
 		if i > 0 {
 			b = append(b, ",\n"...)
@@ -144,7 +144,7 @@ func dotenv(c api.Credential, _ string) (string, error) {
 		switch {
 		case strings.ContainsAny(value, `'\`):
 			return "", fmt.Errorf("%s cannot be written into a .env file", kv[0])
-		case strings.ContainsFunc(value, func(r rune) bool { return !strings.ContainsRune(wordRunes, r) }):
+		case strings.ContainsFunc(value, func(r rune) bool { return !strings.ContainsRune(WordRunes, r) }):
 			value = "'" + value + "'"
 		}
 		fmt.Fprintf(&b, "%s=%s\n", kv[0], value)
@@ -152,8 +152,8 @@ func dotenv(c api.Credential, _ string) (string, error) {
 	return b.String(), nil
 }
 
-// wordRunes need no quotes anywhere. IAM's keys are made of them.
-const wordRunes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+=_:.-"
+// WordRunes need no quotes anywhere. IAM's keys are made of them.
+const WordRunes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+=_:.-"
 
 // powershell is statements for PowerShell, where typographic quotes end a
 // string too.

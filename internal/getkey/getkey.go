@@ -33,7 +33,8 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() []error { return []error{u.error, ErrUsage} }
 
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+// Usagef returns an error that is [ErrUsage], too.
+func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 const (
 	agentWait = 2 * time.Second // for an agent that does not answer
@@ -132,10 +133,7 @@ func (s *Source) cached(user string) (api.Credential, error) {
 	if err != nil {
 		return api.Credential{}, err
 	}
-	if e := k.load(); e.fresh(s.Clock()) {
-		return e.Credential, nil
-	}
-	return api.Credential{}, errCold
+	return k.warm(s.Clock())
 }
 
 // renew asks the server and caches the answer.
@@ -184,11 +182,11 @@ func APIKey(fromEnv, file string) (string, error) {
 	}
 	raw, err := readFile(file)
 	if err != nil {
-		return "", usagef("reading the API key: %w", err)
+		return "", Usagef("reading the API key: %w", err)
 	}
 	key := strings.TrimSpace(string(raw))
 	if key == "" || strings.ContainsAny(key, "\r\n") {
-		return "", usagef("reading the API key: %s does not hold exactly one line", file)
+		return "", Usagef("reading the API key: %s does not hold exactly one line", file)
 	}
 	return key, nil
 }

@@ -332,22 +332,22 @@ func TestWarmNeedsNobody(t *testing.T) {
 	vars := map[string]string{"KEYROT_API_KEY": "K", "KEYROT_CACHE_DIR": s.CacheDir, "KEYROT_AGENT_SOCKET": "/nonexistent"}
 	w := World{Out: &out, Err: &out, Getenv: func(v string) string { return vars[v] }, Now: s.Now}
 	o := Options{User: "ci", Format: "json", Endpoint: s.Endpoint}
-	if Warm(t.Context(), w, o) || out.Len() > 0 {
+	if Warm(t.Context(), &w, &o) || out.Len() > 0 {
 		t.Errorf("an empty cache: done, with %q", out.String())
 	}
 	s.want(t, "first", "AKIAFIRST")
 	before := f.requests.Load()
-	if !Warm(t.Context(), w, o) || !strings.Contains(out.String(), "AKIAFIRST") {
+	if !Warm(t.Context(), &w, &o) || !strings.Contains(out.String(), "AKIAFIRST") {
 		t.Errorf("a filled cache: not done, %q", out.String())
 	}
 	out.Reset()
 	o.Profile = "x"
-	if Warm(t.Context(), w, o) || out.Len() > 0 {
+	if Warm(t.Context(), &w, &o) || out.Len() > 0 {
 		t.Error("write-profile is not Warm's")
 	}
 	o.Profile = ""
 	*now = now.Add(11 * time.Minute)
-	if Warm(t.Context(), w, o) || out.Len() > 0 || f.requests.Load() != before {
+	if Warm(t.Context(), &w, &o) || out.Len() > 0 || f.requests.Load() != before {
 		t.Errorf("little is left: done, with %q", out.String())
 	}
 }

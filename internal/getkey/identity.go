@@ -2,7 +2,6 @@ package getkey
 
 import (
 	"context"
-	"os"
 	"strings"
 )
 
@@ -23,25 +22,25 @@ type Identity struct {
 
 // Kind returns how who asks is proved, which is what was asked for or what was
 // given, and the API key if it is by that. There may be none.
-func (o Options) Kind(getenv func(string) string) (kind, key string, err error) {
+func (o *Options) Kind(getenv func(string) string) (kind, key string, err error) {
 	switch o.Identity {
 	case ByOIDC:
 		if o.OIDCTokenFile == "" {
-			return "", "", usagef("--identity oidc: --oidc-token-file is missing")
+			return "", "", Usagef("--identity oidc: --oidc-token-file is missing")
 		}
 		return ByOIDC, "", nil
 	case ByAWS:
 		return ByAWS, "", nil
 	case ByAPIKey, "":
 	default:
-		return "", "", usagef("--identity: %q is none of api-key, oidc, aws", o.Identity)
+		return "", "", Usagef("--identity: %q is none of api-key, oidc, aws", o.Identity)
 	}
 	key, err = APIKey(getenv("KEYROT_API_KEY"), o.APIKeyFile)
 	switch {
 	case err != nil:
 		return "", "", err
 	case o.Identity == "" && o.OIDCTokenFile != "" && key != "":
-		return "", "", usagef("both an API key and --oidc-token-file are given: say which with --identity")
+		return "", "", Usagef("both an API key and --oidc-token-file are given: say which with --identity")
 	case o.Identity == "" && o.OIDCTokenFile != "":
 		return ByOIDC, "", nil
 	}
@@ -50,7 +49,7 @@ func (o Options) Kind(getenv func(string) string) (kind, key string, err error) 
 
 // caller returns the API key, or what finds out who asks without one: only
 // when it is needed, because an agent may make it unnecessary.
-func (w World) caller(o Options) (key string, identify func(context.Context) (Identity, error), err error) {
+func (w *World) caller(o *Options) (key string, identify func(context.Context) (Identity, error), err error) {
 	kind, key, err := o.Kind(w.Getenv)
 	switch {
 	case err != nil:
@@ -58,7 +57,7 @@ func (w World) caller(o Options) (key string, identify func(context.Context) (Id
 	case kind == ByOIDC:
 		return "", func(context.Context) (Identity, error) { return oidcIdentity(o.OIDCTokenFile) }, nil
 	case kind == ByAWS && w.AWS == nil:
-		return "", nil, usagef(`--identity aws needs "keyrot get-key", which has the AWS SDK`)
+		return "", nil, Usagef(`--identity aws needs "keyrot get-key", which has the AWS SDK`)
 	case kind == ByAWS:
 		return "", w.AWS, nil
 	}
@@ -69,13 +68,13 @@ func (w World) caller(o Options) (key string, identify func(context.Context) (Id
 // platform replaces it. The cache is sealed with it, so that it can be read
 // only by who has the token that it was written with.
 func oidcIdentity(path string) (Identity, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readFile(path)
 	if err != nil {
-		return Identity{}, usagef("reading the OIDC token: %w", err)
+		return Identity{}, Usagef("reading the OIDC token: %w", err)
 	}
 	token := strings.TrimSpace(string(raw))
 	if strings.Count(token, ".") != 2 || strings.ContainsAny(token, " \t\r\n") {
-		return Identity{}, usagef("reading the OIDC token: %s does not hold one token", path)
+		return Identity{}, Usagef("reading the OIDC token: %s does not hold one token", path)
 	}
 	return Identity{Name: ByOIDC + "\x00" + path, Secret: token, Proof: func(context.Context) (string, string, error) {
 		return "Authorization", "Bearer " + token, nil

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 
 func init() { //nolint:gochecknoinits // the point of this package
 	args := os.Args[1:]
-	switch name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); {
+	switch name := strings.TrimSuffix(getkey.Base(os.Args[0]), ".exe"); {
 	case name == "keyrot-get":
 	case len(args) > 0 && args[0] == "get-key" && !configured(os.Getenv):
 		args = args[1:]
@@ -38,11 +37,11 @@ func init() { //nolint:gochecknoinits // the point of this package
 // configured reports whether a configuration file may have a say.
 func configured(getenv func(string) string) bool {
 	home := getenv("XDG_CONFIG_HOME")
-	if !filepath.IsAbs(home) {
-		home = filepath.Join(getenv("HOME"), ".config")
+	if !getkey.IsAbs(home) {
+		home = getkey.Join(getenv("HOME"), ".config")
 	}
-	for _, dir := range []string{".", filepath.Join(home, "keyrot"), "/etc/keyrot"} {
-		if _, err := os.Lstat(filepath.Join(dir, "keyrot.yaml")); !os.IsNotExist(err) {
+	for _, dir := range []string{".", getkey.Join(home, "keyrot"), "/etc/keyrot"} {
+		if _, err := os.Lstat(getkey.Join(dir, "keyrot.yaml")); !os.IsNotExist(err) {
 			return true
 		}
 	}
@@ -60,5 +59,5 @@ func run(args []string) (done bool) {
 	if f.Parse(args) != nil || f.NArg() > 0 {
 		return false
 	}
-	return getkey.Warm(context.Background(), getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}, o)
+	return getkey.Warm(context.Background(), &getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}, &o)
 }

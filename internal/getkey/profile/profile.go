@@ -1,4 +1,6 @@
-package getkey
+// Package profile writes the credential_process line that makes an SDK ask
+// get-key into the AWS config file, and leaves everything else in it alone.
+package profile
 
 import (
 	"bytes"
@@ -11,8 +13,33 @@ import (
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/hint"
 )
+
+// Write does what --write-profile says.
+func Write(w *getkey.World, o *getkey.Options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the running program: %w", err)
+	}
+	command, err := Command(self, o)
+	if err != nil {
+		return err
+	}
+	path, err := ConfigFile(w.Getenv)
+	if err != nil {
+		return err
+	}
+	if err := Into(path, o.Profile, command); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(w.Err, "keyrot: profile %q in %s now runs\n  %s\n", o.Profile, path, command)
+	if o.APIKeyFile == "" && o.Identity == "" && o.OIDCTokenFile == "" {
+		_, _ = fmt.Fprintln(w.Err, "keyrot: programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
+	}
+	return nil
+}
 
 // ConfigFile returns the AWS config file: AWS_CONFIG_FILE or ~/.aws/config.
 func ConfigFile(getenv func(string) string) (string, error) {
@@ -26,17 +53,17 @@ func ConfigFile(getenv func(string) string) (string, error) {
 	case !ok:
 		return path, nil
 	case err != nil:
-		return "", usagef("finding the AWS config file: %w", err)
+		return "", getkey.Usagef("finding the AWS config file: %w", err)
 	}
 	return filepath.Join(home, rest), nil
 }
 
-// WriteProfile writes the profile with the command into the AWS config file,
+// Into writes the profile with the command into the AWS config file,
 // replacing a command that was there. All other bytes stay. The file is
 // replaced whole, or not at all if somebody else changed it meanwhile.
-func WriteProfile(path, profile, command string) error {
-	if profile == "" || strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(wordRunes+"@,", r) }) {
-		return usagef("--write-profile: %q cannot name a profile", profile)
+func Into(path, profile, command string) error {
+	if profile == "" || strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(getkey.WordRunes+"@,", r) }) {
+		return getkey.Usagef("--write-profile: %q cannot name a profile", profile)
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // the link stays a link
@@ -131,7 +158,7 @@ func withProfile(config []byte, profile, command string) ([]byte, error) {
 		if inside && isSetting && !strings.HasPrefix(text, "#") && !strings.HasPrefix(text, ";") {
 			for _, other := range otherSources {
 				if name == other {
-					return nil, hint.Wrap(usagef("profile %q already has %s", profile, other), "choose another name, or remove that setting")
+					return nil, hint.Wrap(getkey.Usagef("profile %q already has %s", profile, other), "choose another name, or remove that setting")
 				}
 			}
 			if name == "credential_process" {
@@ -175,11 +202,11 @@ func sectionName(line string) (name string, ok bool) {
 	return "\x00", true
 }
 
-// ProcessCommand returns the credential_process line for the options. It names
+// Command returns the credential_process line for the options. It names
 // keyrot-get if that is installed beside self, the running program.
-func ProcessCommand(self string, o Options) (string, error) {
-	if o.Identity == ByAWS { // AWS_PROFILE names the profile to both, and so the command itself
-		return "", hint.Wrap(usagef("--write-profile: AWS credentials cannot be proved by a profile that asks for them"),
+func Command(self string, o *getkey.Options) (string, error) {
+	if o.Identity == getkey.ByAWS { // AWS_PROFILE names the profile to both, and so the command itself
+		return "", hint.Wrap(getkey.Usagef("--write-profile: AWS credentials cannot be proved by a profile that asks for them"),
 			`run "keyrot agent --identity aws" instead`)
 	}
 	args := []string{self}
@@ -225,7 +252,7 @@ func ProcessCommand(self string, o Options) (string, error) {
 // processWord quotes an argument so that a shell (Go, Java, JavaScript), boto's
 // own splitter and the readers of config files all see the same.
 func processWord(s string) (string, error) {
-	safe := wordRunes + "@,"
+	safe := getkey.WordRunes + "@,"
 	if runtime.GOOS == "windows" {
 		safe += `\`
 	}
@@ -238,5 +265,5 @@ func processWord(s string) (string, error) {
 	case s != "" && !unsafe(safe+" ()~&"):
 		return `"` + s + `"`, nil
 	}
-	return "", usagef("%q has characters that not all SDKs read alike in credential_process", s)
+	return "", getkey.Usagef("%q has characters that not all SDKs read alike in credential_process", s)
 }

@@ -1,4 +1,4 @@
-package getkey
+package profile
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyrot/keyrot/internal/getkey"
 )
 
 func TestWithProfile(t *testing.T) {
@@ -38,7 +40,7 @@ func TestWithProfile(t *testing.T) {
 		}
 	}
 	for _, before := range []string{"[profile ci]\naws_access_key_id = A\n", "[profile ci]\nrole_arn=x\n", "[profile ci]\nSSO_session = s\n"} {
-		if _, err := withProfile([]byte(before), "ci", "cmd"); !errors.Is(err, ErrUsage) {
+		if _, err := withProfile([]byte(before), "ci", "cmd"); !errors.Is(err, getkey.ErrUsage) {
 			t.Errorf("withProfile(%q) = %v, want a refusal", before, err)
 		}
 	}
@@ -57,7 +59,7 @@ func TestWriteProfileKeepsModeAndLink(t *testing.T) {
 	if err := os.Symlink(real, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteProfile(link, "ci", "cmd"); err != nil {
+	if err := Into(link, "ci", "cmd"); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(link)
@@ -68,7 +70,7 @@ func TestWriteProfileKeepsModeAndLink(t *testing.T) {
 		t.Errorf("the file's mode is %v, %v, want 0640", info.Mode(), err)
 	}
 	fresh := filepath.Join(dir, "new", "config")
-	if err := WriteProfile(fresh, "ci", "cmd"); err != nil {
+	if err := Into(fresh, "ci", "cmd"); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(fresh); err != nil || info.Mode().Perm() != 0o600 {
@@ -78,8 +80,8 @@ func TestWriteProfileKeepsModeAndLink(t *testing.T) {
 		t.Errorf("left behind: %v", names)
 	}
 	for _, name := range []string{"", "a b", "a]b", "a\nb"} {
-		if err := WriteProfile(fresh, name, "cmd"); !errors.Is(err, ErrUsage) {
-			t.Errorf("WriteProfile(%q) = %v, want ErrUsage", name, err)
+		if err := Into(fresh, name, "cmd"); !errors.Is(err, getkey.ErrUsage) {
+			t.Errorf("Into(%q) = %v, want getkey.ErrUsage", name, err)
 		}
 	}
 	if err := replace(fresh, []byte("not this"), nil); err == nil {
@@ -87,40 +89,40 @@ func TestWriteProfileKeepsModeAndLink(t *testing.T) {
 	}
 }
 
-func TestProcessCommand(t *testing.T) {
+func TestCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	self := filepath.Join(dir, "keyrot")
-	o := Options{User: "ci", Endpoint: "https://h:1", APIKeyFile: "/k", AllowPlainHTTP: true}
-	got, err := ProcessCommand(self, o)
+	o := getkey.Options{User: "ci", Endpoint: "https://h:1", APIKeyFile: "/k", AllowPlainHTTP: true}
+	got, err := Command(self, &o)
 	if want := self + " get-key --user ci --format credential-process --endpoint https://h:1 --api-key-file /k --allow-plain-http"; err != nil || got != want {
-		t.Errorf("ProcessCommand = %q, %v, want %q", got, err, want)
+		t.Errorf("Command = %q, %v, want %q", got, err, want)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "keyrot-get"), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = ProcessCommand(self, o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
+	if got, err = Command(self, &o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
 		t.Errorf("with keyrot-get beside it: %q, %v", got, err)
 	}
-	if got, err = ProcessCommand(self+"-get", o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
+	if got, err = Command(self+"-get", &o); err != nil || !strings.HasPrefix(got, self+"-get --user ci ") {
 		t.Errorf("of keyrot-get itself: %q, %v", got, err)
 	}
 	by := o
-	by.APIKeyFile, by.Identity = "", ByAWS
-	if got, err = ProcessCommand(self, by); !errors.Is(err, ErrUsage) {
-		t.Errorf("by AWS, which would ask itself: %q, %v, want ErrUsage", got, err)
+	by.APIKeyFile, by.Identity = "", getkey.ByAWS
+	if got, err = Command(self, &by); !errors.Is(err, getkey.ErrUsage) {
+		t.Errorf("by AWS, which would ask itself: %q, %v, want getkey.ErrUsage", got, err)
 	}
-	by.Identity, by.OIDCTokenFile = ByOIDC, "/var/run/token"
-	if got, err = ProcessCommand(self, by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token --identity oidc") {
+	by.Identity, by.OIDCTokenFile = getkey.ByOIDC, "/var/run/token"
+	if got, err = Command(self, &by); err != nil || !strings.HasPrefix(got, self+"-get ") || !strings.Contains(got, " --oidc-token-file /var/run/token --identity oidc") {
 		t.Errorf("by a token: %q, %v", got, err)
 	}
 	o.CAFile = "/with space/ca"
-	if got, err = ProcessCommand(self, o); err != nil || !strings.Contains(got, ` --ca-file "/with space/ca" `) {
+	if got, err = Command(self, &o); err != nil || !strings.Contains(got, ` --ca-file "/with space/ca" `) {
 		t.Errorf("with a space: %q, %v", got, err)
 	}
 	for _, bad := range []string{"/a$b", "/a\"b", "/a\nb", "/a#b", "/a`b"} {
 		o.CAFile = bad
-		if got, err := ProcessCommand(self, o); !errors.Is(err, ErrUsage) {
+		if got, err := Command(self, &o); !errors.Is(err, getkey.ErrUsage) {
 			t.Errorf("with %q: %q, %v, want a refusal", bad, got, err)
 		}
 	}
