@@ -13,7 +13,7 @@ import (
 type Options struct {
 	User, Format, Region             string
 	Endpoint, APIKeyFile, CAFile     string
-	Identity, OIDCTokenFile string // instead of an API key
+	Identity, OIDCTokenFile          string // instead of an API key
 	AllowPlainHTTP, NoCache, NoAgent bool
 	Profile                          string // --write-profile
 }
