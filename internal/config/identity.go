@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -69,7 +70,7 @@ func (s Server) validateIdentities() []error {
 		names[id.Name], aws = true, aws || id.Kind == "aws"
 	}
 	if aws && s.ID == "" {
-		errs = append(errs, fmt.Errorf("server.id: is missing; callers of kind aws sign it (such as keyrot.example, the host of this server)"))
+		errs = append(errs, errors.New("server.id: is missing; callers of kind aws sign it (such as keyrot.example, the host of this server)"))
 	}
 	if s.ID != "" && !serverID.MatchString(s.ID) {
 		errs = append(errs, fmt.Errorf("server.id: %q holds other characters than letters, digits, . _ : and -", s.ID))

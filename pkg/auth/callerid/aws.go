@@ -2,6 +2,7 @@ package callerid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -90,7 +91,7 @@ func parseSigned(query string, now time.Time) (signed, error) {
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return signed{}, fmt.Errorf("not a query string")
+		return signed{}, errors.New("not a query string")
 	}
 	want := len(fixed) + len(free)
 	if q.Has(paramToken) {
@@ -118,7 +119,7 @@ func parseSigned(query string, now time.Time) (signed, error) {
 	}
 	scope := strings.Split(q.Get("X-Amz-Credential"), "/")
 	if date, _, _ := strings.Cut(q.Get("X-Amz-Date"), "T"); scope[1] != date {
-		return signed{}, fmt.Errorf("signed with the key of another day")
+		return signed{}, errors.New("signed with the key of another day")
 	}
 	return signed{region: scope[2], query: q.Encode()}, nil
 }
@@ -128,7 +129,7 @@ func parseSigned(query string, now time.Time) (signed, error) {
 func inTime(date, expires string, now time.Time) error {
 	at, err := time.Parse(amzTime, date)
 	if err != nil {
-		return fmt.Errorf("X-Amz-Date is not a date")
+		return errors.New("X-Amz-Date is not a date")
 	}
 	seconds, _ := strconv.Atoi(expires) // at most three digits
 	life := time.Duration(seconds) * time.Second
@@ -136,9 +137,9 @@ func inTime(date, expires string, now time.Time) error {
 	case life > maxLife:
 		return fmt.Errorf("X-Amz-Expires is more than %s", maxLife)
 	case age < -leeway:
-		return fmt.Errorf("signed in the future")
+		return errors.New("signed in the future")
 	case age > life+leeway || age > maxLife:
-		return fmt.Errorf("expired")
+		return errors.New("expired")
 	}
 	return nil
 }
