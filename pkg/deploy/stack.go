@@ -163,7 +163,7 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 	name := "keyrot-" + strings.ToLower(rand.Text())
 	in := &cloudformation.CreateChangeSetInput{
 		StackName: &o.Name, ChangeSetName: &name, ChangeSetType: kind,
-		ClientToken: &name, // the SDK repeats a request whose answer was lost
+		ClientToken:  &name, // the SDK repeats a request whose answer was lost
 		TemplateBody: &o.Template, Capabilities: []types.Capability{types.CapabilityCapabilityIam},
 		Tags: []types.Tag{{Key: aws.String(tagName), Value: aws.String(tagValue)}},
 	}
