@@ -123,7 +123,11 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 	if o.Successor {
 		return r.kept, nil
 	}
-	err = p.finish(ctx, r.stack, r.kept, r.entries, o.Wait)
+	late, err := p.finish(ctx, r, o.Wait)
+	if err == nil && o.DeleteSecrets && late > 0 {
+		err = &marked{fmt.Errorf("table %s stays: %d users have superseded keys that work, and only it knows when they may go", r.kept.Table, late), errSome}
+		err = hint.Wrap(err, goesOn+"; a longer --wait waits for them")
+	}
 	if err == nil && o.DeleteSecrets {
 		err = p.forget(ctx, r.kept)
 	}

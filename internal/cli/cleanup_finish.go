@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/hint"
-	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
@@ -17,33 +16,36 @@ import (
 // finish completes what the rotator had begun: superseded keys go as they
 // become due, and nothing new is begun. The stack is gone, so nobody else
 // acts.
-func (p *deployment) finish(ctx context.Context, s deploy.Stack, kept deploy.Kept, entries []rotate.Entry, patience time.Duration) error {
-	if kept.Table == "" || len(entries) == 0 {
-		return nil
+// late is how many users will have superseded keys when the patience is over.
+func (p *deployment) finish(ctx context.Context, r removal, patience time.Duration) (late int, err error) {
+	s, kept := r.stack, r.kept
+	if kept.Table == "" || len(r.entries) == 0 {
+		return 0, nil
 	}
 	flags := map[string]any{}
 	if len(s.Parameters) > 0 { // otherwise nobody knows its schedule, and ours counts
 		flags = settingsOf(s)
 	}
 	flags["store.table"], flags["store.kms_key"] = kept.Table, kept.Key
-	cfg, err := p.loadValid(common{Flags: flags})
+	cfg, err := p.load(common{Flags: flags}) // any schedule will do: nothing is begun by it
 	if err != nil {
-		return err
+		return 0, err
 	}
 	cfg.Log.Level = "error"
 	sys, err := open(ctx, p.Env, cfg, p.aws)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := sys.store.List(ctx); errors.Is(err, dynamodb.ErrNoTable) {
 		p.say("warning: the table is gone, too: nobody can finish what the rotator had begun; see the users' keys in IAM")
-		return sys.close(ctx)
+		return 0, sys.close(ctx)
 	}
 	f := finisher{rotator: sys.rotator, store: sys.store, say: p.say, end: sys.rotator.Time().Add(patience)}
-	for _, e := range entries {
+	for _, e := range r.entries {
 		f.open = append(f.open, waiting{user: e.Record.User})
 	}
-	return errors.Join(f.run(ctx), sys.close(ctx))
+	err = f.run(ctx)
+	return f.late, errors.Join(err, sys.close(ctx))
 }
 
 // finisher has each user's superseded keys made inactive and deleted as they
@@ -55,6 +57,7 @@ type finisher struct {
 	end     time.Time // of the patience
 	open    []waiting
 	failed  int
+	late    int // will not be at their end in time
 }
 
 // waiting is a user that is not at its end, and when to look at it again.
@@ -157,7 +160,8 @@ func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
 	case late && rep.Err != nil:
 		return nil, rep.Err
 	case late:
-		f.say("%s keeps key %s; not due before %s, and left to you to delete in IAM: %s",
+		f.late++
+		f.say("%s keeps key %s; not due before %s, and left as they are: %s",
 			w.user, dash(v.Keeps), next.due.UTC().Format(time.RFC3339), strings.Join(v.Besides, ", "))
 		return nil, nil
 	case rep.Err != nil && !w.told:

@@ -122,13 +122,14 @@ func TestFinishTooImpatient(t *testing.T) {
 		o := newOrphanage(t, "ann")
 		for _, patience := range []time.Duration{0, 5 * time.Minute} {
 			began := time.Now()
-			if err := o.finisher(patience, "ann").run(t.Context()); err != nil || time.Since(began) > patience {
-				t.Errorf("waiting %s = %v after %s", patience, err, time.Since(began))
+			f := o.finisher(patience, "ann")
+			if err := f.run(t.Context()); err != nil || f.late != 1 || time.Since(began) > patience {
+				t.Errorf("waiting %s = %v, %d late, after %s", patience, err, f.late, time.Since(began))
 			}
 			if n, newer, older := o.keys(t, "ann"); n != 2 || !newer || !older {
 				t.Errorf("after %s: %d keys, working: %t and %t, want both as they were", patience, n, newer, older)
 			}
-			if all := o.all(); !strings.Contains(all, "left to you to delete in IAM: "+o.given["ann"][0].KeyID) {
+			if all := o.all(); !strings.Contains(all, "left as they are: "+o.given["ann"][0].KeyID) {
 				t.Errorf("the superseded key was not named:\n%s", all)
 			}
 		}
