@@ -54,6 +54,14 @@ type Saboteur struct {
 	calls   map[string]int
 	unnamed []string
 	secrets []string // that the server has given
+	pretend types.StackStatus
+}
+
+// Pretend has stacks be in the state until one is deleted.
+func (s *Saboteur) Pretend(status types.StackStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pretend = status
 }
 
 // NewSaboteur starts one in front of the server that past reaches.
@@ -73,7 +81,7 @@ func NewSaboteur(past aws.Config) (*Saboteur, error) {
 func (s *Saboteur) Begin(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fault, s.struck, s.order, s.calls, s.unnamed = f, false, nil, map[string]int{}, nil
+	s.fault, s.struck, s.order, s.calls, s.unnamed, s.pretend = f, false, nil, map[string]int{}, nil, ""
 }
 
 // Called returns the actions in the order of their first calls, how often each
@@ -98,6 +106,8 @@ func (s *Saboteur) Secrets() []string {
 	return append([]string{stackKey}, s.secrets...)
 }
 
+var stackStatus = regexp.MustCompile(`<StackStatus>(CREATE|UPDATE)_COMPLETE</StackStatus>`)
+
 var secretKey = regexp.MustCompile(`<SecretAccessKey>([^<]+)</SecretAccessKey>`)
 
 func (s *Saboteur) overhear(res *http.Response) error {
@@ -108,9 +118,14 @@ func (s *Saboteur) overhear(res *http.Response) error {
 	if err != nil {
 		return err
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pretend != "" {
+		body = stackStatus.ReplaceAll(body, []byte("<StackStatus>"+s.pretend+"</StackStatus>"))
+		res.ContentLength = int64(len(body))
+		res.Header.Set("Content-Length", fmt.Sprint(len(body)))
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
 	for _, m := range secretKey.FindAllSubmatch(body, -1) {
 		s.secrets = append(s.secrets, string(m[1]))
 	}
@@ -169,6 +184,9 @@ func (s *Saboteur) pass(w http.ResponseWriter, req *http.Request, service, actio
 	case "secretsmanager:GetSecretValue":
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 		_, _ = io.WriteString(w, `{"Name":"api","SecretString":"{\"api_key\":\"`+stackKey+`\"}"}`)
+	case "cloudformation:DeleteStack":
+		s.Pretend("")
+		s.proxy.ServeHTTP(w, req)
 	case "cloudformation:CreateChangeSet":
 		s.reuse(req)
 		s.proxy.ServeHTTP(w, req)

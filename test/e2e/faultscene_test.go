@@ -143,15 +143,15 @@ func (s *faultScene) rotated() {
 	store := []string{"--table", leftTable, "--kms-key", s.key}
 	for _, force := range []string{"--force=false", "--force"} {
 		s.must(append([]string{
-			"rotate-once", force, "--users", "ann,bob", "--rotate-every", "1h", "--deactivate-after", "65m", "--delete-after", "70m", "--settle", "0s",
+			"rotate-once", force, "--users", "ann,bob", "--rotate-every", "8s", "--deactivate-after", "12s", "--delete-after", "15s", "--settle", "0s",
 		}, store...)...)
 	}
 	s.must(append(deployArgs(), store...)...)
 	s.hurry()
 }
 
-// hurry gives the stack a schedule by which the Previous keys are due, which
-// only plain CloudFormation does.
+// hurry gives the stack a schedule by which the Previous keys are due as soon
+// as what was promised for them is over, which only plain CloudFormation does.
 func (s *faultScene) hurry() {
 	s.t.Helper()
 	ctx, c := s.t.Context(), cloudformation.NewFromConfig(s.cfg)
