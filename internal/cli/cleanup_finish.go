@@ -10,6 +10,7 @@ import (
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
@@ -73,7 +74,7 @@ const busy = time.Second
 // run looks at all users, then at each when it is due, until all are at their
 // end or none will be in time. One user's failure stops nobody.
 func (f *finisher) run(ctx context.Context) error {
-	total := len(f.open)
+	total, told := len(f.open), 0
 	for len(f.open) > 0 {
 		now := f.rotator.Time()
 		var still []waiting
@@ -104,7 +105,10 @@ func (f *finisher) run(ctx context.Context) error {
 				next = w.due
 			}
 		}
-		f.say("waiting until %s for superseded keys of %d users", next.UTC().Format(time.RFC3339), len(still))
+		if told != len(still) {
+			told = len(still)
+			f.say("waiting for superseded keys of %d users to become due, until %s at the latest", told, f.end.UTC().Format(time.RFC3339))
+		}
 		t := time.NewTimer(max(time.Millisecond, next.Sub(f.rotator.Time())))
 		select {
 		case <-ctx.Done():
@@ -131,7 +135,7 @@ func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
 	if err != nil && !errors.Is(err, rotate.ErrOrderOpen) {
 		return nil, err
 	}
-	if errors.Is(rep.Err, rotate.ErrDenied) { // waiting does not help
+	if final(rep.Err) {
 		return nil, rep.Err
 	}
 	e, err := f.store.Load(ctx, w.user)
@@ -168,4 +172,9 @@ func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
 		f.say("warning: %v; tried again at %s", rep.Err, next.due.UTC().Format(time.RFC3339))
 	}
 	return &next, nil
+}
+
+// final reports whether waiting does not help.
+func final(err error) bool {
+	return errors.Is(err, rotate.ErrDenied) || errors.Is(err, kmsseal.ErrDenied) || err != nil && exitCode(err) == 2
 }

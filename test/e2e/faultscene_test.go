@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -23,6 +24,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
+	"github.com/keyrot/keyrot/pkg/store/content"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
@@ -140,14 +146,34 @@ func (s *faultScene) rotated() {
 	if s.key, err = newKMSKey(ctx, s.cfg); err != nil {
 		s.t.Fatal(err)
 	}
-	store := []string{"--table", leftTable, "--kms-key", s.key}
-	for _, force := range []string{"--force=false", "--force"} {
-		s.must(append([]string{
-			"rotate-once", force, "--users", "ann,bob", "--rotate-every", "8s", "--deactivate-after", "12s", "--delete-after", "15s", "--settle", "0s",
-		}, store...)...)
+	// What is promised for the older key is over soon; it is not deactivated
+	// by the pass that supersedes it.
+	for _, promise := range []time.Duration{time.Second, time.Hour} {
+		s.rotate(promise)
 	}
-	s.must(append(deployArgs(), store...)...)
+	s.must(deployArgs("--table", leftTable, "--kms-key", s.key)...)
 	s.hurry()
+}
+
+// rotate gives each user a new key, in this process.
+func (s *faultScene) rotate(deactivateAfter time.Duration) {
+	s.t.Helper()
+	account := awsiam.New(s.cfg)
+	account.Pace = &awsiam.Pace{PerSecond: 100, Burst: 100}
+	r := &rotate.Rotator{
+		IAM: account, Select: account.Select(awsiam.Selection{Names: []string{"ann", "bob"}}), ProofGap: -1, Proofs: 1,
+		Store: &dynamodb.Store{
+			API: dynamodb.NewAPI(s.cfg), Table: leftTable,
+			Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(s.cfg), Key: s.key, Context: content.EncryptionContext},
+		},
+		Policy: func(string) plan.Policy {
+			return plan.Policy{RotateEvery: time.Minute, DeactivateAfter: deactivateAfter, DeleteAfter: 2 * time.Hour, Settle: 1}
+		},
+	}
+	rep, err := r.RunOnce(s.t.Context(), rotate.Options{Force: deactivateAfter == time.Hour, Patience: time.Minute})
+	if err != nil || len(rep.Failed()) > 0 {
+		s.t.Fatalf("preparing: RunOnce() = %+v, %v", rep, err)
+	}
 }
 
 // hurry gives the stack a schedule by which the Previous keys are due as soon
@@ -163,7 +189,7 @@ func (s *faultScene) hurry() {
 		StackName: aws.String(stackName), UsePreviousTemplate: aws.Bool(true), Parameters: out.Stacks[0].Parameters, Tags: out.Stacks[0].Tags,
 	}
 	for i, p := range in.Parameters {
-		if v := map[string]string{"RotateEvery": "100ms", "DeactivateAfter": "150ms", "DeleteAfter": "190ms", "Settle": "0s"}[*p.ParameterKey]; v != "" {
+		if v := map[string]string{"RotateEvery": "60s", "DeactivateAfter": "1s", "DeleteAfter": "1100ms", "Settle": "0s"}[*p.ParameterKey]; v != "" {
 			in.Parameters[i].ParameterValue = &v
 		}
 	}
