@@ -60,7 +60,7 @@ e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambd
 	$(E2E) -timeout 10m -run '^Test(Lambda|DynamoDBStore|KMSSealer)$$' ./test/e2e
 
 e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
-	$(E2E) -timeout 20m -parallel 6 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
+	$(E2E) -timeout 20m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh

@@ -78,7 +78,7 @@ func faultsOf(a act, order []string, calls map[string]int) (all []Fault) {
 // and the same command again ends where an undisturbed one ends.
 func TestDeployFaults(t *testing.T) {
 	t.Parallel()
-	pool := newFaultPool(t, 6)
+	pool := newFaultPool(t, 4)
 	t.Run("acts", func(t *testing.T) { // ends before the servers do
 		for _, a := range acts {
 			t.Run(a.name, func(t *testing.T) {
