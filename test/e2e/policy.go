@@ -126,6 +126,11 @@ func (t *Template) call(tag string, args []*yaml.Node) (any, error) {
 		}
 		return t.eval(args[map[any]int{true: 1, false: 2}[yes]])
 	}
+	return t.plain(tag, args)
+}
+
+// plain evaluates a function of values.
+func (t *Template) plain(tag string, args []*yaml.Node) (any, error) {
 	var v []any
 	for _, a := range args {
 		x, err := t.eval(a)
