@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
@@ -25,6 +26,7 @@ type cleanupOptions struct {
 	DeleteSecrets bool
 	Abandon       bool
 	Wait          time.Duration
+	Successor     bool // another stack is about to take over what this one leaves
 }
 
 func newCleanupCmd(run func(context.Context, cleanupOptions) error) *cobra.Command {
@@ -85,53 +87,107 @@ func (e Env) cleanup(ctx context.Context, o cleanupOptions) error {
 	return nil
 }
 
+// removal is what a removal is about.
+type removal struct {
+	stack   deploy.Stack
+	gone    bool // there is no such stack (any more)
+	noted   bool // a former removal deleted it and did not come to its end
+	all     []deploy.Resource
+	kept    deploy.Kept
+	entries []rotate.Entry
+}
+
 // remove removes the stack and what belongs to it, and returns what stays.
-// Every part is looked for by itself, so that it may be repeated. ErrNoStack
-// if nothing was there.
+// Every part is looked for by itself, and what the stack leaves behind is
+// written down before it goes, so that it may be repeated. ErrNoStack if
+// nothing was there.
 func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept, error) {
-	s, err := p.d.Stack(ctx, o.Name)
-	gone := errors.Is(err, deploy.ErrNoStack)
-	if err != nil && !gone {
-		return deploy.Kept{}, err
-	}
-	missing := err
-	kept := deploy.Kept{Table: p.cfg.Store.Table, Key: p.cfg.Store.KMSKey}
-	var all []deploy.Resource
-	if !gone {
-		if all, err = p.d.Resources(ctx, s); err != nil {
-			return kept, err
-		}
-		kept = deploy.KeptBy(s, all)
-	}
-	entries, err := p.managed(ctx, kept)
+	r, err := p.surveyed(ctx, o.Name)
 	if err != nil {
-		return kept, err
+		return r.kept, err
 	}
-	if err := p.showRemoval(o, all, kept, entries); err != nil || o.DryRun {
-		return kept, err
+	if err := p.showRemoval(o, r.all, r.kept, r.entries); err != nil || o.DryRun {
+		return r.kept, err
 	}
-	if gone && (!o.DeleteSecrets || kept == (deploy.Kept{})) {
-		return kept, errors.Join(missing, p.d.RemoveArtefacts(ctx, o.Name))
+	if r.gone && !r.noted && (!o.DeleteSecrets || r.kept == (deploy.Kept{})) {
+		return r.kept, errors.Join(r.missing(p.d.Region), p.d.RemoveArtefacts(ctx, o.Name))
 	}
 	if !o.Yes && !p.confirmed(fmt.Sprintf("Remove this from account %s, region %s?", p.d.Account, p.d.Region)) {
-		return kept, notConfirmed()
+		return r.kept, notConfirmed()
 	}
-	if !gone {
-		if err := p.d.Delete(ctx, s, o.Abandon); err != nil {
-			return kept, err
+	if !r.gone {
+		if err := p.deleteStack(ctx, r, o.Abandon); err != nil {
+			return r.kept, err
 		}
-		p.say("stack %s deleted", o.Name)
 	}
-	if err := p.d.RemoveArtefacts(ctx, o.Name); err != nil {
-		return kept, err
+	if o.Successor {
+		return r.kept, nil
 	}
-	if err := p.finish(ctx, s, kept, entries, o.Wait); err != nil {
-		return kept, err
+	late, err := p.finish(ctx, r, o.Wait)
+	if err == nil && o.DeleteSecrets && late > 0 {
+		err = &marked{fmt.Errorf("table %s stays: %d users have superseded keys that work, and only it knows when they may go", r.kept.Table, late), errSome}
+		err = hint.Wrap(err, goesOn+"; a longer --wait waits for them")
 	}
-	if o.DeleteSecrets {
-		return kept, p.forget(ctx, kept)
+	if err == nil && o.DeleteSecrets {
+		err = p.forget(ctx, r.kept)
 	}
-	return kept, nil
+	if err == nil {
+		err = p.d.RemoveArtefacts(ctx, o.Name)
+	}
+	if err != nil && hint.Of(err) == "" {
+		err = hint.Wrap(err, goesOn)
+	}
+	return r.kept, err
+}
+
+// goesOn is true once the stack is gone: what is left was written down.
+const goesOn = "run this again: it goes on where it was"
+
+// surveyed looks at all that there is to remove.
+func (p *deployment) surveyed(ctx context.Context, name string) (r removal, err error) {
+	r.kept = deploy.Kept{Table: p.cfg.Store.Table, Key: p.cfg.Store.KMSKey}
+	r.stack, err = p.d.Stack(ctx, name)
+	switch {
+	case errors.Is(err, deploy.ErrNoStack):
+		r.gone, r.stack.Name = true, name
+		if r.kept == (deploy.Kept{}) {
+			n, err := p.d.ReadNote(ctx, name)
+			if err != nil && !errors.Is(err, deploy.ErrNoNote) {
+				return r, err
+			}
+			if r.noted = err == nil; r.noted {
+				p.say("stack %s was deleted before, by a removal that did not come to its end: going on with it", name)
+			}
+			r.kept, r.stack.Parameters = n.Kept, n.Parameters
+		}
+	case err != nil:
+		return r, err
+	default:
+		if r.all, err = p.d.Resources(ctx, r.stack); err != nil {
+			return r, err
+		}
+		r.kept = deploy.KeptBy(r.stack, r.all)
+	}
+	r.entries, err = p.managed(ctx, r.kept)
+	return r, err
+}
+
+func (r removal) missing(region string) error {
+	return fmt.Errorf("stack %s in %s: %w", r.stack.Name, region, deploy.ErrNoStack)
+}
+
+// deleteStack writes down what the stack leaves behind, and deletes it.
+func (p *deployment) deleteStack(ctx context.Context, r removal, abandon bool) error {
+	if r.kept != (deploy.Kept{}) {
+		if err := p.d.WriteNote(ctx, r.stack.Name, deploy.Note{Kept: r.kept, Parameters: r.stack.Parameters}); err != nil {
+			return err
+		}
+	}
+	if err := p.d.Delete(ctx, r.stack, abandon); err != nil {
+		return err
+	}
+	p.say("stack %s deleted", r.stack.Name)
+	return nil
 }
 
 // managed lists the users in the table; nobody if there is none.
@@ -151,6 +207,9 @@ func (p *deployment) showRemoval(o cleanupOptions, all []deploy.Resource, kept d
 	if p.o.Output != "json" && o.Output != "json" {
 		rows := [][]string{{"RESOURCE", "TYPE", "WILL"}}
 		for _, r := range all {
+			if r.Status == types.ResourceStatusDeleteComplete {
+				continue // rolled back
+			}
 			will := "go"
 			if r.Physical != "" && (r.Physical == kept.Table || strings.HasSuffix(kept.Key, "/"+r.Physical)) {
 				will = map[bool]string{true: "go (--delete-secrets)", false: "stay"}[o.DeleteSecrets]
@@ -213,73 +272,4 @@ func (p *deployment) forget(ctx context.Context, kept deploy.Kept) error {
 		return p.d.DeleteKey(ctx, kept.Key)
 	}
 	return nil
-}
-
-// finish completes what the rotator had begun: superseded keys go as they
-// become due, and nothing new is begun. The stack is gone, so nobody else
-// acts.
-func (p *deployment) finish(ctx context.Context, s deploy.Stack, kept deploy.Kept, entries []rotate.Entry, patience time.Duration) error {
-	if kept.Table == "" || len(entries) == 0 {
-		return nil
-	}
-	flags := settingsOf(s)
-	flags["store.table"], flags["store.kms_key"] = kept.Table, kept.Key
-	cfg, err := p.loadValid(common{Flags: flags})
-	if err != nil {
-		return err
-	}
-	cfg.Log.Level = "error"
-	sys, err := open(ctx, p.Env, cfg, p.aws)
-	if err != nil {
-		return err
-	}
-	sys.rotator.Policy = func(user string) plan.Policy {
-		pol := cfg.Policy(user)
-		pol.Frozen = plan.NoUserListed
-		return pol
-	}
-	end := time.Now().Add(patience)
-	if _, err := sys.store.List(ctx); errors.Is(err, dynamodb.ErrNoTable) {
-		p.say("warning: the table is gone, too: nobody can finish what the rotator had begun; see the users' keys in IAM")
-		return sys.close(ctx)
-	}
-	for _, e := range entries {
-		if err := p.finishUser(ctx, sys, e.Record.User, end); err != nil {
-			return errors.Join(err, sys.close(ctx))
-		}
-	}
-	return sys.close(ctx)
-}
-
-func (p *deployment) finishUser(ctx context.Context, sys *system, user string, end time.Time) error {
-	for {
-		rep, err := sys.rotator.Obey(ctx, user, 0)
-		if err != nil {
-			return hint.Wrap(err, "run this again")
-		}
-		if rep.Err != nil {
-			p.say("warning: %v", rep.Err)
-			return nil
-		}
-		e, err := sys.store.Load(ctx, user)
-		if err != nil {
-			return err
-		}
-		v := keepingOf(e.Record)
-		if len(v.Besides) == 0 {
-			p.say("%s keeps key %s", user, dash(v.Keeps))
-			return nil
-		}
-		if e.Due.After(end) {
-			p.say("%s keeps key %s; %d others are not due before %s: delete them in IAM then", user, dash(v.Keeps), len(v.Besides), e.Due.Format(time.RFC3339))
-			return nil
-		}
-		t := time.NewTimer(max(time.Second, time.Until(e.Due)))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		case <-t.C:
-		}
-	}
 }

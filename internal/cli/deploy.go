@@ -88,6 +88,7 @@ type deployment struct {
 	sdk  aws.Config
 	aws  cloud
 	self string // ARN of who deploys
+	left bool   // the table is one that a former stack has left behind
 	d    *deploy.Deployer
 }
 
@@ -221,6 +222,11 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 	}
 	if s, err = p.d.Execute(ctx, plan); err != nil {
 		return err
+	}
+	if p.left { // it says no more than the stack does now
+		if err := p.d.EraseNote(ctx, order.Name); err != nil {
+			p.say("warning: %v", err)
+		}
 	}
 	return p.result(ctx, s, plan)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keyrot/keyrot/internal/config"
@@ -99,26 +100,52 @@ func (p *deployment) permissions(ctx context.Context) {
 // records reads what the stack's table, or the one that is to be taken over,
 // knows of users. Nothing if there is no table yet.
 func (p *deployment) records(ctx context.Context) (map[string]plan.Record, error) {
-	cfg := p.cfg
-	if cfg.Store.Table == "" {
-		s, err := p.d.Stack(ctx, p.o.Name)
-		if err != nil && !errors.Is(err, deploy.ErrNoStack) {
-			return nil, err
-		}
-		cfg.Store.Table, cfg.Store.KMSKey = s.Outputs[deploy.OutputTable], s.Outputs[deploy.OutputKey]
-	}
+	store, left, err := p.tables(ctx)
 	known := map[string]plan.Record{}
-	if cfg.Store.Table == "" {
-		return known, nil
+	if err != nil || store.Table == "" {
+		return known, err
 	}
-	entries, err := openTable(p.sdk, cfg).List(ctx)
+	entries, err := openTable(p.sdk, config.Config{Store: store}).List(ctx)
 	if errors.Is(err, dynamodb.ErrNoTable) {
 		return known, nil
+	}
+	if err != nil {
+		return known, err
 	}
 	for _, e := range entries {
 		known[e.Record.User] = e.Record
 	}
-	return known, err
+	if left {
+		p.left = true
+		p.cfg.Store.Table, p.cfg.Store.KMSKey = store.Table, store.KMSKey
+		p.say("table %s and KMS key %s, which a former stack left behind, are taken over", store.Table, store.KMSKey)
+	}
+	return known, nil
+}
+
+// tables says where the users' records are. left: a former stack has left the
+// table behind, or will when it is cleared away; without it the new stack
+// would not know the keys that the users have.
+func (p *deployment) tables(ctx context.Context) (_ config.Store, left bool, err error) {
+	if p.cfg.Store.Table != "" {
+		return p.cfg.Store, false, nil
+	}
+	s, err := p.d.Stack(ctx, p.o.Name)
+	switch {
+	case errors.Is(err, deploy.ErrNoStack) || err == nil && s.Status == types.StackStatusReviewInProgress:
+		n, err := p.d.ReadNote(ctx, p.o.Name)
+		if errors.Is(err, deploy.ErrNoNote) {
+			err = nil
+		}
+		return config.Store{Table: n.Table, KMSKey: n.Key}, true, err
+	case err != nil:
+		return config.Store{}, false, err
+	case s.Outputs[deploy.OutputTable] != "" && !s.Doomed():
+		return config.Store{Table: s.Outputs[deploy.OutputTable], KMSKey: s.Outputs[deploy.OutputKey]}, false, nil
+	}
+	all, err := p.d.Resources(ctx, s)
+	k := deploy.KeptBy(s, all)
+	return config.Store{Table: k.Table, KMSKey: k.Key}, s.Doomed(), err
 }
 
 // look lists the keys of all users, some side by side.
@@ -230,11 +257,12 @@ func (p *deployment) mails(ctx context.Context) error {
 
 // clearFirst removes the stack, and has the new one take over what it leaves.
 func (p *deployment) clearFirst(ctx context.Context) error {
-	kept, err := p.remove(ctx, cleanupOptions{common: p.o.common, Name: p.o.Name, Yes: p.o.Yes, Wait: 0})
+	kept, err := p.remove(ctx, cleanupOptions{common: p.o.common, Name: p.o.Name, Yes: p.o.Yes, Successor: true})
 	if errors.Is(err, deploy.ErrNoStack) {
 		return nil
 	}
-	if err == nil && p.cfg.Store.Table == "" {
+	if err == nil && p.cfg.Store.Table == "" && kept.Table != "" {
+		p.left = true
 		p.cfg.Store.Table, p.cfg.Store.KMSKey = kept.Table, kept.Key
 	}
 	return err

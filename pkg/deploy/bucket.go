@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -81,7 +82,8 @@ func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 }
 
 // RemoveArtefacts deletes the stack's artefacts, and the bucket if no other
-// stack has any there.
+// stack has any there. The note of a removal goes last: until then, the removal
+// is not at its end.
 func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
 	bucket := d.Bucket()
 	keys, err := d.artefacts(ctx, bucket, stack+"/")
@@ -91,6 +93,7 @@ func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
 	if err != nil {
 		return doing(err, "listing bucket %s", bucket)
 	}
+	slices.SortFunc(keys, func(a, b string) int { return noteLast(stack, a) - noteLast(stack, b) })
 	for _, key := range keys {
 		if _, err := d.Buckets.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: &d.Account}); err != nil {
 			return doing(err, "deleting %s from bucket %s", key, bucket)
@@ -98,6 +101,9 @@ func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
 	}
 	d.say("%d artefacts deleted", len(keys))
 	left, err := d.artefacts(ctx, bucket, "")
+	if absent(err) { // another removal was faster
+		return nil
+	}
 	if err != nil {
 		return doing(err, "listing bucket %s", bucket)
 	}
@@ -110,6 +116,13 @@ func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
 	}
 	d.say("bucket %s deleted", bucket)
 	return nil
+}
+
+func noteLast(stack, key string) int {
+	if key == noteKey(stack) {
+		return 1
+	}
+	return 0
 }
 
 func (d *Deployer) artefacts(ctx context.Context, bucket, prefix string) ([]string, error) {

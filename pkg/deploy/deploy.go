@@ -45,6 +45,7 @@ type BucketAPI struct {
 	PutPublicAccessBlock func(context.Context, *s3.PutPublicAccessBlockInput, ...func(*s3.Options)) (*s3.PutPublicAccessBlockOutput, error)
 	PutBucketEncryption  func(context.Context, *s3.PutBucketEncryptionInput, ...func(*s3.Options)) (*s3.PutBucketEncryptionOutput, error)
 	HeadObject           func(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	GetObject            func(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 	PutObject            func(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	ListObjectsV2        func(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 	DeleteObject         func(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
@@ -96,7 +97,7 @@ func New(cfg aws.Config, account string) *Deployer {
 		},
 		Buckets: BucketAPI{
 			HeadBucket: b.HeadBucket, CreateBucket: b.CreateBucket, PutPublicAccessBlock: b.PutPublicAccessBlock,
-			PutBucketEncryption: b.PutBucketEncryption, HeadObject: b.HeadObject, PutObject: b.PutObject,
+			PutBucketEncryption: b.PutBucketEncryption, HeadObject: b.HeadObject, GetObject: b.GetObject, PutObject: b.PutObject,
 			ListObjectsV2: b.ListObjectsV2, DeleteObject: b.DeleteObject, DeleteBucket: b.DeleteBucket,
 		},
 		Mail: MailAPI{GetAccount: m.GetAccount, GetEmailIdentity: m.GetEmailIdentity, CreateEmailIdentity: m.CreateEmailIdentity},

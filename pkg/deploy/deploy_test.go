@@ -239,6 +239,10 @@ func TestKeptBy(t *testing.T) {
 	if got := deploy.KeptBy(s, all); got != (deploy.Kept{Table: "t", Key: "arn:aws:kms:eu-west-1:123456789012:key/k"}) {
 		t.Errorf("KeptBy = %+v", got)
 	}
+	rolledBack := []deploy.Resource{{Logical: "Table", Physical: "t", Status: types.ResourceStatusDeleteComplete}}
+	if got := deploy.KeptBy(deploy.Stack{ID: stackARN}, rolledBack); got != (deploy.Kept{}) {
+		t.Errorf("KeptBy a stack that was rolled back = %+v, want nothing", got)
+	}
 	s.Complete(all, "https://lambda")
 	if got := s.Outputs[deploy.OutputRotatorURL]; got != "https://lambda/2015-03-31/functions/r/invocations" {
 		t.Errorf("Complete = %q", got)

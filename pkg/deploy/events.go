@@ -18,13 +18,24 @@ type watcher struct {
 	last    string // the newest event's id
 	first   string // the first failure's reason that is no consequence of another
 	skipped error  // the events before the operation could not be read
+	warned  bool
 }
 
 // watch begins to follow the stack: events that are there already are not told.
 func (d *Deployer) watch(ctx context.Context, id string) *watcher {
 	w := &watcher{d: d, id: id, seen: map[string]bool{}}
 	_, w.skipped = w.fresh(ctx)
+	w.blind(ctx, w.skipped)
 	return w
+}
+
+// blind tells, once, that events cannot be read: the operation goes on all the
+// same.
+func (w *watcher) blind(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil && !w.warned {
+		w.warned = true
+		w.d.say("warning: what happens cannot be told: %v", doing(err, "reading the events of the stack"))
+	}
 }
 
 // until tells events until the operation has ended, and returns the stack. A
@@ -40,6 +51,7 @@ func (w *watcher) until(ctx context.Context) (Stack, error) {
 		if err != nil && ctx.Err() != nil {
 			return Stack{}, err
 		}
+		w.blind(ctx, err)
 		for i := len(events) - 1; i >= 0; i-- {
 			w.tell(events[i])
 		}

@@ -1,9 +1,11 @@
 package deploy_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,7 @@ type fakeAWS struct {
 	closed  bool
 	sealed  bool
 	objects map[string]bool
+	note    []byte // the content of the one that is no zip
 	n       int
 }
 
@@ -224,6 +227,9 @@ func (f *fakeAWS) buckets() deploy.BucketAPI {
 		HeadObject: op[s3.HeadObjectInput, s3.HeadObjectOutput, s3.Options](f, "HeadObject", func(in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
 			return &s3.HeadObjectOutput{}, gone(f.objects[*in.Key], "NotFound")
 		}),
+		GetObject: op[s3.GetObjectInput, s3.GetObjectOutput, s3.Options](f, "GetObject", func(in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
+			return &s3.GetObjectOutput{Body: io.NopCloser(bytes.NewReader(f.note))}, gone(f.objects[*in.Key], "NoSuchKey")
+		}),
 		PutObject: op[s3.PutObjectInput, s3.PutObjectOutput, s3.Options](f, "PutObject", func(in *s3.PutObjectInput) (*s3.PutObjectOutput, error) {
 			if !f.closed || !f.sealed {
 				return nil, errors.New("the bucket is open")
@@ -232,6 +238,9 @@ func (f *fakeAWS) buckets() deploy.BucketAPI {
 				f.objects = map[string]bool{}
 			}
 			f.objects[*in.Key] = true
+			if strings.HasSuffix(*in.Key, ".json") {
+				f.note, _ = io.ReadAll(in.Body)
+			}
 			return &s3.PutObjectOutput{}, nil
 		}),
 		ListObjectsV2: op[s3.ListObjectsV2Input, s3.ListObjectsV2Output, s3.Options](f, "ListObjectsV2", func(in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {

@@ -1,6 +1,10 @@
 package deploy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
 
 // The outputs of the template that keyrot reads.
 const (
@@ -20,13 +24,19 @@ const (
 )
 
 // Kept is what a stack leaves behind. Empty: nothing, or not known.
-type Kept struct{ Table, Key string }
+type Kept struct {
+	Table string `json:"table,omitempty"`
+	Key   string `json:"key,omitempty"`
+}
 
 // KeptBy says what the stack leaves behind: what it was given by a former
 // stack, or made itself. Key is an ARN.
 func KeptBy(s Stack, resources []Resource) Kept {
 	k := Kept{Table: s.Parameters["ExistingTable"], Key: s.Parameters["ExistingKmsKey"]}
 	for _, r := range resources {
+		if r.Status == types.ResourceStatusDeleteComplete {
+			continue // a stack that was rolled back lists what it has no more
+		}
 		switch r.Logical {
 		case logicalTable:
 			k.Table = r.Physical

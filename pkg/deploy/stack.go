@@ -104,6 +104,10 @@ var cleared = []types.StackStatus{
 	types.StackStatusRollbackComplete, types.StackStatusRollbackFailed, types.StackStatusCreateFailed, types.StackStatusDeleteFailed,
 }
 
+// Doomed reports whether the stack can only be deleted, which Ready does. What
+// it leaves behind is its successor's to take over.
+func (s Stack) Doomed() bool { return slices.Contains(cleared, s.Status) }
+
 // Ready brings the stack into a state in which a change set can be made: waits
 // for what is under way, clears away what never worked, ends a roll-back that
 // is stuck. fresh: there is no stack that could be updated.
@@ -122,7 +126,7 @@ func (d *Deployer) Ready(ctx context.Context, name string) (s Stack, fresh bool,
 			if err := d.settle(ctx, s); err != nil && ctx.Err() != nil {
 				return Stack{}, false, err
 			}
-		case slices.Contains(cleared, s.Status):
+		case s.Doomed():
 			d.say("stack %s is in %s, left by a former run: deleting it first", name, s.Status)
 			if err := d.Delete(ctx, s, false); err != nil {
 				return Stack{}, false, err
@@ -156,8 +160,10 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 	if fresh {
 		kind = types.ChangeSetTypeCreate
 	}
+	name := "keyrot-" + strings.ToLower(rand.Text())
 	in := &cloudformation.CreateChangeSetInput{
-		StackName: &o.Name, ChangeSetName: aws.String("keyrot-" + strings.ToLower(rand.Text())), ChangeSetType: kind,
+		StackName: &o.Name, ChangeSetName: &name, ChangeSetType: kind,
+		ClientToken:  &name, // the SDK repeats a request whose answer was lost
 		TemplateBody: &o.Template, Capabilities: []types.Capability{types.CapabilityCapabilityIam},
 		Tags: []types.Tag{{Key: aws.String(tagName), Value: aws.String(tagValue)}},
 	}

@@ -4,26 +4,33 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// Recorder passes AWS requests on to a server and notes which actions they
-// are, as IAM policies name them.
-type Recorder struct {
-	*httptest.Server
-	mu   sync.Mutex
-	seen map[string]bool
+// Call is a call as IAM judges it.
+type Call struct {
+	Action   string // as policies name it
+	Resource string // ARN, or *
+	From     string // sender, of mails
 }
 
-// targets are the JSON protocols' names for services.
-var targets = map[string]string{"DynamoDB_20120810": "dynamodb", "TrentService": "kms", "secretsmanager": "secretsmanager"}
+// Recorder passes AWS requests on to a server and notes which calls they are.
+type Recorder struct {
+	*httptest.Server
+	mu     sync.Mutex
+	seen   map[Call]bool
+	owners map[string]string // of access keys
+}
 
 // NewRecorder starts a recorder in front of the server.
 func NewRecorder(server string) (*Recorder, error) {
@@ -31,8 +38,9 @@ func NewRecorder(server string) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{seen: map[string]bool{}}
+	r := &Recorder{seen: map[Call]bool{}, owners: map[string]string{}}
 	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = r.learn
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
@@ -40,54 +48,112 @@ func NewRecorder(server string) (*Recorder, error) {
 			return
 		}
 		req.Body = io.NopCloser(bytes.NewReader(body))
-		r.note(req, string(body))
+		r.note(req, body)
 		proxy.ServeHTTP(w, req)
 	}))
 	return r, nil
 }
 
-func (r *Recorder) note(req *http.Request, body string) {
-	action := req.Method + " " + req.URL.Path
-	if service, name, ok := strings.Cut(req.Header.Get("X-Amz-Target"), "."); ok {
-		action = targets[service] + ":" + name
-	} else if form, err := url.ParseQuery(body); err == nil && form.Get("Action") != "" {
-		action = "iam:" + form.Get("Action")
-		if strings.Contains(req.Header.Get("Authorization"), "/sts/") {
-			action = "sts:" + form.Get("Action")
-		}
+var keyOfUser = regexp.MustCompile(`(?s)<UserName>([^<]+)</UserName>\s*<AccessKeyId>([^<]+)</AccessKeyId>`)
+
+// learn notes whose keys are in an answer.
+func (r *Recorder) learn(res *http.Response) error {
+	if !strings.Contains(res.Header.Get("Content-Type"), "xml") {
+		return nil
 	}
-	if action == "POST /v2/email/outbound-emails" {
-		action = "ses:SendEmail"
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
 	}
-	if action == "dynamodb:TransactWriteItems" { // which needs the permission of what is in it
-		for _, op := range []string{"Put", "Update", "Delete", "ConditionCheck"} {
-			if strings.Contains(body, `"`+op+`":{`) {
-				r.add("dynamodb:" + strings.TrimSuffix(op, "Check") + map[bool]string{true: "CheckItem", false: "Item"}[op == "ConditionCheck"])
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range keyOfUser.FindAllSubmatch(body, -1) {
+		r.owners[string(m[2])] = string(m[1])
+	}
+	return nil
+}
+
+func tableARN(name string) string {
+	return "arn:aws:dynamodb:" + Region + ":123456789012:table/" + name
+}
+
+func identityARN(email string) string {
+	return "arn:aws:ses:" + Region + ":123456789012:identity/" + email
+}
+
+// request are the fields that say what a request is about.
+type request struct {
+	TableName, IndexName, KeyId, SecretId, FromEmailAddress string //nolint:revive // as AWS spells it
+	TransactItems                                           []map[string]struct{ TableName string }
+}
+
+func (r *Recorder) note(req *http.Request, body []byte) {
+	service, op := Action(req, string(body))
+	var in request
+	_ = json.Unmarshal(body, &in) // what is not JSON has none of them
+	c := Call{Action: service + ":" + op, Resource: "none named: " + req.Method + " " + req.URL.Path}
+	switch service {
+	case "iam":
+		c.Resource = r.user(string(body), op)
+	case "dynamodb":
+		if op == "TransactWriteItems" { // which needs the permission of what is in it
+			for _, items := range in.TransactItems {
+				for kind, it := range items {
+					kind = map[string]string{"ConditionCheck": "ConditionCheckItem"}[kind] + map[string]string{"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}[kind]
+					r.add(Call{Action: "dynamodb:" + kind, Resource: tableARN(it.TableName)})
+				}
 			}
+			return
 		}
-		return
+		c.Resource = tableARN(in.TableName)
+		if in.IndexName != "" {
+			c.Resource += "/index/" + in.IndexName
+		}
+	case "kms":
+		c.Resource = in.KeyId
+	case "secretsmanager":
+		c.Resource = in.SecretId
+	case "ses":
+		c.Resource, c.From = identityARN(in.FromEmailAddress), in.FromEmailAddress
 	}
-	r.add(action)
+	r.add(c)
 }
 
-func (r *Recorder) add(action string) {
+// user is the resource of a call to IAM.
+func (r *Recorder) user(body, op string) string {
+	form, err := url.ParseQuery(body)
+	if err != nil || op == "GetAccountAuthorizationDetails" || op == "ListUsers" {
+		return "*"
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seen[action] = true
+	return userARN(cmp.Or(form.Get("UserName"), r.owners[form.Get("AccessKeyId")]))
 }
 
-// Take returns the actions seen since the last time, sorted. Asking who one is
+// userARN is the ARN of a user of a deployScene.
+func userARN(name string) string { return "arn:aws:iam::123456789012:user/machines/" + name }
+
+func (r *Recorder) add(c Call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[c] = true
+}
+
+// Take returns the calls seen since the last time, sorted. Asking who one is
 // needs no permission and is left out.
-func (r *Recorder) Take() []string {
+func (r *Recorder) Take() []Call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []string
-	for a := range r.seen {
-		if a != "sts:GetCallerIdentity" {
-			all = append(all, a)
+	var all []Call
+	for c := range r.seen {
+		if c.Action != "sts:GetCallerIdentity" {
+			all = append(all, c)
 		}
 	}
-	r.seen = map[string]bool{}
-	slices.Sort(all)
+	r.seen = map[Call]bool{}
+	slices.SortFunc(all, func(a, b Call) int {
+		return cmp.Or(cmp.Compare(a.Action, b.Action), cmp.Compare(a.Resource, b.Resource))
+	})
 	return all
 }
