@@ -28,6 +28,7 @@ bench tls "$dir/floor https://$tls $user $dir/cert.pem" "$get --no-cache --endpo
 bench warm "$dir/reader $dir/answer" "$get"
 bench one "$dir/reader $dir/answer" "$dir/keyrot get-key --user $user"
 KEYROT_AGENT_SOCKET=$dir/a.sock bench agent "$dir/reader $dir/answer" "$get"
+bench asker "$dir/reader $dir/answer" "$dir/asker $dir/a.sock 'keyrot get-key 1 $user'"
 failed=0
 row() { # name, file, limit
 	set -- "$1" "$2" "$3" $(tr -d ' ,' <"$dir/$2.json" | awk -F: '/"median"/ {printf "%s ", $2 * 1000} /"min"/ {printf "%s ", $2 * 1000}')
@@ -41,4 +42,5 @@ row "keyrot-get, two requests, pinned TLS" tls 1.3
 row "keyrot-get, warm cache" warm 1.3
 row "keyrot-get, agent" agent 1.3
 row "keyrot get-key, warm cache" one 6
+row "for comparison: asker, agent" asker 99
 [ "${1:-}" != check ] || exit $failed
