@@ -134,13 +134,13 @@ func (e Env) writeLives(lives []audit.Life) error {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
+	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "verified", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
 	for _, l := range lives {
 		age := ""
 		if !l.Created.IsZero() && !l.Deactivated.IsZero() {
 			age = strconv.FormatFloat(l.Deactivated.Sub(l.Created).Hours()/24, 'f', 4, 64)
 		}
-		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Promoted),
+		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
 			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason})
 	}
 	if err := w.WriteAll(rows); err != nil {

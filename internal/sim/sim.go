@@ -41,7 +41,8 @@ type Faults struct {
 	Late        float64       // chance of a change taking effect after its caller gave up
 	Store       float64       // chance of a store operation failing before, and again after its effect
 	Crash       time.Duration // mean time between crashes of a daemon; 0: none
-	Publish     float64       // chance of the required publisher failing before, and again after its effect
+	Publish     float64       // chance of a publisher failing before, and again after its effect
+	Copies      time.Duration // mean time between outages of the optional publisher of up to an hour; 0: there is none
 	Outages     time.Duration // mean time between outages of IAM or STS of up to an hour; 0: none
 	Storms      time.Duration // mean time between throttling storms; 0: none
 	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
@@ -80,19 +81,19 @@ type simulation struct {
 	recorded map[string]string    // latest audited step, by user
 	hands    map[string]string    // who is changing a user's keys right now
 	copied   map[string]bool      // keys that the publisher's target has
+	optional target               // of the optional publisher
+	secrets  secrets              // that AWS handed out
+	proofs   map[string]bool      // keys whose proof is on record
 }
 
 // Run simulates c and returns what happened.
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{}, copied: map[string]bool{},
+		recorded: map[string]string{}, hands: map[string]string{}, copied: map[string]bool{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
-		log: slog.New(slog.DiscardHandler),
 	}
-	if c.Log != nil {
-		s.log = slog.New(slog.NewTextHandler(c.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	s.log = slog.New(slog.NewTextHandler(&confidant{s, c.Log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if s.Daemons == 0 {
 		s.Daemons = 1
 	}
@@ -107,6 +108,7 @@ func Run(ctx context.Context, c Config) Result {
 	for i := range s.Users {
 		wg.Go(func() { s.client(ctx, i) })
 	}
+	s.optional.outages = s.outages(s.Faults.Copies)
 	for _, t := range s.troubles() {
 		wg.Go(func() { t(ctx) })
 	}
@@ -309,10 +311,11 @@ func (s *simulation) settle() {
 		a.Errors, a.Lost, a.Late, a.Spells = 0, 0, 0, nil
 	})
 	calm := s.Config
-	calm.Faults = Faults{Consistency: s.Faults.Consistency}
+	calm.Faults = Faults{Consistency: s.Faults.Consistency, Copies: s.Faults.Copies}
 	s.Config = calm
 	ctx, cancel := context.WithTimeout(context.Background(), 3*s.Policy.DeleteAfter+10*time.Minute)
 	defer cancel()
+	s.optional.outages = nil
 	s.daemon(ctx, s.Daemons)
 	es, err := s.store.List(context.Background())
 	if err != nil {
@@ -339,6 +342,7 @@ func (s *simulation) inspect(r plan.Record) {
 	if len(extra) > 0 {
 		s.violation("orphans die: %s still has %s", r.User, strings.Join(extra, ", "))
 	}
+	s.inspectCopies(r)
 	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
 		s.violation("never zero: %s has nothing to serve in the end", r.User)
 	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !s.isExcused(r.User) && len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {

@@ -89,7 +89,7 @@ func (r *Rotator) Release(ctx context.Context, user, by string) error {
 // its secret: nobody but the caller has it then. done is false while other
 // keys still wait to be deleted; until says when to ask again.
 func (r *Rotator) Let(ctx context.Context, user string) (left Credential, done bool, until time.Time, err error) {
-	rep := r.pass(ctx, user, 0)
+	rep := r.pass(ctx, user, 0, nil)
 	if rep.Err != nil {
 		return Credential{}, false, time.Time{}, rep.Err
 	}
@@ -215,7 +215,7 @@ func (r *Rotator) Obey(ctx context.Context, user string, patience time.Duration)
 	all := UserReport{User: user}
 	end := r.now().Add(patience)
 	for {
-		rep := r.pass(ctx, user, max(0, end.Sub(r.now())))
+		rep := r.pass(ctx, user, max(0, end.Sub(r.now())), nil)
 		all.Steps, all.Wait, all.Err = append(all.Steps, rep.Steps...), rep.Wait, rep.Err
 		e, err := r.Store.Load(ctx, user)
 		if err != nil {

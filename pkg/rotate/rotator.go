@@ -49,6 +49,7 @@ type Rotator struct {
 	Proofs     int                                        // calls in a row that make a proof; default 3
 
 	once     sync.Once
+	copying  chan struct{} // who gives optional publishers a pair; see pass.step
 	selected selection
 	clock    awsTime
 }
@@ -124,6 +125,7 @@ func (r *Rotator) init() {
 		if r.Proofs <= 0 {
 			r.Proofs = 3
 		}
+		r.copying = make(chan struct{}, r.Workers)
 	})
 }
 
@@ -170,7 +172,9 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 		}
 	}
 	reports := make([]UserReport, len(users))
-	r.each(ctx, len(users), func(i int) { reports[i] = r.visit(ctx, users[i], known[users[i].Name], o) })
+	r.each(ctx, len(users), func(i int, free func()) {
+		reports[i] = r.visit(ctx, users[i], known[users[i].Name], o, free)
+	})
 	return Report{Users: reports}, nil
 }
 
@@ -202,7 +206,7 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, free func()) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
@@ -221,11 +225,12 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options) Use
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.pass(ctx, u.Name, o.Patience)
+	return r.pass(ctx, u.Name, o.Patience, free)
 }
 
-// each runs f for 0..n-1 on at most Workers goroutines and waits for all.
-func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
+// each runs f for 0..n-1 on at most Workers goroutines and waits for all. One
+// that calls free no longer counts.
+func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
 	sem := make(chan struct{}, r.Workers)
 	var wg sync.WaitGroup
 	for i := range n {
@@ -234,8 +239,9 @@ func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
 		}
 		sem <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-sem }()
-			f(i)
+			free := sync.OnceFunc(func() { <-sem })
+			defer free()
+			f(i, free)
 		})
 	}
 	wg.Wait()

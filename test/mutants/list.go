@@ -63,6 +63,22 @@ var mutants = []mutant{
 		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "before its publication",
 	},
 
+	{
+		Name: "unrecorded-proof", Rule: "on record",
+		File: "pkg/rotate/pass.go", Old: "if err := p.enter(step, answer(out)); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "saved and not on record",
+	},
+	{
+		Name: "copy-holds-worker", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "p.free()", New: "_ = p.free",
+		Pkg: "./internal/sim", Test: "TestOptionalTargetDelaysNothing", Says: "because of an optional publisher",
+	},
+	{
+		Name: "printable-secret", Rule: "no leak",
+		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
+		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
+	},
+
 	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
@@ -98,6 +114,16 @@ var mutants = []mutant{
 		Name: "sim-on-record", Rule: "on record",
 		File: "pkg/rotate/pass.go", Old: "if err := p.audit(step, \"\"); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
 		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "on record",
+	},
+	{
+		Name: "sim-no-leak-log", Rule: "no leak",
+		File: "pkg/rotate/act.go", Old: "out := plan.Outcome{Key: key, Intent: id}", New: "out := plan.Outcome{Key: key, Intent: id}\n\tp.Log.Debug(\"created\", \"pair\", key.ID+\":\"+secret.Reveal())",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "no leak: the log",
+	},
+	{
+		Name: "sim-no-leak-error", Rule: "no leak",
+		File: "pkg/rotate/publish.go", Old: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), unspoken(err, c.Secret))", New: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), err)",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "no leak: (the audit log|a notice|a record's error)", Args: []string{"-sim.hours=6"},
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
