@@ -38,6 +38,9 @@ func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
 	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice {
 		log = p.Log.Info
 	}
+	if step.Action == plan.Deactivate && step.Reason == plan.Orphan {
+		log = p.Log.Warn // if it is somebody's, they have to act
+	}
 	log("step", "user", p.report.User, "action", step.Action, "key", ShortID(step.KeyID), "reason", step.Reason, "result", result)
 }
 

@@ -37,6 +37,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "ours only",
 	},
 	{
+		Name: "hasty-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) {", New: "if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
+	},
+	{
+		Name: "either-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
+	},
+	{
 		Name: "ignore-conflict", Rule: "one hand",
 		File: "pkg/rotate/pass.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.entry.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
@@ -94,6 +104,11 @@ var mutants = []mutant{
 		Name: "sim-ours-only", Rule: "ours only",
 		File: "pkg/rotate/plan/next.go", Old: "if !slices.Contains(d.r.Foreign, k.ID) {", New: "if true {\n\t\t\treturn d.step(Delete, k.ID, Orphan)\n\t\t}\n\t\tif !slices.Contains(d.r.Foreign, k.ID) {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-ours-only-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
 		Name: "sim-orphans-die", Rule: "orphans die",
