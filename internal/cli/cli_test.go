@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
@@ -61,6 +62,11 @@ func TestExitCodes(t *testing.T) {
 		{"a lost key file", fmt.Errorf("x: %w", seal.ErrKeyMissing), 2},
 		{"some users failed", &marked{errors.New("x"), errSome}, 3},
 		{"nothing to do", &marked{errors.New("x"), errNothing}, 4},
+		{"a user that is not managed", fmt.Errorf("x: %w", rotate.ErrNotManaged), 2},
+		{"a key that nobody knows", fmt.Errorf("x: %w", rotate.ErrNotHeld), 2},
+		{"a file that others can read", fmt.Errorf("x: %w", disk.ErrExposed), 2},
+		{"nothing to roll back to", fmt.Errorf("x: %w", rotate.ErrNothingToRollBack), 4},
+		{"an order that was dropped", fmt.Errorf("x: %w", rotate.ErrOrderPointless), 1},
 	} {
 		if got := exitCode(tc.err); got != tc.want {
 			t.Errorf("%s: exitCode(%v) = %d, want %d", tc.name, tc.err, got, tc.want)

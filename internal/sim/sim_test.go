@@ -128,6 +128,9 @@ func TestSoak(t *testing.T) {
 		length = 10 * 24 * time.Hour
 		runs = max(runs, *days/(users*10))
 	}
+	if *fresh {
+		seeds, runs = nil, max(1, *days/(users*10)) // the kept ones are run often enough
+	}
 	if *seed != 0 {
 		seeds, runs = []uint64{*seed}, 1
 	}

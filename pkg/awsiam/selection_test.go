@@ -102,7 +102,8 @@ func TestSelect(t *testing.T) {
 		says   string
 	}{
 		{name: "names", sel: Selection{Names: []string{"eve", "app"}}, want: "app eve"},
-		{name: "a name that does not exist", sel: Selection{Names: []string{"app", "zoe"}}, err: rotate.ErrNoUser, says: `"zoe"`},
+		{name: "a name that does not exist", sel: Selection{Names: []string{"app", "zoe"}}, err: rotate.ErrNoUser, says: `"zoe"`, want: "app"},
+		{name: "only names that do not exist", sel: Selection{Names: []string{"yan", "zoe"}}, err: rotate.ErrNoUser, says: `"yan"`},
 		{name: "everybody", sel: Selection{All: true}, want: "app batch ci dev eve"},
 		{name: "a path", sel: Selection{PathPrefix: "/keyrot/"}, want: "app batch dev"},
 		{name: "a tag", sel: Selection{Tag: managed}, want: "app ci dev"},

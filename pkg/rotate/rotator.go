@@ -3,6 +3,7 @@ package rotate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,7 +35,7 @@ type Rotator struct {
 	Publishers []Publisher                                // all required before promotion
 	Optional   []Publisher                                // get the pair once it serves; retried until they confirm
 	Policy     func(user string) plan.Policy              // nil: the default policy for all
-	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed
+	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed, but see ErrNoUser
 	Existing   ExistingKeys                               // default Refuse
 	Log        *slog.Logger                               // nil: discarded
 	Now        func() time.Time                           // nil: time.Now
@@ -47,6 +48,7 @@ type Rotator struct {
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
 	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3
+	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
 	once     sync.Once
 	copying  chan struct{} // who gives optional publishers a pair; see pass.step
@@ -156,7 +158,7 @@ func (r *Rotator) policy(user string) plan.Policy {
 func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	r.init()
 	users, err := r.choose(ctx, o.Users)
-	if err != nil {
+	if err != nil { // also if a name is unknown: somebody watches, and it may be misspelt
 		return Report{}, err
 	}
 	stored, err := r.Store.List(ctx) // without secrets: most users are not due
@@ -178,11 +180,15 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	return Report{Users: reports}, nil
 }
 
-// choose reads the selection and narrows it to names.
+// choose reads the selection and narrows it to names. With ErrNoUser, for names
+// that IAM does not know, it returns the others.
 func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	all, err := r.Select(ctx)
-	if err != nil {
+	if err != nil && (len(all) == 0 || !errors.Is(err, ErrNoUser)) {
 		return nil, fmt.Errorf("reading the selection of users: %w", err)
+	}
+	if err != nil {
+		err = fmt.Errorf("reading the selection of users: %w", err)
 	}
 	r.sync()
 	if len(all) == 0 {
@@ -190,8 +196,8 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	}
 	r.selected.set(all)
 	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
-	if len(names) == 0 {
-		return all, nil
+	if len(names) == 0 || err != nil {
+		return all, err
 	}
 	var some []User
 	for _, n := range names {

@@ -53,6 +53,8 @@ type scheduler struct {
 	busy map[string]bool // users a pass is under way for; "" the selection
 	told map[string]string
 
+	missing string // selected names that do not exist, as told
+
 	reconciled bool            // everybody was looked at since the start
 	seen       map[string]bool // who was
 }
@@ -139,9 +141,26 @@ func (s *scheduler) due(ctx context.Context) ([]string, error) {
 	return users, nil
 }
 
+// unknown reports whether err says that IAM does not know a selected name, and
+// tells so when that is news.
+func (s *scheduler) unknown(err error) bool {
+	text := ""
+	if errors.Is(err, ErrNoUser) {
+		text = err.Error()
+	}
+	if text != "" && s.missing != text {
+		s.Log.Warn("a selected user does not exist", "err", err)
+	}
+	s.missing = text
+	return text != ""
+}
+
 // enrolAll reads the selection and enrols who is new.
 func (s *scheduler) enrolAll(ctx context.Context) {
 	users, err := s.choose(ctx, nil)
+	if s.unknown(err) && len(users) > 0 {
+		err = nil // one deleted user must not stop the rotation of the others
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.Error("nobody new is managed until the selection can be read", "err", err)
