@@ -303,6 +303,14 @@ func TestADeletedUserDoesNotStopTheOthers(t *testing.T) {
 		if _, err := h.RunOnce(t.Context(), rotate.Options{}); !errors.Is(err, rotate.ErrNoUser) {
 			t.Errorf("RunOnce() = %v, want %v: it may be misspelt", err, rotate.ErrNoUser)
 		}
+		if n := h.aws.Calls(rotatetest.CreateKey); n != 0 {
+			t.Errorf("%d keys were made before the misspelling was told", n)
+		}
+		rep, err := h.RunOnce(t.Context(), rotate.Options{Unattended: true, Patience: time.Minute})
+		if err != nil || !rep.Changed() {
+			t.Errorf("RunOnce(unattended) = %+v, %v, want the others rotated", rep, err)
+		}
+		h.log.Reset()
 		h.run(t, 5*time.Minute)
 		first := h.give(t, "ci")
 		h.run(t, 15*time.Minute)

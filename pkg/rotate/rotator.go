@@ -61,6 +61,9 @@ type Options struct {
 	Users  []string // only these; nil: all selected
 	Force  bool     // rotate now, not at the next slot
 	DryRun bool     // say what would be done, change nothing
+	// Unattended: selected names that IAM does not know are told and passed
+	// over. Otherwise they are an error before anything is done.
+	Unattended bool
 	// Patience is how long the pass waits for a key to settle, so that a
 	// rotation that it began is completed by it. 0: not at all.
 	Patience time.Duration
@@ -158,7 +161,11 @@ func (r *Rotator) policy(user string) plan.Policy {
 func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	r.init()
 	users, err := r.choose(ctx, o.Users)
-	if err != nil { // also if a name is unknown: somebody watches, and it may be misspelt
+	if o.Unattended && errors.Is(err, ErrNoUser) && len(users) > 0 {
+		r.Log.Warn("a selected user does not exist", "err", err)
+		err = nil // one deleted user must not stop the rotation of the others
+	}
+	if err != nil {
 		return Report{}, err
 	}
 	stored, err := r.Store.List(ctx) // without secrets: most users are not due
