@@ -59,13 +59,14 @@ type Result struct {
 	Uses       int // signed requests of the clients
 	Crashes    int
 	Reclaimed  int           // keys made inactive as orphans that their owners made active again
+	Left       int           // keys in the end of which one may be an orphan: told as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
 	Late       time.Duration // the latest promotion after its slot
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d reclaimed, %d not ready, latest promotion %s after its slot, %d violations",
-		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Reclaimed, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
 }
 
 type simulation struct {
@@ -338,10 +339,14 @@ func (s *simulation) inspect(r plan.Record) {
 		held[k.ID] = true
 	}
 	var extra []string
+	told := false // of two keys for one lost call neither is touched, only told
 	for _, k := range s.aws.Truth(r.User) {
-		// Of two keys for one lost call neither is touched; it is told.
-		told := s.others && slices.Contains(r.Foreign, k.ID)
-		if !held[k.ID] && !s.foreign[k.ID] && !told {
+		switch {
+		case held[k.ID] || s.foreign[k.ID]:
+		case s.others && slices.Contains(r.Foreign, k.ID):
+			told = true
+			s.note(func() { s.result.Left++ })
+		default:
 			extra = append(extra, k.ID)
 		}
 	}
@@ -351,7 +356,7 @@ func (s *simulation) inspect(r plan.Record) {
 	s.inspectCopies(r)
 	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
 		s.violation("never zero: %s has nothing to serve in the end", r.User)
-	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !s.isExcused(r.User) && len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
+	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.isExcused(r.User) && len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
 		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User, since.Format(time.TimeOnly), o.KeyID, r.Waiting)
 	}
 }

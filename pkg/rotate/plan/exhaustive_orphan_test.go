@@ -102,7 +102,7 @@ func judgeOrphan(w World, p Policy, step Step, seen *Key, now time.Time) error {
 	// With one call lost, one key is keyrot's.
 	unknown, lost := 0, 0
 	for _, k := range w.Keys {
-		if r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && !slices.Contains(r.Foreign, k.ID) && r.intentFor(k, p) != nil {
+		if r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.intentFor(k, p) != nil {
 			unknown++
 		}
 	}

@@ -22,8 +22,10 @@ func (p Policy) Quarantine() time.Duration {
 func (d *decision) orphan(k Key) (s *Step, settled bool) {
 	in, mark := d.r.intentFor(k, d.p), d.r.orphan(k.ID)
 	switch {
-	case in == nil && mark == nil, slices.Contains(d.r.Foreign, k.ID), d.ambiguous():
+	case in == nil && mark == nil, slices.Contains(d.r.Foreign, k.ID):
 		return nil, false
+	case d.ambiguous():
+		return d.oneOfTwo(k, in, mark)
 	case mark == nil && d.now.Before(in.Until):
 		return d.later(LostCreate, k.ID, in.Until), true // the call may be under way still
 	}
@@ -48,13 +50,33 @@ func (d *decision) orphan(k Key) (s *Step, settled bool) {
 	return d.step(Delete, k.ID, Orphan), true
 }
 
+// oneOfTwo deals with a key that a lost call may have made while another one is
+// listed that may be it, too. The list may lag and show one that is gone; after
+// that neither is touched, and what was done to one is undone.
+func (d *decision) oneOfTwo(k Key, in *Intent, mark *Tombstone) (s *Step, settled bool) {
+	var sure time.Time
+	if in != nil {
+		sure = in.Until.Add(2 * d.p.Lag)
+	}
+	if mark != nil {
+		sure = latest(sure, mark.At.Add(2*d.p.Lag))
+	}
+	switch {
+	case d.now.Before(sure):
+		return d.later(LostCreate, k.ID, sure), true
+	case mark != nil && k.Status != Active:
+		return d.step(Reactivate, k.ID, ForeignKey), true
+	}
+	return nil, false
+}
+
 // ambiguous reports whether there are more keys that a lost call may have made
 // than lost calls. Some are somebody else's then, and nothing says which.
 func (d *decision) ambiguous() bool {
 	candidates, calls := 0, map[int]bool{}
 	for _, k := range d.Keys {
-		if d.r.Key(k.ID) != nil || d.r.tombstone(k.ID) != nil || slices.Contains(d.r.Foreign, k.ID) {
-			continue
+		if d.r.Key(k.ID) != nil || d.r.tombstone(k.ID) != nil {
+			continue // those told as foreign count: one of them may be keyrot's
 		}
 		for i := range d.r.Intents {
 			if d.r.Intents[i].mayHaveMade(k, d.p) {
