@@ -377,3 +377,33 @@ func TestARollbackThatIsDroppedIsAnError(t *testing.T) {
 		}
 	})
 }
+
+// TestAnOperatorsCommandDoesNotCallAUserUnselected: it does not read the
+// selection, so it starts no rotation that is due, but raises no alarm either.
+func TestAnOperatorsCommandDoesNotCallAUserUnselected(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, old, cur := twoKeys(t)
+		time.Sleep(15 * time.Minute) // another rotation is due
+		command := &rotate.Rotator{IAM: h.aws, Store: h.store, Owner: "command"}
+		if _, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: old.KeyID}); err != nil {
+			t.Fatal(err)
+		}
+		made := h.aws.Calls(rotatetest.CreateKey)
+		if _, err := command.Obey(t.Context(), "ci", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		e, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Record.Waiting != "" {
+			t.Errorf("the user waits for %q, want no alarm", e.Record.Waiting)
+		}
+		if n := h.aws.Calls(rotatetest.CreateKey); n != made {
+			t.Errorf("a command that did not read the selection made %d keys", n-made)
+		}
+		if got := h.give(t, "ci"); got.KeyID != cur.KeyID {
+			t.Errorf("handed out is %s, want %s", got.KeyID, cur.KeyID)
+		}
+	})
+}

@@ -148,8 +148,11 @@ func (r *Rotator) policy(user string) plan.Policy {
 	for _, o := range r.Optional {
 		p.Copies = append(p.Copies, o.Name())
 	}
-	if !r.selected.includes(user) {
-		p.Frozen = plan.NoUserListed // finish what is under way, start nothing
+	switch { // finish what is under way, start nothing
+	case !r.selected.known():
+		p.Frozen = plan.NotRead
+	case !r.selected.includes(user):
+		p.Frozen = plan.NoUserListed
 	}
 	return p
 }
