@@ -117,6 +117,10 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d", tc.name, got, tc.want)
 		}
 	}
+	some := rotate.Report{Users: []rotate.UserReport{{User: "u"}, {User: "v", Err: foreign}}}
+	if got := hintFor(verdict(some)); !strings.HasPrefix(got, "v: delete those keys") {
+		t.Errorf("hint = %q, want the failed user's", got)
+	}
 }
 
 func TestFlagsReachTheConfiguration(t *testing.T) {
