@@ -295,3 +295,19 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryProblemOfAFileIsTold: unknown keys do not hide values that cannot be.
+func TestEveryProblemOfAFileIsTold(t *testing.T) {
+	t.Parallel()
+	e, _, errs := testEnv(t, nil)
+	file := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(file, []byte("users: {names: [ci], nme: x}\nrotate_every: 10m\ndeactivate_after: 5m\non_in_use: maybe\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code := Run(t.Context(), e, []string{"rotate-once", "--config", file})
+	for _, want := range []string{`unknown key "users.nme"`, "deactivate_after > rotate_every", "on_in_use"} {
+		if code != 2 || !strings.Contains(errs.String(), want) {
+			t.Errorf("rotate-once = %d, want 2 and %q in\n%s", code, want, errs)
+		}
+	}
+}
