@@ -21,6 +21,9 @@ func TestEveryOrphan(t *testing.T) {
 			}
 		}
 	}
+	if raceEnabled { // the race detector finds nothing here and costs tenfold
+		looks = slices.DeleteFunc(looks, func(k *Key) bool { return k.Status == "Expired" })
+	}
 	looks = append(looks, nil)
 	records := []func(Record) Record{
 		func(r Record) Record { return r },
