@@ -33,6 +33,7 @@ type Config struct {
 	Policy  plan.Policy // default: the preset "default"
 	Faults  Faults
 	Log     io.Writer // nil: discarded
+	Terse   bool      // only what is logged at Info and above is made and looked through
 }
 
 // Faults says what goes wrong. The zero value is a perfect world.
@@ -97,7 +98,11 @@ func Run(ctx context.Context, c Config) Result {
 		recorded: map[string]string{}, hands: map[string]string{}, copied: map[string]bool{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
-	s.log = slog.New(slog.NewTextHandler(&confidant{s, c.Log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	level := slog.LevelDebug
+	if c.Terse {
+		level = slog.LevelInfo
+	}
+	s.log = slog.New(slog.NewTextHandler(&confidant{s, c.Log}, &slog.HandlerOptions{Level: level}))
 	if s.Daemons == 0 {
 		s.Daemons = 1
 	}

@@ -182,7 +182,7 @@ func TestWeekOfFaults(t *testing.T) {
 	if *hours != 0 {
 		length = time.Duration(*hours) * time.Hour
 	}
-	res := run(t, Config{Seed: 2, Users: 100, For: length, Faults: everything})
+	res := run(t, Config{Seed: 2, Users: 100, For: length, Faults: everything, Terse: true})
 	if res.Rotations < 100*int(length/time.Hour)*5 {
 		t.Errorf("only %d rotations", res.Rotations)
 	}
