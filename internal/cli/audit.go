@@ -6,15 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/audit"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 type auditOptions struct {
@@ -70,6 +72,9 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 		return e.verifyChains(ctx, o, t)
 	}
 	tail, err := audit.VerifyFile(ctx, cfg.Audit.Path, st)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint.Wrap(err, "name it with --audit-log; if it was there, somebody has removed it")
+	}
 	if err != nil {
 		return fmt.Errorf("audit log %s: %w", cfg.Audit.Path, err)
 	}
@@ -134,13 +139,13 @@ func (e Env) writeLives(lives []audit.Life) error {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
+	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "verified", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
 	for _, l := range lives {
 		age := ""
 		if !l.Created.IsZero() && !l.Deactivated.IsZero() {
 			age = strconv.FormatFloat(l.Deactivated.Sub(l.Created).Hours()/24, 'f', 4, 64)
 		}
-		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Promoted),
+		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
 			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason})
 	}
 	if err := w.WriteAll(rows); err != nil {
@@ -180,7 +185,9 @@ func (e Env) whoHas(ctx context.Context, c common, key string) (err error) {
 		return err
 	}
 	if c.Output == "json" {
-		return writeJSON(e.Out, slices.Clip(all))
+		if err := writeJSON(e.Out, append([]rotate.Handout{}, all...)); err != nil || len(all) > 0 {
+			return err
+		}
 	}
 	if len(all) == 0 {
 		return &marked{fmt.Errorf("nobody was given key %s through this store", key), errNothing}

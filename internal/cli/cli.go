@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -175,8 +176,11 @@ func (e Env) load(c common) (config.Config, error) {
 // loadValid reads the configuration of a command that rotates or serves.
 func (e Env) loadValid(c common) (config.Config, error) {
 	cfg, err := e.load(c)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = usage(cfg.Validate(), `"keyrot plan" draws the timeline of a schedule`)
+	case cfg.Store.Path != "": // unknown keys; the others can be judged
+		err = usage(errors.Join(err, cfg.Validate()), "")
 	}
 	return cfg, err
 }

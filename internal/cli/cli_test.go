@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
@@ -61,6 +62,11 @@ func TestExitCodes(t *testing.T) {
 		{"a lost key file", fmt.Errorf("x: %w", seal.ErrKeyMissing), 2},
 		{"some users failed", &marked{errors.New("x"), errSome}, 3},
 		{"nothing to do", &marked{errors.New("x"), errNothing}, 4},
+		{"a user that is not managed", fmt.Errorf("x: %w", rotate.ErrNotManaged), 2},
+		{"a key that nobody knows", fmt.Errorf("x: %w", rotate.ErrNotHeld), 2},
+		{"a file that others can read", fmt.Errorf("x: %w", disk.ErrExposed), 2},
+		{"nothing to roll back to", fmt.Errorf("x: %w", rotate.ErrNothingToRollBack), 4},
+		{"an order that was dropped", fmt.Errorf("x: %w", rotate.ErrOrderPointless), 1},
 	} {
 		if got := exitCode(tc.err); got != tc.want {
 			t.Errorf("%s: exitCode(%v) = %d, want %d", tc.name, tc.err, got, tc.want)
@@ -110,6 +116,10 @@ func TestVerdict(t *testing.T) {
 		if got := exitCode(verdict(rep)); got != tc.want {
 			t.Errorf("%s: exit code %d, want %d", tc.name, got, tc.want)
 		}
+	}
+	some := rotate.Report{Users: []rotate.UserReport{{User: "u"}, {User: "v", Err: foreign}}}
+	if got := hintFor(verdict(some)); !strings.HasPrefix(got, "v: delete those keys") {
+		t.Errorf("hint = %q, want the failed user's", got)
 	}
 }
 
@@ -282,6 +292,22 @@ func TestSpan(t *testing.T) {
 	} {
 		if got := span(d); got != want {
 			t.Errorf("span(%d) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestEveryProblemOfAFileIsTold: unknown keys do not hide values that cannot be.
+func TestEveryProblemOfAFileIsTold(t *testing.T) {
+	t.Parallel()
+	e, _, errs := testEnv(t, nil)
+	file := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(file, []byte("users: {names: [ci], nme: x}\nrotate_every: 10m\ndeactivate_after: 5m\non_in_use: maybe\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code := Run(t.Context(), e, []string{"rotate-once", "--config", file})
+	for _, want := range []string{`unknown key "users.nme"`, "deactivate_after > rotate_every", "on_in_use"} {
+		if code != 2 || !strings.Contains(errs.String(), want) {
+			t.Errorf("rotate-once = %d, want 2 and %q in\n%s", code, want, errs)
 		}
 	}
 }

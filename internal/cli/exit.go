@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/getkey/fetch"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -28,7 +29,8 @@ var badInput = []error{
 	errUsage, rotate.ErrNoUsers, rotate.ErrNotSelected, rotate.ErrNoUser, rotate.ErrForeignKey,
 	sqlite.ErrNewer, sqlite.ErrCorrupt, sqlite.ErrReadOnly, sqlite.ErrLocked, sqlite.ErrFull,
 	dynamodb.ErrNoTable, dynamodb.ErrAccess,
-	seal.ErrWrongKey, seal.ErrKeyMissing,
+	seal.ErrWrongKey, seal.ErrKeyMissing, disk.ErrExposed,
+	rotate.ErrNotManaged, rotate.ErrNotHeld,
 }
 
 // exitCode is the one place where errors become exit codes.
@@ -41,7 +43,7 @@ func exitCode(err error) int {
 		return int(child)
 	case errors.Is(err, errSome):
 		return 3
-	case errors.Is(err, errNothing):
+	case errors.Is(err, errNothing), errors.Is(err, rotate.ErrNothingToRollBack):
 		return 4
 	}
 	for _, bad := range badInput {
@@ -87,6 +89,9 @@ var advice = []struct {
 	{rotate.ErrNotSelected, "add the user to the selection (users.* in keyrot.yaml), or check its spelling"},
 	{rotate.ErrForeignKey, "delete those keys, or set existing_keys: retire to replace one that is in use"},
 	{rotate.ErrNoUser, "check the name and the AWS account"},
+	{rotate.ErrNotManaged, `"keyrot status" lists the managed users; "keyrot users enroll" takes others on`},
+	{rotate.ErrNotHeld, `"keyrot status" shows the keys; give the whole access key id`},
+	{rotate.ErrNothingToRollBack, "a previous key exists from a rotation until it is deleted (delete_after)"},
 	{rotate.ErrDenied, "grant keyrot's own identity the IAM actions that the README lists"},
 }
 

@@ -21,6 +21,7 @@ type operateOptions struct {
 	Reason string        // for the audit log
 	For    string        // pause: how long
 	Wait   time.Duration // how long to stay with it
+	DryRun bool
 }
 
 // operateRuns are the functions behind the commands that change one user.
@@ -46,6 +47,7 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 			},
 		}
 		cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for the audit log")
+		cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
 		storeFlags(cmd.Flags())
 		if flags != nil {
 			flags(cmd, &o)
@@ -84,15 +86,31 @@ func operator() string {
 	return "operator"
 }
 
-// withRotator opens the system for one command and closes it. Without aws only
-// the store is worked on.
-func (e Env) withRotator(ctx context.Context, c common, aws bool, f func(*system, config.Config) error) (err error) {
+// job says what a command needs.
+type job struct {
+	AWS bool // otherwise only the store is worked on
+	New bool // the store may be made; otherwise a missing one was misspelt
+	Dry bool // nothing is to be changed
+}
+
+// withRotator opens the system for one command and closes it.
+func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, config.Config) error) (err error) {
 	cfg, err := e.loadValid(c)
 	if err != nil {
 		return err
 	}
+	if err := storeExists(cfg); err != nil && !j.New {
+		return err
+	}
+	if j.Dry {
+		undo, failed := withoutTrace(&cfg)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
 	var where cloud
-	if aws {
+	if j.AWS {
 		if where, err = connectAWS(ctx, cfg); err != nil {
 			return err
 		}
@@ -105,7 +123,30 @@ func (e Env) withRotator(ctx context.Context, c common, aws bool, f func(*system
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	s.rotator.Dry = j.Dry
 	return f(s, cfg)
+}
+
+// deed is what an operator's command did, as JSON.
+type deed struct {
+	User   string    `json:"user"`
+	Did    string    `json:"did"`
+	Key    string    `json:"key,omitempty"` // shortened
+	Until  time.Time `json:"until,omitzero"`
+	Caller string    `json:"caller,omitempty"`
+	DryRun bool      `json:"dry_run"`
+}
+
+// tell says what was done, or would be.
+func (e Env) tell(c common, d deed, format string, args ...any) error {
+	if d.DryRun {
+		_, _ = fmt.Fprintln(e.Err, "keyrot: dry run, nothing was changed; otherwise:")
+	}
+	_, _ = fmt.Fprintf(e.Err, "keyrot: "+format+"\n", args...)
+	if c.Output != "json" {
+		return nil
+	}
+	return writeJSON(e.Out, d)
 }
 
 func (e Env) pauseUser(ctx context.Context, o operateOptions) error {
@@ -117,7 +158,7 @@ func (e Env) pauseUser(ctx context.Context, o operateOptions) error {
 		}
 		until = e.Now().Add(d).UTC()
 	}
-	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		if err := s.rotator.Pause(ctx, o.User, until, o.Reason, operator()); err != nil {
 			return err
 		}
@@ -125,21 +166,20 @@ func (e Env) pauseUser(ctx context.Context, o operateOptions) error {
 		if !until.IsZero() {
 			how = "until " + until.Format(time.RFC3339)
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is paused %s\n", o.User, how)
-		return nil
+		return e.tell(o.common, deed{User: o.User, Did: "pause", Until: until, DryRun: o.DryRun}, "%s is paused %s", o.User, how)
 	})
 }
 
 func (e Env) resumeUser(ctx context.Context, o operateOptions) error {
-	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		err := s.rotator.Resume(ctx, o.User, operator())
 		if errors.Is(err, rotate.ErrNotPaused) {
 			return &marked{err, errNothing}
 		}
-		if err == nil {
-			_, _ = fmt.Fprintf(e.Err, "keyrot: %s rotates again\n", o.User)
+		if err != nil {
+			return err
 		}
-		return err
+		return e.tell(o.common, deed{User: o.User, Did: "resume", DryRun: o.DryRun}, "%s rotates again", o.User)
 	})
 }
 
@@ -154,10 +194,17 @@ func (e Env) burnUser(ctx context.Context, o operateOptions) error {
 // carryOut saves an order and makes passes until it is done. If AWS cannot be
 // reached, the order stays for the daemon.
 func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind) error {
-	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: o.Key, By: operator(), Reason: o.Reason})
 		if err != nil {
 			return err
+		}
+		if o.DryRun {
+			rep, err := s.rotator.Rehearse(ctx, o.User, order)
+			if err != nil {
+				return err
+			}
+			return errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s of key %s of %s is ordered\n", kind, rotate.ShortID(order.KeyID), o.User)
 		rep, err := s.rotator.Obey(ctx, o.User, o.Wait)

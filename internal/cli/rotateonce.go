@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -142,7 +143,13 @@ func verdict(rep rotate.Report) error {
 		}
 		return errors.Join(errs...)
 	}
-	return &marked{fmt.Errorf("%d of %d users failed", len(failed), len(rep.Users)), errSome}
+	some := &marked{fmt.Errorf("%d of %d users failed", len(failed), len(rep.Users)), errSome}
+	for _, u := range failed {
+		if h := hintFor(u.Err); h != "" {
+			return hint.Wrap(some, u.User+": "+h)
+		}
+	}
+	return some
 }
 
 // stepView is a step as it is shown.

@@ -55,12 +55,12 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		storeFlags(c.Flags())
 		setting(c.Flags(), "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
 		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key")
+		c.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
 		return c
 	}
 	enroll := sub("enroll [USER...]", "Take selected users on, a few first",
 		"Take selected users on: give each its first key and prove it. With --canary the first N\nmust succeed before the others follow; --budget says how many may fail before it stops.",
 		"enroll --canary 3 --budget 0", cobra.ArbitraryArgs, run.enroll)
-	enroll.Flags().BoolVar(&o.DryRun, "dry-run", false, "show who would be taken on, and their keys")
 	enroll.Flags().IntVar(&o.Canary, "canary", 0, "take this many on first, and the others only if they succeed")
 	enroll.Flags().IntVar(&o.Budget, "budget", 0, "stop after more failures than this")
 	release := sub("release USER", "Let a user go with one working key",
@@ -84,7 +84,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 	if o.Canary < 0 || o.Budget < 0 {
 		return usagef("--canary and --budget: must not be negative")
 	}
-	return e.withRotator(ctx, o.common, true, func(s *system, cfg config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
 		if cfg.Users.Empty() {
 			return rotate.ErrNoUsers
 		}
@@ -133,9 +133,12 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 	name := o.Users[0]
-	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		if err := s.rotator.Release(ctx, name, operator()); err != nil {
 			return err
+		}
+		if o.DryRun {
+			return e.tell(o.common, deed{User: name, Did: "release", DryRun: true}, "%s is let go once one key is left", name)
 		}
 		for {
 			left, done, until, err := s.rotator.Let(ctx, name)
@@ -163,10 +166,10 @@ func (e Env) showLeft(o usersOptions, left rotate.Credential) error {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
 		return nil
 	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
 	if !o.ShowSecret {
-		return nil
+		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
 	}
+	_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
 	return writeJSON(e.Out, struct {
 		UserName, AccessKeyId, SecretAccessKey string //nolint:revive // as AWS spells it
 	}{left.User, left.KeyID, left.Secret.Reveal()})
@@ -180,7 +183,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 	if err != nil {
 		return err
 	}
-	return e.withRotator(ctx, o.common, true, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		err := s.rotator.Import(ctx, o.Users[0], o.Key, secret, operator())
 		switch {
 		case errors.Is(err, rotate.ErrRefused), errors.Is(err, rotate.ErrNoKey):
@@ -190,7 +193,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		case err != nil:
 			return err
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", rotate.ShortID(o.Key), o.Users[0])
+		d := deed{User: o.Users[0], Did: "import", Key: rotate.ShortID(o.Key), DryRun: o.DryRun}
+		if o.DryRun {
+			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
 		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
@@ -219,11 +226,11 @@ func (e Env) ackUser(ctx context.Context, o usersOptions) error {
 	if o.Caller == "" {
 		return usagef("--caller: is empty; who has the key?")
 	}
-	return e.withRotator(ctx, o.common, false, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		if err := s.rotator.Acknowledge(ctx, o.Users[0], o.Caller, operator()); err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: noted that %s has the active key of %s\n", o.Caller, o.Users[0])
-		return nil
+		d := deed{User: o.Users[0], Did: "ack", Caller: o.Caller, DryRun: o.DryRun}
+		return e.tell(o.common, d, "noted that %s has the active key of %s", d.Caller, d.User)
 	})
 }

@@ -242,12 +242,23 @@ func openExisting(ctx context.Context, cfg config.Config) (store, error) {
 	if cfg.Store.Table != "" {
 		return connectTable(ctx, cfg)
 	}
-	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
-		return nil, usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name it with --store, or start "keyrot serve", which makes it`)
+	if err := storeExists(cfg); err != nil {
+		return nil, err
 	}
 	st, err := sqlite.Open(ctx, sqlite.Options{Path: cfg.Store.Path})
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", cfg.Store.Path, err)
 	}
 	return st, nil
+}
+
+// storeExists refuses a file that is not there.
+func storeExists(cfg config.Config) error {
+	if cfg.Store.Table != "" {
+		return nil
+	}
+	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
+		return usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name it with --store, or start "keyrot serve", which makes it`)
+	}
+	return nil
 }

@@ -93,6 +93,7 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{"an unknown key", "rotate_evry: 10m\n", nil, []string{`line 1: unknown key "rotate_evry"`, "known here:", "rotate_every"}},
 		{"an unknown nested key", "a: 1\nusers:\n  nmaes: [x]\n", nil, []string{`unknown key "a"`, `line 3: unknown key "users.nmaes"`}},
+		{"unknown keys and bad values at once", "a: 1\nrotate_every: 10\nusers: {nme: x}\n", nil, []string{`unknown key "a"`, `unknown key "users.nme"`, "rotate_every"}},
 		{"an unknown empty group", "usres: {}\n", nil, []string{`unknown key "usres"`}},
 		{"an unknown key in an override", "overrides:\n- name: x\n  rotate: 1h\n", nil, []string{`unknown key "overrides[0].rotate"`}},
 		{"a number as duration", "rotate_every: 600\n", nil, []string{"rotate_every", `"600" has no unit`, "600m"}},

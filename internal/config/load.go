@@ -34,7 +34,8 @@ type Source struct {
 }
 
 // Load reads the configuration. It reports everything that cannot be
-// understood, but judges no value: see [Config.Validate].
+// understood, but judges no value: see [Config.Validate]. If that is unknown
+// keys only, it returns the rest beside the error, to be judged as well.
 func Load(src Source) (Config, error) {
 	c := defaults(stateDir(src.Getenv))
 	known := keysOf(reflect.TypeFor[Config](), "")
@@ -45,9 +46,9 @@ func Load(src Source) (Config, error) {
 	for name, value := range src.Defaults {
 		v.SetDefault(name, value)
 	}
-	file, err := readFile(src)
-	if err != nil {
-		return Config{}, err
+	file, unknown := readFile(src)
+	if unknown != nil && file == nil {
+		return Config{}, unknown
 	}
 	if err := v.MergeConfigMap(file); err != nil {
 		return Config{}, fmt.Errorf("merging configuration: %w", err)
@@ -65,10 +66,10 @@ func Load(src Source) (Config, error) {
 	}
 	hook := mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList)
 	if err := v.UnmarshalExact(&c, viper.DecodeHook(hook)); err != nil {
-		return Config{}, decodeError(err)
+		return Config{}, errors.Join(unknown, decodeError(err))
 	}
 	c.fill()
-	return c, nil
+	return c, unknown
 }
 
 // EnvName returns the environment variable of a key.
@@ -87,8 +88,8 @@ func (c *Config) fill() {
 	}
 }
 
-// readFile returns the file's content as a tree, having checked that it holds
-// known keys only. viper alone would overlook an unknown key whose value is an
+// readFile returns the file's content as a tree with the known keys only, and
+// an error about the others; without a tree nothing could be read. viper alone would overlook an unknown key whose value is an
 // empty group.
 func readFile(src Source) (map[string]any, error) {
 	name, raw, err := find(src)
@@ -107,14 +108,13 @@ func readFile(src Source) (map[string]any, error) {
 	}
 	var unknown []error
 	checkKeys(&unknown, name, "", &doc, reflect.TypeFor[Config]())
-	if err := errors.Join(unknown...); err != nil {
-		return nil, err
+	tree := map[string]any{}
+	if len(doc.Content) > 0 {
+		if err := doc.Decode(&tree); err != nil {
+			return nil, errors.Join(errors.Join(unknown...), fmt.Errorf("reading %s: %w", name, err))
+		}
 	}
-	var tree map[string]any
-	if err := doc.Decode(&tree); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-	return tree, nil
+	return tree, errors.Join(unknown...)
 }
 
 func find(src Source) (name string, raw []byte, err error) {

@@ -13,6 +13,9 @@ import (
 	"github.com/keyrot/keyrot/internal/hint"
 )
 
+// ErrExposed: a private file's mode lets others at it.
+var ErrExposed = errors.New("can be read or changed by others")
+
 // Private refuses a file that is not regular or that others than its owner
 // can read or change.
 func Private(path string, info fs.FileInfo) error {
@@ -21,7 +24,7 @@ func Private(path string, info fs.FileInfo) error {
 	}
 	// Windows has no such mode bits; there the directory's ACL protects it.
 	if m := info.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
-		return hint.Wrap(fmt.Errorf("%s can be read or changed by others (mode %04o)", path, m), "chmod 600 "+path)
+		return hint.Wrap(fmt.Errorf("%s %w (mode %04o)", path, ErrExposed, m), "chmod 600 "+path)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ type process struct {
 
 func (p *process) run(ctx context.Context) {
 	rot := &rotate.Rotator{
-		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{p}, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
+		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{required{p}}, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
 		Now: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {
@@ -62,6 +63,9 @@ func (p *process) run(ctx context.Context) {
 			return p.aws.Users(), nil
 		},
 		Observe: p.observe,
+	}
+	if p.Faults.Copies > 0 {
+		rot.Optional = []rotate.Publisher{optional{p}}
 	}
 	if p.Faults.ClockSteps > 0 {
 		var wg sync.WaitGroup
@@ -95,6 +99,9 @@ func (p *process) strike() (before, after bool) {
 }
 
 func (p *process) observe(user string, step plan.Step, err error) {
+	if err != nil {
+		p.confide("a notice", err.Error()) // it is made of this
+	}
 	if step.Action != plan.Promote || err != nil {
 		return
 	}
@@ -111,29 +118,12 @@ func (p *process) Append(_ context.Context, e rotate.Event) error {
 	if p.dead() {
 		return errDead
 	}
-	if e.Result == "" {
+	p.confide("the audit log", strings.Join([]string{e.Action, e.User, e.UserID, e.Key, e.Reason, e.Caller, e.Addr, e.Actor, e.Result}, " "))
+	switch {
+	case e.Result == "":
 		p.note(func() { p.recorded[e.User] = e.Action + " " + e.Key })
-	}
-	return nil
-}
-
-// Name implements [rotate.Publisher].
-func (p *process) Name() string { return "target" }
-
-// Publish implements [rotate.Publisher], with faults.
-func (p *process) Publish(_ context.Context, c rotate.Credential) error {
-	if p.dead() {
-		return errDead
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.r.Float64()
-	if x < p.Faults.Publish {
-		return errStore
-	}
-	p.copied[c.KeyID] = true
-	if x < 2*p.Faults.Publish {
-		return errStore
+	case e.Result == "ok" && e.Action == string(plan.Verify):
+		p.note(func() { p.proofs[e.Key] = true })
 	}
 	return nil
 }
@@ -195,6 +185,7 @@ func (m *mortalIAM) Create(ctx context.Context, user string) (plan.Key, rotate.S
 	}
 	v, err := change(m.p, user, "create ", func() (pair, error) {
 		k, s, err := m.IAM.Create(ctx, user)
+		m.p.secrets.add(s)
 		return pair{k, s}, err
 	})
 	return v.k, v.s, err
@@ -237,6 +228,8 @@ func (m *mortalStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if before {
 		return 0, errStore
 	}
+	m.p.confide("a record's error", e.Record.Error)
+	m.p.proven(e.Record)
 	v, err := m.Store.Save(ctx, e)
 	if after && err == nil {
 		return 0, errStore

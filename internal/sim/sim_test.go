@@ -24,7 +24,7 @@ var (
 // everything is all faults at once.
 var everything = Faults{
 	Consistency: true, Errors: 0.01, Late: 0.002, Store: 0.005, Publish: 0.05, Crash: 40 * time.Minute,
-	Outages: 24 * time.Hour, Storms: 6 * time.Hour,
+	Outages: 24 * time.Hour, Storms: 6 * time.Hour, Copies: 6 * time.Hour,
 }
 
 func run(t *testing.T, c Config) (res Result) {
@@ -58,7 +58,7 @@ func run(t *testing.T, c Config) (res Result) {
 
 // ruleOf returns the promise that a violation names.
 func ruleOf(v string) string {
-	for _, rule := range []string{"served works", "never zero", "ours only", "orphans die", "on time", "one hand", "on record"} {
+	for _, rule := range []string{"served works", "never zero", "ours only", "orphans die", "on time", "one hand", "on record", "no leak"} {
 		if strings.Contains(v, rule+":") {
 			return rule
 		}
@@ -74,6 +74,19 @@ func TestCalmWorld(t *testing.T) {
 	}
 	if res.Late > 15*time.Second {
 		t.Errorf("a promotion came %s after its slot in a calm world", res.Late)
+	}
+}
+
+// TestOptionalTargetDelaysNothing has an optional publisher that fails, hangs
+// and goes down, and nothing else that could make a promotion late.
+func TestOptionalTargetDelaysNothing(t *testing.T) {
+	t.Parallel()
+	res := run(t, Config{Seed: 6, Users: 20, For: 24 * time.Hour, Faults: Faults{Copies: 2 * time.Hour}})
+	if res.Late > 15*time.Second {
+		t.Errorf("a promotion came %s after its slot because of an optional publisher", res.Late)
+	}
+	if res.Rotations < 20*24*6*99/100 {
+		t.Errorf("only %d rotations", res.Rotations)
 	}
 }
 
@@ -115,6 +128,9 @@ func TestSoak(t *testing.T) {
 		length = 10 * 24 * time.Hour
 		runs = max(runs, *days/(users*10))
 	}
+	if *fresh {
+		seeds, runs = nil, max(1, *days/(users*10)) // the kept ones are run often enough
+	}
 	if *seed != 0 {
 		seeds, runs = []uint64{*seed}, 1
 	}
@@ -148,7 +164,7 @@ func faultsOf(seed uint64) Faults {
 	f.Foreign, f.Vanish, f.ClockSteps = 2*time.Hour, 5*24*time.Hour, time.Hour
 	for _, off := range []func(){
 		func() { f.Errors, f.Late = 0, 0 }, func() { f.Store = 0 }, func() { f.Crash = 0 }, func() { f.Outages = 0 },
-		func() { f.Storms = 0 }, func() { f.Publish = 0 }, func() { f.Foreign = 0 }, func() { f.Vanish = 0 }, func() { f.ClockSteps = 0 },
+		func() { f.Storms = 0 }, func() { f.Publish = 0 }, func() { f.Copies = 0 }, func() { f.Foreign = 0 }, func() { f.Vanish = 0 }, func() { f.ClockSteps = 0 },
 	} {
 		if r.IntN(3) == 0 {
 			off()
@@ -166,7 +182,7 @@ func TestWeekOfFaults(t *testing.T) {
 	if *hours != 0 {
 		length = time.Duration(*hours) * time.Hour
 	}
-	res := run(t, Config{Seed: 2, Users: 100, For: length, Faults: everything})
+	res := run(t, Config{Seed: 2, Users: 100, For: length, Faults: everything, Terse: true})
 	if res.Rotations < 100*int(length/time.Hour)*5 {
 		t.Errorf("only %d rotations", res.Rotations)
 	}

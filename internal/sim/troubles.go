@@ -2,14 +2,17 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // troubles returns what other people and machines do to the users meanwhile.
 func (s *simulation) troubles() []func(context.Context) {
 	var all []func(context.Context)
 	if s.Faults.Foreign > 0 {
-		all = append(all, s.foreigners)
+		all = append(all, s.foreigners, s.clashes)
 	}
 	if s.Faults.Vanish > 0 {
 		all = append(all, s.vanishing)
@@ -30,18 +33,76 @@ func (s *simulation) foreigners(ctx context.Context) {
 		}
 		made := time.Now()
 		pause(ctx, 10*time.Second) // until an intent that had not seen the key would be there
+		until := time.Now().Add(time.Duration(r.ExpFloat64() * float64(20*time.Minute)))
 		if s.ambiguous(user, made) {
-			// Made by hand while keyrot's own call was lost, and never used:
-			// nothing tells it from keyrot's. The one case in which a foreign
-			// key may be taken for an orphan; see docs/limits.md.
-			s.aws.Uproot(user, id)
-			continue
+			s.guard(ctx, user, id, until)
+		} else {
+			s.note(func() { s.foreign[id] = true })
+			pause(ctx, time.Until(until))
 		}
-		s.note(func() { s.foreign[id] = true })
-		pause(ctx, time.Duration(r.ExpFloat64()*float64(20*time.Minute)))
 		s.note(func() { delete(s.foreign, id) })
 		s.aws.Uproot(user, id)
 	}
+}
+
+// clashes creates keys by hand just when a call of keyrot's was lost: the worst
+// moment that there is.
+func (s *simulation) clashes(ctx context.Context) {
+	r := s.dice("clash", 0)
+	for ctx.Err() == nil {
+		pause(ctx, 3*time.Second)
+		es, err := s.store.List(ctx)
+		if err != nil {
+			continue
+		}
+		now := time.Now()
+		for _, e := range es {
+			user := e.Record.User
+			lost := slices.ContainsFunc(e.Record.Intents, func(in plan.Intent) bool {
+				return now.Sub(in.At) > 5*time.Second && now.Before(in.Until)
+			})
+			if !lost || s.isExcused(user) || r.IntN(3) > 0 {
+				continue
+			}
+			if id, err := s.aws.Plant(user); err == nil {
+				s.guard(ctx, user, id, now.Add(time.Duration(r.ExpFloat64()*float64(20*time.Minute))))
+				s.note(func() { delete(s.foreign, id) })
+				s.aws.Uproot(user, id)
+				break
+			}
+		}
+	}
+}
+
+// guard is what the owner of a key does that was made by hand while keyrot's
+// own call was lost. As long as nobody uses it, nothing tells it from keyrot's,
+// so it may be made inactive, once; but when its owner has made it active
+// again, it must be left alone, and it must never be deleted before.
+func (s *simulation) guard(ctx context.Context, user, id string, until time.Time) {
+	for ctx.Err() == nil && time.Now().Before(until) {
+		pause(ctx, 5*time.Second)
+		i := slices.IndexFunc(s.aws.Truth(user), func(k plan.Key) bool { return k.ID == id })
+		if i < 0 {
+			if !s.isExcused(user) { // then it was somebody else
+				s.violation("ours only: %s: %s was deleted although its owner keeps it active", user, id)
+			}
+			return
+		}
+		if s.aws.Truth(user)[i].Status == plan.Active {
+			continue
+		}
+		s.aws.Switch(user, id, plan.Active)
+		s.note(func() { s.result.Reclaimed++ })
+		if e, err := s.store.Load(context.Background(), user); err == nil && marked(e.Record, id) {
+			s.note(func() { s.foreign[id] = true })
+		}
+	}
+}
+
+// marked reports whether the record says that the key was made inactive. If it
+// does not, keyrot does not know whether its call took effect.
+func marked(r plan.Record, id string) bool {
+	return slices.ContainsFunc(r.Orphans, func(t plan.Tombstone) bool { return t.ID == id })
 }
 
 // vanishing deletes users with all their keys and makes them again under the

@@ -14,6 +14,7 @@ type Life struct {
 	Key               string    `json:"access_key_id"`
 	CreatePlanned     time.Time `json:"created_planned,omitzero"`
 	Created           time.Time `json:"created,omitzero"`
+	Verified          time.Time `json:"verified,omitzero"` // latest proof before it was promoted
 	Promoted          time.Time `json:"promoted,omitzero"`
 	DeactivatePlanned time.Time `json:"deactivated_planned,omitzero"`
 	Deactivated       time.Time `json:"deactivated,omitzero"`
@@ -42,6 +43,10 @@ func Lives(lines iter.Seq2[Line, error], since time.Time) ([]Life, error) {
 		switch e.Action {
 		case "create":
 			k.Created, k.CreatePlanned, k.Reason = e.Time, e.Due, e.Reason
+		case "verify":
+			if k.Promoted.IsZero() {
+				k.Verified = e.Time
+			}
 		case "promote":
 			k.Promoted = e.Time
 		case "deactivate":

@@ -60,18 +60,24 @@ func (s Selection) excluded(name string) bool {
 
 // Select returns a func that finds the selected users, ordered by name. It
 // fails closed: an empty selection is ErrNoUsers, and if anything cannot be
-// read the whole selection cannot.
+// read the whole selection cannot. Names that IAM does not know are
+// rotate.ErrNoUser; the others are returned beside that error.
 func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 	return func(ctx context.Context) ([]rotate.User, error) {
 		if err := s.Validate(); err != nil {
 			return nil, fmt.Errorf("selecting users: %w", err)
 		}
 		found := map[string]rotate.User{}
+		var unknown []error
 		for _, name := range s.Names {
 			if s.excluded(name) {
 				continue
 			}
 			u, err := a.User(ctx, name)
+			if errors.Is(err, rotate.ErrNoUser) {
+				unknown = append(unknown, fmt.Errorf("selecting users: %w", err))
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("selecting users: %w", err)
 			}
@@ -92,11 +98,14 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 				users = append(users, u)
 			}
 		}
+		if len(users) == 0 && len(unknown) > 0 {
+			return nil, errors.Join(unknown...)
+		}
 		if len(users) == 0 {
 			return nil, fmt.Errorf("selecting users: %w", rotate.ErrNoUsers)
 		}
 		slices.SortFunc(users, func(x, y rotate.User) int { return strings.Compare(x.Name, y.Name) })
-		return users, nil
+		return users, errors.Join(unknown...)
 	}
 }
 

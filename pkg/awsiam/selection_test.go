@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -102,7 +103,8 @@ func TestSelect(t *testing.T) {
 		says   string
 	}{
 		{name: "names", sel: Selection{Names: []string{"eve", "app"}}, want: "app eve"},
-		{name: "a name that does not exist", sel: Selection{Names: []string{"app", "zoe"}}, err: rotate.ErrNoUser, says: `"zoe"`},
+		{name: "a name that does not exist", sel: Selection{Names: []string{"app", "zoe"}}, err: rotate.ErrNoUser, says: `"zoe"`, want: "app"},
+		{name: "only names that do not exist", sel: Selection{Names: []string{"yan", "zoe"}}, err: rotate.ErrNoUser, says: `"yan"`},
 		{name: "everybody", sel: Selection{All: true}, want: "app batch ci dev eve"},
 		{name: "a path", sel: Selection{PathPrefix: "/keyrot/"}, want: "app batch dev"},
 		{name: "a tag", sel: Selection{Tag: managed}, want: "app ci dev"},
@@ -161,5 +163,21 @@ func TestPagesThatRepeatAreAnError(t *testing.T) {
 	}}}
 	if _, err := a.Keys(t.Context(), "u"); err == nil || !strings.Contains(err.Error(), "repeats") {
 		t.Errorf("Keys = %v, want an error about the repeated page", err)
+	}
+}
+
+func TestKeysOfAllPagesAreListed(t *testing.T) {
+	t.Parallel()
+	a := &IAM{API: API{ListAccessKeys: func(_ context.Context, in *iam.ListAccessKeysInput, _ ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error) {
+		all := []types.AccessKeyMetadata{{AccessKeyId: aws.String("AKIA1")}, {AccessKeyId: aws.String("AKIA2")}, {AccessKeyId: aws.String("AKIA3")}}
+		for i := range all {
+			all[i].UserName, all[i].Status, all[i].CreateDate = in.UserName, types.StatusTypeActive, aws.Time(time.Unix(0, 0))
+		}
+		part, more, next := page(all, in.Marker)
+		return &iam.ListAccessKeysOutput{AccessKeyMetadata: part, IsTruncated: more, Marker: next}, nil
+	}}}
+	keys, err := a.Keys(t.Context(), "u")
+	if err != nil || len(keys) != 3 || keys[2].ID != "AKIA3" {
+		t.Errorf("Keys = %+v, %v, want all three", keys, err)
 	}
 }

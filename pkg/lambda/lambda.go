@@ -103,7 +103,7 @@ func (f *Function) tick(ctx context.Context, e event) (any, error) {
 		f.log().Warn("event is too late, the next one will do", "age", age.String())
 		return Result{Skipped: "late"}, nil
 	}
-	return f.pass(ctx, rotate.Options{})
+	return f.pass(ctx, rotate.Options{Unattended: true})
 }
 
 // Request is a direct invocation.

@@ -42,10 +42,10 @@ func TestEvents(t *testing.T) {
 		want    *rotate.Options // nil: no pass
 		refused bool
 	}{
-		"a tick":                     {schedule(now.Add(-5 * time.Second)), &rotate.Options{}, false},
-		"a tick a minute ago":        {schedule(now.Add(-time.Minute)), &rotate.Options{}, false},
+		"a tick":                     {schedule(now.Add(-5 * time.Second)), &rotate.Options{Unattended: true}, false},
+		"a tick a minute ago":        {schedule(now.Add(-time.Minute)), &rotate.Options{Unattended: true}, false},
 		"a late tick":                {schedule(now.Add(-61 * time.Second)), nil, false},
-		"a tick from the future":     {schedule(now.Add(time.Minute)), &rotate.Options{}, false},
+		"a tick from the future":     {schedule(now.Add(time.Minute)), &rotate.Options{Unattended: true}, false},
 		"an operator's order":        {`{"action":"rotate","users":["ann"],"force":true,"wait_seconds":20}`, &rotate.Options{Users: []string{"ann"}, Force: true, Patience: 20 * time.Second}, false},
 		"a dry run":                  {`{"action":"rotate","dry_run":true}`, &rotate.Options{DryRun: true}, false},
 		"more patience than allowed": {`{"action":"rotate","wait_seconds":7200}`, &rotate.Options{Patience: time.Minute}, false},

@@ -280,3 +280,54 @@ func TestMessagesHoldNoWholeKeyIDs(t *testing.T) {
 		}
 	})
 }
+
+// TestMailFailureDoesNotChangeKeyState: keys move in the same way, at the same
+// instants, whether mail goes out, fails or hangs.
+func TestMailFailureDoesNotChangeKeyState(t *testing.T) {
+	t.Parallel()
+	lives := func(ch Channel) (events []string) {
+		synctest.Test(t, func(t *testing.T) {
+			aws := &rotatetest.AWS{}
+			aws.AddUser("ci", "/", nil)
+			store := &rotatetest.MemStore{}
+			n := &Notifier{Settings: store, Channels: []Channel{ch}, Digest: Each}
+			ctx, cancel := context.WithTimeout(t.Context(), 118*time.Minute) // nothing is due then
+			defer cancel()
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			wg.Go(func() { _ = n.Run(ctx) })
+			begin := time.Now()
+			r := &rotate.Rotator{
+				IAM: aws, Store: store, Owner: "test",
+				Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
+				Observe: func(user string, s plan.Step, err error) {
+					events = append(events, fmt.Sprint(time.Since(begin), s.Action, s.Reason, err))
+					n.Observe(user, s, err)
+				},
+			}
+			if err := r.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		return events
+	}
+	want := lives(&inbox{name: "mail"})
+	if len(want) < 50 {
+		t.Fatalf("%d steps in two hours, want more to compare", len(want))
+	}
+	for _, ch := range []Channel{&inbox{name: "mail", err: errors.New("554 no")}, silent{}} {
+		if got := lives(ch); !slices.Equal(got, want) {
+			t.Errorf("with a mail channel that fails (%T) the steps were\n%s\nwant\n%s", ch, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// silent is a channel that hangs until it is given up on.
+type silent struct{}
+
+func (silent) Name() string { return "silent" }
+
+func (silent) Send(ctx context.Context, _ Message) error {
+	<-ctx.Done()
+	return ctx.Err()
+}

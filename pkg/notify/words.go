@@ -42,10 +42,16 @@ var failures = map[plan.Action]string{
 
 // changes words what happened unasked, or by an operator's order.
 var changes = map[plan.Action]map[plan.Reason]string{
-	plan.Create:     {plan.CurrentBroken: "the key handed out was refused by AWS and is being replaced"},
-	plan.Deactivate: {plan.Burning: "a leaked key was made inactive"},
-	plan.Reactivate: {plan.Ordered: "a key was made active again"},
-	plan.Promote:    {plan.Ordered: "the previous key is handed out again and the user is paused"},
+	plan.Create: {plan.CurrentBroken: "the key handed out was refused by AWS and is being replaced"},
+	plan.Deactivate: {
+		plan.Burning: "a leaked key was made inactive",
+		plan.Orphan:  "a key was made inactive: keyrot seems to have made it by a call whose answer was lost",
+	},
+	plan.Reactivate: {
+		plan.Ordered:    "a key was made active again",
+		plan.ForeignKey: "a key is active again: it is in use, and not by a lost call of keyrot's",
+	},
+	plan.Promote: {plan.Ordered: "the previous key is handed out again and the user is paused"},
 	plan.Delete: {
 		plan.Orphan: "a key whose secret was lost was deleted", plan.NeverAccepted: "AWS never accepted a new key; it was deleted",
 		plan.SpoiltPending: "a new key was made inactive by somebody else and was deleted",
@@ -87,6 +93,9 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 	}
 	if title := changes[step.Action][step.Reason]; title != "" {
 		it.Kind, it.What, it.Title = Change, string(step.Action), title
+		if step.Action == plan.Deactivate && step.Reason == plan.Orphan {
+			it.Do = "If somebody made it by hand, make it active again now: keyrot then never touches it. Otherwise it is deleted soon."
+		}
 		out = append(out, entry{Item: it})
 	}
 	return out

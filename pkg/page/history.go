@@ -200,13 +200,13 @@ func eventOf(e rotate.Event) (Event, bool) {
 	switch {
 	case e.Result == "" && e.Action != "released": // announced, not done yet
 		return out, false
+	case e.Result == "refused", e.Action == string(plan.Verify), e.Action == string(plan.Probe):
+		return out, false // what follows from the answer is shown
 	case e.Result == "ok" || e.Result == "":
 		out.Text = done[e.Action]
 		if why := because[plan.Reason(e.Reason)]; why != "" {
 			out.Text, out.Level = out.Text+": "+why, Warn
 		}
-	case e.Result == "refused":
-		return out, false
 	default:
 		out.Level, out.Text = Bad, failed[e.Action]
 		if out.Text == "" {

@@ -152,7 +152,7 @@ func TestHistoryFollowsTheLog(t *testing.T) {
 	// The ids differ where their short forms do not.
 	a, b := "AKIAAAAAAAAAAAAAAA11", "AKIABBBBBBBBBBBBBB11"
 	all := frames(
-		event(0, "create", a, "ok"), event(0, "promote", a, "ok"), event(10, "create", "", ""), event(10, "create", b, "ok"),
+		event(0, "create", a, "ok"), event(0, "verify", a, "refused"), event(0, "verify", a, "ok"), event(0, "promote", a, "ok"), event(10, "create", "", ""), event(10, "create", b, "ok"),
 		event(10, "promote", b, "ok"), rotate.Event{Time: t0.Add(11 * time.Minute), Action: "handout", User: "ci", Key: b, Caller: "c1", Result: "ok"},
 		event(12, "deactivate", a, "throttled"), event(12, "deactivate", a, "ok"), event(15, "delete", a, "ok"), event(16, "pause", "", ""),
 	)

@@ -2,6 +2,8 @@ package publish_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -196,6 +198,40 @@ func TestErrorsOfAWSHoldNoSecret(t *testing.T) {
 			t.Errorf("%s: Publish() = %v, want AWS's code", p.Name(), err)
 		} else if strings.Contains(err.Error(), secretText) {
 			t.Errorf("%s: the error holds the secret: %v", p.Name(), err)
+		}
+	}
+}
+
+// TestTenMinutesFor25HoursAgainstTheVersionQuota: Secrets Manager keeps 100
+// versions and removes none that is less than a day old.
+func TestTenMinutesFor25HoursAgainstTheVersionQuota(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		secrets []string
+		fails   bool
+	}{
+		{[]string{"a", "b"}, false},
+		{[]string{"a"}, true}, // what Check refuses: the fake does count
+	} {
+		f := &fakeAWS{secrets: map[string][]version{"a": nil, "b": nil}, quota: 100}
+		cfg, w := f.start(t)
+		p := &publish.SecretsManager{AWS: cfg, Secrets: tt.secrets}
+		if err := p.Check(10 * time.Minute); (err != nil) != tt.fails {
+			t.Errorf("Check(10m) of %d secrets = %v", len(tt.secrets), err)
+		}
+		var failed error
+		for i := range 25 * 6 {
+			f.now = time.Date(2026, 11, 1, 0, 10*i, 0, 0, time.UTC)
+			id := fmt.Sprintf("AKIA%d", i)
+			w.after = i%7 == 0 // a lost answer and its repetition are one version
+			err := p.Publish(t.Context(), pair(id))
+			if w.after = false; err != nil {
+				err = p.Publish(t.Context(), pair(id))
+			}
+			failed = errors.Join(failed, err)
+		}
+		if (failed != nil) != tt.fails {
+			t.Errorf("150 rotations in 25 h with %d secrets: %v, want failure: %v", len(tt.secrets), failed, tt.fails)
 		}
 	}
 }

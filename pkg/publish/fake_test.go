@@ -62,6 +62,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 type version struct {
 	token, text string
 	at          float64
+	made        time.Time
 }
 
 // fakeAWS is Secrets Manager and Parameter Store, as far as they are needed.
@@ -71,6 +72,8 @@ type fakeAWS struct {
 	params   map[string][]version
 	kinds    map[string]string
 	failWith string // error code for every write
+	now      time.Time
+	quota    int // versions of a secret less than a day old; 0: any number
 	clock    float64
 }
 
@@ -131,7 +134,17 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			return
 		}
-		f.secrets[in.SecretId] = append(vs, version{in.ClientRequestToken, in.SecretString, f.clock})
+		young := 0 // AWS removes older ones without a label by itself
+		for _, v := range vs {
+			if f.now.Sub(v.made) < 24*time.Hour {
+				young++
+			}
+		}
+		if f.quota > 0 && young >= f.quota {
+			f.refuse(w, "LimitExceededException", "")
+			return
+		}
+		f.secrets[in.SecretId] = append(vs, version{in.ClientRequestToken, in.SecretString, f.clock, f.now})
 		answer(w, map[string]any{"VersionStages": []string{"AWSCURRENT"}})
 	case "AmazonSSM.GetParameter":
 		vs := f.params[in.Name]

@@ -158,7 +158,7 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 				return rep
 			}
 		}
-		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
 			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
 		}
 	}

@@ -5,6 +5,8 @@ package rotate_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -286,6 +288,37 @@ func TestRestartKeepsDueTimes(t *testing.T) {
 		}
 		if got := h.aws.Calls(rotatetest.CreateKey) - n; got < 5 || got > 7 {
 			t.Errorf("%d rotations in an hour of restarts, want 6", got)
+		}
+	})
+}
+
+// TestADeletedUserDoesNotStopTheOthers: a name in the selection that IAM does
+// not know any more is told, and a daemon that starts goes on with the others.
+func TestADeletedUserDoesNotStopTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.Select = func(context.Context) ([]rotate.User, error) {
+			return h.aws.Users(), fmt.Errorf("looking up user %q: %w", "gone", rotate.ErrNoUser)
+		}
+		if _, err := h.RunOnce(t.Context(), rotate.Options{}); !errors.Is(err, rotate.ErrNoUser) {
+			t.Errorf("RunOnce() = %v, want %v: it may be misspelt", err, rotate.ErrNoUser)
+		}
+		if n := h.aws.Calls(rotatetest.CreateKey); n != 0 {
+			t.Errorf("%d keys were made before the misspelling was told", n)
+		}
+		rep, err := h.RunOnce(t.Context(), rotate.Options{Unattended: true, Patience: time.Minute})
+		if err != nil || !rep.Changed() {
+			t.Errorf("RunOnce(unattended) = %+v, %v, want the others rotated", rep, err)
+		}
+		h.log.Reset()
+		h.run(t, 5*time.Minute)
+		first := h.give(t, "ci")
+		h.run(t, 15*time.Minute)
+		if got := h.give(t, "ci"); got.KeyID == first.KeyID {
+			t.Error("nobody is rotated because one selected user does not exist")
+		}
+		if n := strings.Count(h.log.String(), "a selected user does not exist"); n != 2 {
+			t.Errorf("it was told %d times, want once at each start", n)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 // What an operator asked for cannot be done as things are.
 var (
+	ErrNotManaged        = errors.New("not managed by keyrot")
 	ErrNothingToRollBack = errors.New("there is no previous key to go back to")
 	ErrNotHeld           = errors.New("keyrot does not hold this key")
 	ErrNotPaused         = errors.New("user is not paused")
@@ -19,13 +20,16 @@ var (
 
 // Order saves an operator's order; the next pass over the user, in whichever
 // process, carries it out. A rollback without a key means the newest Previous
-// one, a burn without a key the Current one. ErrNotFound if the user is not
+// one, a burn without a key the Current one. ErrNotManaged if the user is not
 // managed, ErrNothingToRollBack or ErrNotHeld if there is nothing to act on.
 func (r *Rotator) Order(ctx context.Context, user string, o plan.Order) (plan.Order, error) {
 	r.init()
-	e, err := r.Store.Load(ctx, user)
+	e, err := r.managed(ctx, user)
 	if err != nil {
-		return o, fmt.Errorf("user %q: %w", user, err)
+		return o, err
+	}
+	if o.KeyID != "" && e.Record.Key(o.KeyID) == nil {
+		return o, fmt.Errorf("user %q, key %q: %w", user, ShortID(o.KeyID), ErrNotHeld)
 	}
 	switch o.Kind {
 	case plan.Rollback:
@@ -48,8 +52,22 @@ func (r *Rotator) Order(ctx context.Context, user string, o plan.Order) (plan.Or
 		}
 	}
 	o.At = r.now()
-	_, err = r.order(ctx, e, o, false)
+	if !r.Dry {
+		_, err = r.order(ctx, e, o, false)
+	}
 	return o, err
+}
+
+// managed loads the user's entry.
+func (r *Rotator) managed(ctx context.Context, user string) (Entry, error) {
+	e, err := r.Store.Load(ctx, user)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return e, fmt.Errorf("user %q: %w", user, ErrNotManaged)
+	case err != nil:
+		return e, fmt.Errorf("loading %q: %w", user, err)
+	}
+	return e, nil
 }
 
 // Pause freezes the user until then (zero: until resumed): nothing is changed
@@ -89,13 +107,13 @@ func (r *Rotator) Release(ctx context.Context, user, by string) error {
 // its secret: nobody but the caller has it then. done is false while other
 // keys still wait to be deleted; until says when to ask again.
 func (r *Rotator) Let(ctx context.Context, user string) (left Credential, done bool, until time.Time, err error) {
-	rep := r.pass(ctx, user, 0)
+	rep := r.pass(ctx, user, 0, nil)
 	if rep.Err != nil {
 		return Credential{}, false, time.Time{}, rep.Err
 	}
-	e, err := r.Store.Load(ctx, user)
+	e, err := r.managed(ctx, user)
 	if err != nil {
-		return Credential{}, false, time.Time{}, fmt.Errorf("user %q: %w", user, err)
+		return Credential{}, false, time.Time{}, err
 	}
 	if len(e.Record.Keys) > 1 || e.Record.Released.IsZero() {
 		return Credential{}, false, e.Due, nil
@@ -137,7 +155,13 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 	if err := r.IAM.Verify(ctx, u, keyID, secret); err != nil {
 		return fmt.Errorf("verifying key %s of %q: %w", ShortID(keyID), user, err)
 	}
+	if _, err := r.Store.Load(ctx, user); err == nil {
+		return fmt.Errorf("user %q: %w", user, ErrConflict)
+	}
 	now := r.now()
+	if r.Dry {
+		return nil
+	}
 	if err := r.record(ctx, "import", user, keyID, "", by); err != nil {
 		return err
 	}
@@ -158,13 +182,16 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 // means, so that the in-use gate no longer waits for it.
 func (r *Rotator) Acknowledge(ctx context.Context, user, caller, by string) error {
 	r.init()
-	e, err := r.Store.Load(ctx, user)
+	e, err := r.managed(ctx, user)
 	if err != nil {
-		return fmt.Errorf("user %q: %w", user, err)
+		return err
 	}
 	k := e.Record.In(plan.Current)
 	if k == nil {
 		return fmt.Errorf("user %q: %w", user, ErrNoKeyReady)
+	}
+	if r.Dry {
+		return nil
 	}
 	if err := r.record(ctx, "ack", user, k.ID, caller, by); err != nil {
 		return err
@@ -179,13 +206,16 @@ func (r *Rotator) Acknowledge(ctx context.Context, user, caller, by string) erro
 // change puts an operator's change on record, then makes it.
 func (r *Rotator) change(ctx context.Context, user, what, reason, by string, f func(*plan.Record) error) error {
 	r.init()
-	e, err := r.Store.Load(ctx, user)
+	e, err := r.managed(ctx, user)
 	if err != nil {
-		return fmt.Errorf("user %q: %w", user, err)
+		return err
 	}
 	probe := e.Record.Clone()
 	if err := f(&probe); err != nil {
 		return fmt.Errorf("user %q: %w", user, err)
+	}
+	if r.Dry {
+		return nil
 	}
 	if err := r.record(ctx, what, user, "", reason, by); err != nil {
 		return err
@@ -204,24 +234,44 @@ func (r *Rotator) record(ctx context.Context, what, user, key, reason, by string
 	return nil
 }
 
-// ErrOrderOpen says that an order is saved but not carried out yet.
-var ErrOrderOpen = errors.New("the order stands, but is not carried out yet")
+// Rehearse says what carrying the order out would take, as if every call were
+// to succeed. It reads IAM and changes nothing. See [Rotator.Order].
+func (r *Rotator) Rehearse(ctx context.Context, user string, o plan.Order) (UserReport, error) {
+	e, err := r.managed(ctx, user)
+	if err != nil {
+		return UserReport{}, err
+	}
+	o.At = r.now().Add(-time.Millisecond) // what is proven now is proven after it
+	e.Record = e.Record.Clone()
+	e.Record.Order = &o
+	return r.rehearse(ctx, e), nil
+}
+
+// How an order may stand when Obey returns.
+var (
+	ErrOrderOpen      = errors.New("the order stands, but is not carried out yet")
+	ErrOrderPointless = errors.New("the order was dropped: the key is gone, or AWS does not accept it")
+)
 
 // Obey makes passes over the user until its order is carried out or patience
-// is over (then ErrOrderOpen, and the next pass goes on with it). The report
+// is over (then ErrOrderOpen, and the next pass goes on with it);
+// ErrOrderPointless if it could not be carried out. The report
 // has all steps that were taken.
 func (r *Rotator) Obey(ctx context.Context, user string, patience time.Duration) (UserReport, error) {
 	r.init()
 	all := UserReport{User: user}
 	end := r.now().Add(patience)
 	for {
-		rep := r.pass(ctx, user, max(0, end.Sub(r.now())))
+		rep := r.pass(ctx, user, max(0, end.Sub(r.now())), nil)
 		all.Steps, all.Wait, all.Err = append(all.Steps, rep.Steps...), rep.Wait, rep.Err
 		e, err := r.Store.Load(ctx, user)
 		if err != nil {
 			return all, fmt.Errorf("user %q: %w", user, err)
 		}
 		if e.Record.Order == nil {
+			if slices.ContainsFunc(all.Steps, func(d Done) bool { return d.Step.Reason == plan.OrderPointless }) {
+				return all, fmt.Errorf("user %q: %w", user, ErrOrderPointless)
+			}
 			return all, nil
 		}
 		if !r.now().Before(end) {

@@ -3,6 +3,7 @@ package rotate_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,8 +97,8 @@ func TestRollbackWithoutPrevious(t *testing.T) {
 		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback}); !errors.Is(err, rotate.ErrNothingToRollBack) {
 			t.Errorf("Order(rollback) = %v, want %v", err, rotate.ErrNothingToRollBack)
 		}
-		if _, err := h.Order(t.Context(), "nobody", plan.Order{Kind: plan.Rollback}); !errors.Is(err, rotate.ErrNotFound) {
-			t.Errorf("Order(rollback) of an unknown user = %v, want %v", err, rotate.ErrNotFound)
+		if _, err := h.Order(t.Context(), "nobody", plan.Order{Kind: plan.Rollback}); !errors.Is(err, rotate.ErrNotManaged) {
+			t.Errorf("Order(rollback) of an unknown user = %v, want %v", err, rotate.ErrNotManaged)
 		}
 	})
 }
@@ -312,6 +313,97 @@ func TestStoreDownServesFromMemory(t *testing.T) {
 		time.Sleep(time.Until(first.Expiration))
 		if _, err := d.Give(t.Context(), "ci", rotate.Recipient{}); err == nil {
 			t.Error("a key was handed out from memory beyond its promise")
+		}
+	})
+}
+
+// TestARehearsedOrderChangesNothing: burn and roll-back with --dry-run say what
+// they would do.
+func TestARehearsedOrderChangesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		time.Sleep(10*time.Minute + time.Second)
+		h.turn(t, rotate.Options{Force: true})
+		before, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := h.aws.Calls(rotatetest.CreateKey) + h.aws.Calls(rotatetest.UpdateKey) + h.aws.Calls(rotatetest.DeleteKey)
+		h.Dry = true
+		for _, tc := range []struct {
+			order plan.OrderKind
+			want  string
+		}{
+			{plan.Rollback, "verify promote"},
+			{plan.Burn, "verify promote deactivate"},
+		} {
+			o, err := h.Order(t.Context(), "ci", plan.Order{Kind: tc.order})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rep, err := h.Rehearse(t.Context(), "ci", o)
+			if err != nil || !strings.HasPrefix(actions(rep), tc.want) {
+				t.Errorf("%s would %q, %v, want %q first", tc.order, actions(rep), err, tc.want)
+			}
+		}
+		after, err := h.store.Load(t.Context(), "ci")
+		if err != nil || after.Version != before.Version {
+			t.Errorf("the record went from version %d to %d, %v", before.Version, after.Version, err)
+		}
+		if n := h.aws.Calls(rotatetest.CreateKey) + h.aws.Calls(rotatetest.UpdateKey) + h.aws.Calls(rotatetest.DeleteKey); n != calls {
+			t.Errorf("%d changing calls were made", n-calls)
+		}
+	})
+}
+
+// TestARollbackThatIsDroppedIsAnError: nobody must believe it was done.
+func TestARollbackThatIsDroppedIsAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		old := h.give(t, "ci")
+		time.Sleep(10*time.Minute + time.Second)
+		h.turn(t, rotate.Options{Force: true})
+		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback, KeyID: "AKIAUNKNOWN"}); !errors.Is(err, rotate.ErrNotHeld) {
+			t.Errorf("Order(an unknown key) = %v, want %v", err, rotate.ErrNotHeld)
+		}
+		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback}); err != nil {
+			t.Fatal(err)
+		}
+		h.aws.Uproot("ci", old.KeyID) // somebody was faster
+		if _, err := h.Obey(t.Context(), "ci", time.Minute); !errors.Is(err, rotate.ErrOrderPointless) {
+			t.Errorf("Obey() = %v, want %v", err, rotate.ErrOrderPointless)
+		}
+	})
+}
+
+// TestAnOperatorsCommandDoesNotCallAUserUnselected: it does not read the
+// selection, so it starts no rotation that is due, but raises no alarm either.
+func TestAnOperatorsCommandDoesNotCallAUserUnselected(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, old, cur := twoKeys(t)
+		time.Sleep(15 * time.Minute) // another rotation is due
+		command := &rotate.Rotator{IAM: h.aws, Store: h.store, Owner: "command"}
+		if _, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: old.KeyID}); err != nil {
+			t.Fatal(err)
+		}
+		made := h.aws.Calls(rotatetest.CreateKey)
+		if _, err := command.Obey(t.Context(), "ci", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		e, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Record.Waiting != "" {
+			t.Errorf("the user waits for %q, want no alarm", e.Record.Waiting)
+		}
+		if n := h.aws.Calls(rotatetest.CreateKey); n != made {
+			t.Errorf("a command that did not read the selection made %d keys", n-made)
+		}
+		if got := h.give(t, "ci"); got.KeyID != cur.KeyID {
+			t.Errorf("handed out is %s, want %s", got.KeyID, cur.KeyID)
 		}
 	})
 }

@@ -26,17 +26,18 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
+	free   func()    // gives the worker back; nil: there is none
 	report UserReport
 }
 
 // errClock ends a pass that began by a wrong clock.
 var errClock = errors.New("the clock was corrected")
 
-func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration) UserReport {
+func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
 	var p *pass
 	var err error
 	for range 2 { // once more if the clock was wrong, with the right time
-		p = &pass{Rotator: r, ctx: ctx, policy: r.policy(user), report: UserReport{User: user}}
+		p = &pass{Rotator: r, ctx: ctx, policy: r.policy(user), free: free, report: UserReport{User: user}}
 		if err = p.run(user, patience); !errors.Is(err, errClock) {
 			break
 		}
@@ -93,7 +94,11 @@ func (p *pass) run(user string, patience time.Duration) error {
 		if err := p.lease(user); err != nil {
 			return err
 		}
-		if err := p.do(step); err != nil {
+		do := p.do
+		if step.Action == plan.Copy {
+			do = p.doCopy
+		}
+		if err := do(step); err != nil {
 			return err
 		}
 	}
@@ -157,6 +162,12 @@ func (p *pass) do(step plan.Step) error {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
 	out, err := p.act(step)
+	if err == nil && asks(step) {
+		// The answer is what changes the record, so it is what is recorded.
+		if err := p.enter(step, answer(out)); err != nil {
+			return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
+		}
+	}
 	at := p.now()
 	var missed error // optional publishers: told, but no failure of the pass
 	switch {
@@ -173,50 +184,20 @@ func (p *pass) do(step plan.Step) error {
 	return err
 }
 
-func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
-	result := "ok"
-	if err != nil {
-		result = err.Error()
-	} else if out.Refused {
-		result = "refused"
+// doCopy does without a worker, of which an optional publisher that hangs would
+// take more and more from rotations that are due. If too many hang already, it
+// is put off like one that failed, but nobody is asked and nothing is told.
+func (p *pass) doCopy(step plan.Step) error {
+	if p.free != nil {
+		p.free()
 	}
-	if step.KeyID == "" {
-		step.KeyID = out.Key.ID
+	select {
+	case p.copying <- struct{}{}:
+		defer func() { <-p.copying }()
+		return p.do(step)
+	default:
+		return p.save(step, plan.Outcome{})
 	}
-	if aerr := p.audit(step, result); aerr != nil {
-		p.Log.Warn("audit log did not take the result", "user", p.report.User, "action", step.Action, "err", aerr)
-	}
-	if p.Observe != nil {
-		p.Observe(p.report.User, step, err)
-	}
-	if err != nil {
-		return // the pass returns it
-	}
-	log := p.Log.Debug
-	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice {
-		log = p.Log.Info
-	}
-	log("step", "user", p.report.User, "action", step.Action, "key", ShortID(step.KeyID), "reason", step.Reason, "result", result)
-}
-
-func (p *pass) audit(step plan.Step, result string) error {
-	if p.Audit == nil {
-		return nil
-	}
-	// Recorded are changes and decisions; looking is not.
-	if !step.Action.Mutates() && result != "" && result != "ok" && step.Action != plan.Publish && step.Action != plan.Copy {
-		return nil
-	}
-	switch step.Action {
-	case plan.Identify, plan.Inspect, plan.Survey, plan.Probe, plan.Verify:
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
-	defer cancel()
-	return p.Audit.Append(ctx, Event{
-		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
-		Key: step.KeyID, Reason: string(step.Reason), Due: step.Due, Actor: p.Owner, Result: result,
-	})
 }
 
 // save stores the record after a step. If somebody else saved meanwhile and
@@ -310,15 +291,6 @@ func (p *pass) rest(step plan.Step) error {
 			e.Record.Waiting, e.Record.Since = waiting, now
 		}
 	})
-}
-
-// held tells that nothing moves, and why.
-func (p *pass) held(step plan.Step) {
-	p.Log.Warn("cannot go on", "user", p.report.User, "key", ShortID(step.KeyID), "reason", step.Reason)
-	_ = p.audit(step, "held")
-	if p.Observe != nil {
-		p.Observe(p.report.User, step, nil)
-	}
 }
 
 // failed saves that a step failed, so that the next attempt waits, also after

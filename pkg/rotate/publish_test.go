@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,6 +116,47 @@ func TestAnOptionalPublisherIsRetriedAlone(t *testing.T) {
 		}
 		if want := []string{c.KeyID}; !slices.Equal(bad.got, want) {
 			t.Errorf("published %v, want %v", bad.got, want)
+		}
+	})
+}
+
+// hanging is a publisher that never answers.
+type hanging struct{}
+
+func (hanging) Name() string { return "hanging" }
+
+func (hanging) Publish(ctx context.Context, _ rotate.Credential) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestAnOptionalPublisherThatHangsHoldsNoWorker: a few workers serve many
+// users, whose copies all hang. Rotations come on time nevertheless.
+func TestAnOptionalPublisherThatHangsHoldsNoWorker(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var users []string
+		for i := range 40 {
+			users = append(users, fmt.Sprintf("ci-%02d", i))
+		}
+		h := newHouse(users...)
+		h.Optional, h.Workers = []rotate.Publisher{hanging{}}, 2
+		var worst time.Duration
+		var mu sync.Mutex
+		h.Observe = func(_ string, s plan.Step, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if s.Action == plan.Promote && err == nil && !s.Due.IsZero() {
+				worst = max(worst, time.Since(s.Due))
+			}
+		}
+		h.Policy = func(user string) plan.Policy {
+			return plan.Policy{Phase: plan.PhaseOf(user, 10*time.Minute)}
+		}
+		h.run(t, 5*time.Minute) // the first keys are all made at once
+		worst = 0
+		h.run(t, time.Hour)
+		if limit := 20 * time.Second; worst == 0 || worst > limit {
+			t.Errorf("a promotion came %s after its slot, want it within %s whatever optional publishers do", worst, limit)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package rotate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,7 +35,7 @@ type Rotator struct {
 	Publishers []Publisher                                // all required before promotion
 	Optional   []Publisher                                // get the pair once it serves; retried until they confirm
 	Policy     func(user string) plan.Policy              // nil: the default policy for all
-	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed
+	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed, but see ErrNoUser
 	Existing   ExistingKeys                               // default Refuse
 	Log        *slog.Logger                               // nil: discarded
 	Now        func() time.Time                           // nil: time.Now
@@ -47,8 +48,10 @@ type Rotator struct {
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
 	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3
+	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
 	once     sync.Once
+	copying  chan struct{} // who gives optional publishers a pair; see pass.step
 	selected selection
 	clock    awsTime
 }
@@ -58,6 +61,9 @@ type Options struct {
 	Users  []string // only these; nil: all selected
 	Force  bool     // rotate now, not at the next slot
 	DryRun bool     // say what would be done, change nothing
+	// Unattended: selected names that IAM does not know are told and passed
+	// over. Otherwise they are an error before anything is done.
+	Unattended bool
 	// Patience is how long the pass waits for a key to settle, so that a
 	// rotation that it began is completed by it. 0: not at all.
 	Patience time.Duration
@@ -124,6 +130,7 @@ func (r *Rotator) init() {
 		if r.Proofs <= 0 {
 			r.Proofs = 3
 		}
+		r.copying = make(chan struct{}, r.Workers)
 	})
 }
 
@@ -141,8 +148,11 @@ func (r *Rotator) policy(user string) plan.Policy {
 	for _, o := range r.Optional {
 		p.Copies = append(p.Copies, o.Name())
 	}
-	if !r.selected.includes(user) {
-		p.Frozen = plan.NoUserListed // finish what is under way, start nothing
+	switch { // finish what is under way, start nothing
+	case !r.selected.known():
+		p.Frozen = plan.NotRead
+	case !r.selected.includes(user):
+		p.Frozen = plan.NoUserListed
 	}
 	return p
 }
@@ -154,6 +164,10 @@ func (r *Rotator) policy(user string) plan.Policy {
 func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	r.init()
 	users, err := r.choose(ctx, o.Users)
+	if o.Unattended && errors.Is(err, ErrNoUser) && len(users) > 0 {
+		r.Log.Warn("a selected user does not exist", "err", err)
+		err = nil // one deleted user must not stop the rotation of the others
+	}
 	if err != nil {
 		return Report{}, err
 	}
@@ -170,15 +184,21 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 		}
 	}
 	reports := make([]UserReport, len(users))
-	r.each(ctx, len(users), func(i int) { reports[i] = r.visit(ctx, users[i], known[users[i].Name], o) })
+	r.each(ctx, len(users), func(i int, free func()) {
+		reports[i] = r.visit(ctx, users[i], known[users[i].Name], o, free)
+	})
 	return Report{Users: reports}, nil
 }
 
-// choose reads the selection and narrows it to names.
+// choose reads the selection and narrows it to names. With ErrNoUser, for names
+// that IAM does not know, it returns the others.
 func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	all, err := r.Select(ctx)
-	if err != nil {
+	if err != nil && (len(all) == 0 || !errors.Is(err, ErrNoUser)) {
 		return nil, fmt.Errorf("reading the selection of users: %w", err)
+	}
+	if err != nil {
+		err = fmt.Errorf("reading the selection of users: %w", err)
 	}
 	r.sync()
 	if len(all) == 0 {
@@ -186,8 +206,8 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	}
 	r.selected.set(all)
 	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
-	if len(names) == 0 {
-		return all, nil
+	if len(names) == 0 || err != nil {
+		return all, err
 	}
 	var some []User
 	for _, n := range names {
@@ -202,7 +222,7 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, free func()) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
@@ -221,11 +241,12 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options) Use
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.pass(ctx, u.Name, o.Patience)
+	return r.pass(ctx, u.Name, o.Patience, free)
 }
 
-// each runs f for 0..n-1 on at most Workers goroutines and waits for all.
-func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
+// each runs f for 0..n-1 on at most Workers goroutines and waits for all. One
+// that calls free no longer counts.
+func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
 	sem := make(chan struct{}, r.Workers)
 	var wg sync.WaitGroup
 	for i := range n {
@@ -234,8 +255,9 @@ func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
 		}
 		sem <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-sem }()
-			f(i)
+			free := sync.OnceFunc(func() { <-sem })
+			defer free()
+			f(i, free)
 		})
 	}
 	wg.Wait()

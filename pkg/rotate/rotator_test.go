@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -255,6 +256,49 @@ func TestNoEffectWithoutAudit(t *testing.T) {
 		c, err := d.Give(t.Context(), "ci", rotate.Recipient{Holds: func(c rotate.Credential) bool { held = c; return true }})
 		if err != nil || c.KeyID == "" || held.KeyID != c.KeyID {
 			t.Errorf("Give to who holds %s = %s, %v, want it told without a record", held.KeyID, c.KeyID, err)
+		}
+	})
+}
+
+// events is an audit log that refuses one action.
+type events struct {
+	all    []rotate.Event
+	refuse plan.Action
+}
+
+func (a *events) Append(_ context.Context, e rotate.Event) error {
+	if e.Action == string(a.refuse) {
+		return errors.New("no space left on device")
+	}
+	a.all = append(a.all, e)
+	return nil
+}
+
+func TestProofIsOnRecordBeforeItIsSaved(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		log := &events{refuse: plan.Verify}
+		h.Audit = log
+		_, _ = h.RunOnce(t.Context(), rotate.Options{Patience: time.Minute})
+		e, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := e.Record.In(plan.Pending)
+		if k == nil || !k.Proven.IsZero() {
+			t.Fatalf("key = %+v, want one without proof: the audit log did not take it", k)
+		}
+		log.refuse = ""
+		h.turn(t, rotate.Options{})
+		var got []string
+		for _, e := range log.all {
+			if e.Key == k.ID {
+				got = append(got, e.Action+" "+e.Result)
+			}
+		}
+		want := []string{"create ok", "verify ok", "verify ok", "promote ", "promote ok"}
+		if !slices.Equal(got, want) {
+			t.Errorf("on record: %q, want %q", got, want)
 		}
 	})
 }

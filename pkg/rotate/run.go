@@ -14,7 +14,7 @@ import (
 // nothing is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers)}
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1)}
 	defer s.wg.Wait()
 	t := time.NewTimer(0)
 	defer t.Stop()
@@ -22,6 +22,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-s.freed:
+			s.start(ctx)
+			continue
 		case <-t.C:
 		}
 		if now := r.now(); !now.Before(s.reselect) {
@@ -41,12 +44,16 @@ func (r *Rotator) Run(ctx context.Context) error {
 type scheduler struct {
 	*Rotator
 	slots    chan struct{}
+	freed    chan struct{} // a slot is free again
+	backlog  []string      // users that are due and wait for a slot
 	wg       sync.WaitGroup
 	reselect time.Time
 
 	mu   sync.Mutex
 	busy map[string]bool // users a pass is under way for; "" the selection
 	told map[string]string
+
+	missing string // selected names that do not exist, as told
 
 	reconciled bool            // everybody was looked at since the start
 	seen       map[string]bool // who was
@@ -70,8 +77,7 @@ func (s *scheduler) background(user string, f func()) {
 	})
 }
 
-// dispatch starts a pass for every due user, as far as workers are free; the
-// rest keep until the next tick.
+// dispatch reads who is due and starts as many passes as workers are free.
 func (s *scheduler) dispatch(ctx context.Context) {
 	due, err := s.due(ctx)
 	if err != nil {
@@ -80,23 +86,38 @@ func (s *scheduler) dispatch(ctx context.Context) {
 		}
 		return
 	}
-	for _, user := range due {
+	s.backlog = due
+	s.start(ctx)
+}
+
+// start starts passes over the backlog while workers are free. The rest goes on
+// as they become free, not only at the next tick.
+func (s *scheduler) start(ctx context.Context) {
+	for len(s.backlog) > 0 && ctx.Err() == nil {
+		user := s.backlog[0]
 		s.mu.Lock()
 		busy := s.busy[user]
 		s.mu.Unlock()
-		if busy {
-			continue
+		if !busy {
+			select {
+			case s.slots <- struct{}{}:
+			default:
+				return
+			}
+			s.seen[user] = true
+			s.background(user, func() {
+				free := sync.OnceFunc(func() {
+					<-s.slots
+					select {
+					case s.freed <- struct{}{}:
+					default:
+					}
+				})
+				defer free()
+				s.pass(ctx, user, 0, free)
+			})
 		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
-			return
-		}
-		s.seen[user] = true
-		s.background(user, func() {
-			defer func() { <-s.slots }()
-			s.pass(ctx, user, 0)
-		})
+		s.backlog = s.backlog[1:]
 	}
 }
 
@@ -120,9 +141,26 @@ func (s *scheduler) due(ctx context.Context) ([]string, error) {
 	return users, nil
 }
 
+// unknown reports whether err says that IAM does not know a selected name, and
+// tells so when that is news.
+func (s *scheduler) unknown(err error) bool {
+	text := ""
+	if errors.Is(err, ErrNoUser) {
+		text = err.Error()
+	}
+	if text != "" && s.missing != text {
+		s.Log.Warn("a selected user does not exist", "err", err)
+	}
+	s.missing = text
+	return text != ""
+}
+
 // enrolAll reads the selection and enrols who is new.
 func (s *scheduler) enrolAll(ctx context.Context) {
 	users, err := s.choose(ctx, nil)
+	if s.unknown(err) && len(users) > 0 {
+		err = nil // one deleted user must not stop the rotation of the others
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.Error("nobody new is managed until the selection can be read", "err", err)

@@ -315,3 +315,17 @@ func TestBodyLimit(t *testing.T) {
 		t.Errorf("POST with 5000 bytes = %d, want 413", res.Code)
 	}
 }
+
+func TestAKeyRotatesInsideATokensLife(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, id := range []string{"AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE"} {
+		c := w.disp.creds["ci"]
+		c.KeyID = id
+		w.disp.creds["ci"] = c
+		res := w.do(t, "GET", "/active-key?username=ci", "X-Api-Key", w.reader, "Authorization", "Bearer "+w.token)
+		if res.Code != 200 || !strings.Contains(res.Body.String(), `"AccessKeyId":"`+id+`"`) {
+			t.Errorf("GET /active-key with the same token = %d %s, want key %s", res.Code, res.Body, id)
+		}
+	}
+}

@@ -37,6 +37,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "ours only",
 	},
 	{
+		Name: "hasty-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) {", New: "if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
+	},
+	{
+		Name: "either-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
+	},
+	{
 		Name: "ignore-conflict", Rule: "one hand",
 		File: "pkg/rotate/pass.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.entry.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
@@ -63,6 +73,22 @@ var mutants = []mutant{
 		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "before its publication",
 	},
 
+	{
+		Name: "unrecorded-proof", Rule: "on record",
+		File: "pkg/rotate/pass.go", Old: "if err := p.enter(step, answer(out)); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "saved and not on record",
+	},
+	{
+		Name: "copy-holds-worker", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "p.free()", New: "_ = p.free",
+		Pkg: "./internal/sim", Test: "TestOptionalTargetDelaysNothing", Says: "because of an optional publisher",
+	},
+	{
+		Name: "printable-secret", Rule: "no leak",
+		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
+		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
+	},
+
 	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
@@ -78,6 +104,11 @@ var mutants = []mutant{
 		Name: "sim-ours-only", Rule: "ours only",
 		File: "pkg/rotate/plan/next.go", Old: "if !slices.Contains(d.r.Foreign, k.ID) {", New: "if true {\n\t\t\treturn d.step(Delete, k.ID, Orphan)\n\t\t}\n\t\tif !slices.Contains(d.r.Foreign, k.ID) {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=24"},
+	},
+	{
+		Name: "sim-ours-only-orphan", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
 		Name: "sim-orphans-die", Rule: "orphans die",
@@ -98,6 +129,16 @@ var mutants = []mutant{
 		Name: "sim-on-record", Rule: "on record",
 		File: "pkg/rotate/pass.go", Old: "if err := p.audit(step, \"\"); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
 		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "on record",
+	},
+	{
+		Name: "sim-no-leak-log", Rule: "no leak",
+		File: "pkg/rotate/act.go", Old: "out := plan.Outcome{Key: key, Intent: id}", New: "out := plan.Outcome{Key: key, Intent: id}\n\tp.Log.Debug(\"created\", \"pair\", key.ID+\":\"+secret.Reveal())",
+		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "no leak: the log",
+	},
+	{
+		Name: "sim-no-leak-error", Rule: "no leak",
+		File: "pkg/rotate/publish.go", Old: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), unspoken(err, c.Secret))", New: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), err)",
+		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "no leak: (the audit log|a notice|a record's error)", Args: []string{"-sim.hours=6"},
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",

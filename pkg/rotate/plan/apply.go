@@ -36,6 +36,11 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Promote:
 		r.promote(k, p, step, now)
 	case Deactivate:
+		if k == nil {
+			r.unmark(step.KeyID)
+			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
+			break
+		}
 		k.Deactivated = now
 		if step.Reason == Burning {
 			k.Burned = now
@@ -44,6 +49,11 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 			}
 		}
 	case Reactivate:
+		if k == nil { // taken for an orphan by mistake
+			r.unmark(step.KeyID)
+			r.Foreign = append(r.Foreign, step.KeyID)
+			break
+		}
 		// Proof starts over: the key counts as accepted only once it is again.
 		k.Deactivated, k.Proven, k.Confirmed, k.Refused = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		k.Again, k.Tries = time.Time{}, 0
@@ -64,6 +74,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		if step.Reason == Vanished {
 			r.Foreign = slices.DeleteFunc(r.Foreign, func(id string) bool { return id == step.KeyID })
 		} else {
+			r.unmark(step.KeyID)
 			r.Foreign = append(r.Foreign, step.KeyID)
 		}
 	case Dismiss:
@@ -137,6 +148,7 @@ func (r Record) Clone() Record {
 		r.Intents[i].Seen = slices.Clone(r.Intents[i].Seen)
 	}
 	r.Gone = slices.Clone(r.Gone)
+	r.Orphans = slices.Clone(r.Orphans)
 	r.Foreign = slices.Clone(r.Foreign)
 	if r.Order != nil {
 		o := *r.Order
@@ -211,6 +223,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 }
 
 func (r *Record) drop(step Step, now time.Time) {
+	r.unmark(step.KeyID)
 	if step.Reason == Orphan {
 		// One call creates one key: its intent is settled.
 		r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return in.ID == r.orphanOf(step.KeyID) })
@@ -243,9 +256,11 @@ func (r *Record) orphanOf(id string) string {
 const (
 	keepIntents    = 24 * time.Hour
 	keepTombstones = time.Hour
+	keepOrphans    = 7 * 24 * time.Hour
 )
 
 func (r *Record) prune(now time.Time) {
 	r.Intents = slices.DeleteFunc(r.Intents, func(in Intent) bool { return now.Sub(in.Until) > keepIntents })
 	r.Gone = slices.DeleteFunc(r.Gone, func(t Tombstone) bool { return now.Sub(t.At) > keepTombstones })
+	r.Orphans = slices.DeleteFunc(r.Orphans, func(t Tombstone) bool { return now.Sub(t.At) > keepOrphans })
 }

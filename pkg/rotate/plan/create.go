@@ -57,6 +57,8 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 		}
 		reason := NoRoom
 		switch {
+		case d.r.orphan(blocker) != nil:
+			reason = LostCreate
 		case d.r.Key(blocker) == nil:
 			reason = ForeignKey
 		case d.now.Sub(due) < d.p.Overlap()/2:

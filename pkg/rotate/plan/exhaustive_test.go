@@ -185,6 +185,12 @@ func judge(w World, p Policy, now time.Time) error {
 		}
 		return nil
 	case Deactivate:
+		if k == nil {
+			if err := judgeOrphan(w, p, step, seen, now); err != nil {
+				return err
+			}
+			break
+		}
 		if err := judgeDeactivate(w, p, k, now, burning); err != nil {
 			return err
 		}
@@ -218,9 +224,6 @@ func judge(w World, p Policy, now time.Time) error {
 }
 
 func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) error {
-	if k == nil {
-		return fmt.Errorf("ours only: deactivates a key that is not held")
-	}
 	if burning && k.ID == w.Record.Order.KeyID {
 		if k.Stage == Current && now.Sub(w.Record.Order.At) < burnPatience {
 			return fmt.Errorf("burns the current key without waiting for a replacement")
@@ -249,19 +252,7 @@ func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) er
 
 func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time, burning bool) error {
 	if k == nil {
-		if tomb := w.Record.tombstone(step.KeyID); tomb != nil {
-			return nil
-		}
-		in := w.Record.intentFor(*seen, p)
-		switch {
-		case in == nil:
-			return fmt.Errorf("ours only: deletes %s, which no intent explains", step.KeyID)
-		case now.Before(in.Until):
-			return fmt.Errorf("deletes %s while the call that may have made it is under way", step.KeyID)
-		case !seen.Usage.Known || !seen.Usage.LastUsed.IsZero():
-			return fmt.Errorf("ours only: deletes %s, which may be in use", step.KeyID)
-		}
-		return nil
+		return judgeOrphan(w, p, step, seen, now)
 	}
 	switch {
 	case k.Stage == Pending:

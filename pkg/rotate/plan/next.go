@@ -166,17 +166,11 @@ func (d *decision) unknown() *Step {
 			}
 			return d.step(Delete, k.ID, Zombie)
 		}
-		if in := d.r.intentFor(k, d.p); in != nil {
-			if d.now.Before(in.Until) {
-				d.later(LostCreate, k.ID, in.Until) // the call may be under way still
-				continue
+		if s, settled := d.orphan(k); settled {
+			if s != nil {
+				return s
 			}
-			if !k.Usage.Known {
-				return d.step(Inspect, k.ID, Orphan)
-			}
-			if k.Usage.LastUsed.IsZero() {
-				return d.step(Delete, k.ID, Orphan)
-			}
+			continue
 		}
 		if !slices.Contains(d.r.Foreign, k.ID) {
 			return d.step(Notice, k.ID, ForeignKey)
@@ -185,23 +179,6 @@ func (d *decision) unknown() *Step {
 	for _, id := range d.r.Foreign {
 		if d.listed(id) == nil {
 			return d.step(Notice, id, Vanished)
-		}
-	}
-	return nil
-}
-
-// intentFor returns the intent whose lost call may have created k: one that
-// had not seen k, and whose window k's CreateDate lies in.
-func (r *Record) intentFor(k Key, p Policy) *Intent {
-	for i := range r.Intents {
-		in := &r.Intents[i]
-		if slices.Contains(in.Seen, k.ID) {
-			continue
-		}
-		// CreateDate is cut to whole seconds and set by another clock.
-		from, to := in.At.Add(-p.Skew-time.Second), in.Until.Add(p.Skew)
-		if !k.Created.Before(from) && !k.Created.After(to) {
-			return in
 		}
 	}
 	return nil

@@ -68,6 +68,11 @@ func (r Record) intent(m float64, seen ...string) Record {
 	return r
 }
 
+func (r Record) orphaned(id string, m float64) Record {
+	r.Orphans = append(r.Orphans, Tombstone{ID: id, At: at(m)})
+	return r
+}
+
 func (r Record) ordered(kind OrderKind, key string, m float64) Record {
 	r.Order = &Order{Kind: kind, KeyID: key, At: at(m)}
 	return r
@@ -131,7 +136,18 @@ func TestNext(t *testing.T) {
 
 		// A crash leaves a world.
 		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
-		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Delete, "X", Orphan},
+		{"an unused orphan is made inactive first", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Deactivate, "X", Orphan},
+		{"an orphan stays inactive for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(11.9), Wait, "X", LostCreate},
+		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(12), Delete, "X", Orphan},
+		{"an orphan dies also when its intent is forgotten", rec(current("A", 0)).orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(12), Delete, "X", Orphan},
+		{"the list may show an orphan as active for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11.9), Wait, "X", LostCreate},
+		{"an orphan that its owner made active again is foreign", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(12), Notice, "X", ForeignKey},
+		{"an orphan that turns out to be in use is made active again", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), used(inactive("X", 10), 10.5)}, Policy{}, at(12), Reactivate, "X", ForeignKey},
+		{"of two keys for one lost call one may be gone and listed still", rec().intent(10), []Key{unused(active("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(11), Wait, "", LostCreate},
+		{"of two keys for one lost call neither is touched", rec().intent(10), []Key{unused(active("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(13), Notice, "X", ForeignKey},
+		{"one that was touched before the other was listed is made active again", rec().intent(10).orphaned("X", 11), []Key{unused(inactive("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(13), Reactivate, "X", ForeignKey},
+		{"nor is the second once the first was told", Record{User: "ci", UserID: "AIDA1", Foreign: []string{"X"}}.intent(10), []Key{unused(active("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(13), Notice, "Y", ForeignKey},
+		{"two keys for two lost calls are both orphans", rec().intent(10).intent(10.2), []Key{unused(active("X", 10)), unused(active("Y", 10.3))}, Policy{}, at(11), Deactivate, "X", Orphan},
 		{"a used key in the window is somebody else's", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), used(active("X", 10), 10.5)}, Policy{}, at(11), Notice, "X", ForeignKey},
 		{"while the call may be under way nothing is deleted", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(10.1), Wait, "X", LostCreate},
 		{"after a lost call the list may lag: no second call", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0)}, Policy{}, at(11), Wait, "", LostCreate},

@@ -82,6 +82,7 @@ const (
 	NoSuccessor  Reason = "no_successor" // nothing proven could take over
 	NoUserListed Reason = "not_selected" // no longer selected
 	IsReleased   Reason = "released"     // being let go
+	NotRead      Reason = "not_read"     // the selection was not read: only what was ordered is done
 )
 
 // Stuck reports whether a wait for this reason needs an operator's attention

@@ -131,6 +131,7 @@ type Record struct {
 	Keys     []Held      `json:"keys,omitempty"`
 	Intents  []Intent    `json:"intents,omitempty"`
 	Gone     []Tombstone `json:"gone,omitempty"`
+	Orphans  []Tombstone `json:"orphans,omitempty"` // since when presumed orphans are inactive
 	Foreign  []string    `json:"foreign,omitempty"` // unknown keys already told about
 	Order    *Order      `json:"order,omitempty"`
 	Pause    *Pause      `json:"pause,omitempty"`

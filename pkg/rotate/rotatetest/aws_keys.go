@@ -308,6 +308,16 @@ func (a *AWS) Plant(name string) (string, error) {
 	return k.id, nil
 }
 
+// Switch makes a key active or inactive as somebody else would. A key that is
+// gone is success.
+func (a *AWS) Switch(name, keyID string, s plan.Status) {
+	now := a.lock()
+	defer a.mu.Unlock()
+	if k, err := a.find(name, keyID); err == nil && k.truth() != s {
+		a.set(k, s, now)
+	}
+}
+
 // Uproot deletes a key as somebody else would. A key that is gone is success.
 func (a *AWS) Uproot(name, keyID string) {
 	now := a.lock()

@@ -272,6 +272,7 @@ func cloneEntry(e rotate.Entry) rotate.Entry {
 		r.Intents[i].Seen = slices.Clone(r.Intents[i].Seen)
 	}
 	r.Gone = slices.Clone(r.Gone)
+	r.Orphans = slices.Clone(r.Orphans)
 	r.Foreign = slices.Clone(r.Foreign)
 	r.Order = clonePtr(r.Order)
 	r.Pause = clonePtr(r.Pause)

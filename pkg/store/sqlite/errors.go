@@ -42,6 +42,8 @@ const (
 	codeFull      = 13
 	codeCantOpen  = 14
 	codeNotADB    = 26
+
+	codeShmSize = 4874 // extended: the -shm file cannot grow
 )
 
 // explain wraps an error of the driver or the file system in the sentinel
@@ -54,16 +56,7 @@ func explain(ctx context.Context, doing string, err error) error {
 	var sentinel error
 	switch {
 	case errors.As(err, &s):
-		switch s.Code() & 0xff {
-		case codeBusy, codeLocked:
-			sentinel = ErrLocked
-		case codeReadOnly, codePerm, codeCantOpen:
-			sentinel = ErrReadOnly
-		case codeCorrupt, codeNotADB:
-			sentinel = ErrCorrupt
-		case codeFull:
-			sentinel = ErrFull
-		case codeInterrupt:
+		if sentinel = meaning(s.Code()); s.Code()&0xff == codeInterrupt {
 			sentinel = ctx.Err()
 		}
 	case errors.Is(err, ErrCorrupt):
@@ -77,6 +70,24 @@ func explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return refuse(sentinel, "%s: %w (%w)", doing, sentinel, err)
+}
+
+// meaning returns the sentinel that a result code stands for, or nil.
+func meaning(code int) error {
+	if code == codeShmSize {
+		return ErrFull // SQLite does not say so: it is an input/output error to it
+	}
+	switch code & 0xff {
+	case codeBusy, codeLocked:
+		return ErrLocked
+	case codeReadOnly, codePerm, codeCantOpen:
+		return ErrReadOnly
+	case codeCorrupt, codeNotADB:
+		return ErrCorrupt
+	case codeFull:
+		return ErrFull
+	}
+	return nil
 }
 
 // refuse formats an error and adds the sentinel's advice.

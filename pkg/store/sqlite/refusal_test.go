@@ -249,6 +249,15 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
+func TestFullDiskIsToldWhenTheSharedMemoryCannotGrow(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]error{4874: ErrFull, 13: ErrFull, 778: nil, 5: ErrLocked, 261: ErrLocked, 1032: ErrReadOnly, 11: ErrCorrupt} {
+		if got := meaning(code); !errors.Is(got, want) {
+			t.Errorf("meaning(%d) = %v, want %v", code, got, want)
+		}
+	}
+}
+
 func TestLockedStore(t *testing.T) {
 	t.Parallel()
 	path := saved(t)

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// TestWavesStopWhenTheBudgetIsSpent enrols six users, of whom some have a key
+// that keyrot did not create.
+func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name           string
+		canary, budget int
+		foreign        []int // users with a foreign key
+		enrolled, code int
+	}{
+		{"everybody is taken on", 2, 0, nil, 6, 0},
+		{"a canary fails and nobody follows", 2, 0, []int{1}, 1, 3},
+		{"all canaries fail", 1, 0, []int{0}, 0, 2},
+		{"the budget puts up with a canary that fails", 2, 1, []int{1}, 5, 3},
+		{"without canaries all are one wave", 0, 0, []int{0}, 5, 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			e, _, errs := testEnv(t, nil)
+			e.Now = time.Now
+			cfg, err := e.loadValid(common{File: os.DevNull, Flags: map[string]any{"settle": "0s"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fake := &rotatetest.AWS{}
+			var names []string
+			for i := range 6 {
+				names = append(names, fake.AddUser(fmt.Sprintf("u%d", i), "/", nil).Name)
+			}
+			for _, i := range tc.foreign {
+				if _, err := fake.Plant(names[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Quick: true, Select: func(context.Context) ([]rotate.User, error) { return fake.Users(), nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = e.inWaves(t.Context(), usersOptions{Canary: tc.canary, Budget: tc.budget, Wait: time.Minute}, s, names)
+			entries, lerr := s.store.List(t.Context())
+			if exitCode(err) != tc.code || len(entries) != tc.enrolled {
+				t.Errorf("inWaves() = %v (%d), %d enrolled, want %d and %d", err, exitCode(err), len(entries), tc.code, tc.enrolled)
+			}
+			if stopped := strings.Contains(errs.String(), "stopping before"); stopped != (tc.enrolled+len(tc.foreign) < 6) {
+				t.Errorf("told: %q", errs)
+			}
+			if err := errors.Join(lerr, s.close(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

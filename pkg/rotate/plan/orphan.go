@@ -1,0 +1,126 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// maxQuarantine bounds how long a presumed orphan is kept inactive.
+const maxQuarantine = 12 * time.Hour
+
+// Quarantine is how long a presumed orphan is inactive before it is deleted.
+// It costs nothing: after a lost call nothing is created for [Policy.Lag]
+// anyway, and a quarter of the overlap can be spared.
+func (p Policy) Quarantine() time.Duration {
+	return min(maxQuarantine, max(p.Lag, p.Overlap()/4))
+}
+
+// orphan deals with a listed key that a lost call may have created. It is made
+// inactive first, and told about: should it be somebody else's after all, its
+// owner can make it active again, and then it is not touched any more.
+// settled is false if the key is not keyrot's.
+func (d *decision) orphan(k Key) (s *Step, settled bool) {
+	in, mark := d.r.intentFor(k, d.p), d.r.orphan(k.ID)
+	switch {
+	case in == nil && mark == nil, slices.Contains(d.r.Foreign, k.ID):
+		return nil, false
+	case d.ambiguous():
+		return d.oneOfTwo(k, in, mark)
+	case mark == nil && d.now.Before(in.Until):
+		return d.later(LostCreate, k.ID, in.Until), true // the call may be under way still
+	}
+	if mark != nil {
+		if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {
+			return nil, false // it has an owner, who made it active again
+		}
+		if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) {
+			return d.later(LostCreate, k.ID, end), true
+		}
+	}
+	switch {
+	case !k.Usage.Known:
+		return d.step(Inspect, k.ID, Orphan), true
+	case !k.Usage.LastUsed.IsZero() && mark != nil && k.Status != Active:
+		return d.step(Reactivate, k.ID, ForeignKey), true // nobody can use a key whose secret was lost
+	case !k.Usage.LastUsed.IsZero():
+		return nil, false
+	case mark == nil:
+		return d.step(Deactivate, k.ID, Orphan), true
+	}
+	return d.step(Delete, k.ID, Orphan), true
+}
+
+// oneOfTwo deals with a key that a lost call may have made while another one is
+// listed that may be it, too. The list may lag and show one that is gone; after
+// that neither is touched, and what was done to one is undone.
+func (d *decision) oneOfTwo(k Key, in *Intent, mark *Tombstone) (s *Step, settled bool) {
+	var sure time.Time
+	if in != nil {
+		sure = in.Until.Add(2 * d.p.Lag)
+	}
+	if mark != nil {
+		sure = latest(sure, mark.At.Add(2*d.p.Lag))
+	}
+	switch {
+	case d.now.Before(sure):
+		return d.later(LostCreate, k.ID, sure), true
+	case mark != nil && k.Status != Active:
+		return d.step(Reactivate, k.ID, ForeignKey), true
+	}
+	return nil, false
+}
+
+// ambiguous reports whether there are more keys that a lost call may have made
+// than lost calls. Some are somebody else's then, and nothing says which.
+func (d *decision) ambiguous() bool {
+	candidates, calls := 0, map[int]bool{}
+	for _, k := range d.Keys {
+		if d.r.Key(k.ID) != nil || d.r.tombstone(k.ID) != nil {
+			continue // those told as foreign count: one of them may be keyrot's
+		}
+		for i := range d.r.Intents {
+			if d.r.Intents[i].mayHaveMade(k, d.p) {
+				calls[i] = true
+			}
+		}
+		if d.r.intentFor(k, d.p) != nil {
+			candidates++
+		}
+	}
+	return candidates > len(calls)
+}
+
+// intentFor returns an intent whose lost call may have created k.
+func (r *Record) intentFor(k Key, p Policy) *Intent {
+	for i := range r.Intents {
+		if r.Intents[i].mayHaveMade(k, p) {
+			return &r.Intents[i]
+		}
+	}
+	return nil
+}
+
+// mayHaveMade reports whether the intent's call may have created k: it was not
+// there before, and its CreateDate lies in the call's window.
+func (in *Intent) mayHaveMade(k Key, p Policy) bool {
+	if slices.Contains(in.Seen, k.ID) {
+		return false
+	}
+	// CreateDate is cut to whole seconds and set by another clock.
+	from, to := in.At.Add(-p.Skew-time.Second), in.Until.Add(p.Skew)
+	return !k.Created.Before(from) && !k.Created.After(to)
+}
+
+// orphan returns since when the key is inactive as a presumed orphan, or nil.
+func (r *Record) orphan(id string) *Tombstone {
+	for i := range r.Orphans {
+		if r.Orphans[i].ID == id {
+			return &r.Orphans[i]
+		}
+	}
+	return nil
+}
+
+func (r *Record) unmark(id string) {
+	r.Orphans = slices.DeleteFunc(r.Orphans, func(t Tombstone) bool { return t.ID == id })
+}
