@@ -23,9 +23,11 @@ func (s source) GetServiceBaseEndpoint(_ context.Context, id string) (string, bo
 	v, ok := s.service[id]
 	return v, ok, nil
 }
+
 func (s source) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
 	return s.ignore, s.ignore, nil
 }
+
 func (s source) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
 	return s.fips, s.fips != 0, nil
 }

@@ -145,8 +145,10 @@ func (e Env) writeLives(lives []audit.Life) error {
 		if !l.Created.IsZero() && !l.Deactivated.IsZero() {
 			age = strconv.FormatFloat(l.Deactivated.Sub(l.Created).Hours()/24, 'f', 4, 64)
 		}
-		rows = append(rows, []string{l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
-			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason})
+		rows = append(rows, []string{
+			l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
+			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason,
+		})
 	}
 	if err := w.WriteAll(rows); err != nil {
 		return err

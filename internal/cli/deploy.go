@@ -320,7 +320,7 @@ func artefact(file string) (deploy.Artefact, error) {
 	const how = `take keyrot-lambda_linux_arm64.zip from the release and give it with --function-zip, or build it: ` +
 		`GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -tags lambda.norpc,nosandbox -o bootstrap ./cmd/keyrot && zip keyrot-lambda.zip bootstrap`
 	if file != "" {
-		raw, err := os.ReadFile(file) //nolint:gosec // the operator names it
+		raw, err := os.ReadFile(file)
 		if err != nil {
 			return deploy.Artefact{}, usage(fmt.Errorf("--function-zip: %w", err), how)
 		}
@@ -337,7 +337,7 @@ func artefact(file string) (deploy.Artefact, error) {
 	if err != nil {
 		return deploy.Artefact{}, usage(fmt.Errorf("finding this program's file: %w", err), how)
 	}
-	raw, err := os.ReadFile(self) //nolint:gosec // ourselves
+	raw, err := os.ReadFile(self)
 	if err != nil {
 		return deploy.Artefact{}, usage(fmt.Errorf("reading this program: %w", err), how)
 	}

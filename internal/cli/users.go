@@ -207,7 +207,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 func readSecret(file string) (rotate.Secret, error) {
 	in := os.Stdin
 	if file != "" {
-		f, err := os.Open(file) //nolint:gosec // the operator names it
+		f, err := os.Open(file)
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}

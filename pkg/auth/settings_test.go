@@ -89,7 +89,7 @@ type racingSettings struct {
 func (r *racingSettings) Setting(ctx context.Context, name string) ([]byte, int64, error) {
 	v, version, err := r.settings.Setting(ctx, name)
 	if name == r.name && err == nil {
-		_, err = r.settings.SaveSetting(ctx, name, v, version)
+		_, err = r.SaveSetting(ctx, name, v, version)
 	}
 	return v, version, err
 }

@@ -15,7 +15,7 @@ import (
 const TokenTTL = 5 * time.Minute
 
 const (
-	tokenType    = "keyrot-access+jwt" // RFC 8725 §3.11: never mistaken for another kind
+	tokenType    = "keyrot-access+jwt" // #nosec G101 -- RFC 8725 §3.11: never mistaken for another kind
 	tokenMaxLen  = 1024                // ours have about 400 characters
 	clockLeeway  = 30 * time.Second    // replicas' clocks: how far a token may seem to come from the future
 	defIssuer    = "keyrot"

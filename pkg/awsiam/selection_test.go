@@ -27,8 +27,11 @@ type directory struct {
 func account() *directory {
 	d := &directory{refuse: map[string]string{}}
 	for _, u := range []struct{ name, path, managed string }{
-		{"app", "/keyrot/", "true"}, {"batch", "/keyrot/", "false"}, {"ci", "/", "true"},
-		{"dev", "/keyrot/", "true"}, {"eve", "/", ""},
+		{"app", "/keyrot/", "true"},
+		{"batch", "/keyrot/", "false"},
+		{"ci", "/", "true"},
+		{"dev", "/keyrot/", "true"},
+		{"eve", "/", ""},
 	} {
 		detail := types.UserDetail{UserName: aws.String(u.name), UserId: aws.String("AIDA" + u.name), Path: aws.String(u.path)}
 		detail.Tags = append(detail.Tags, types.Tag{Key: aws.String("a"), Value: aws.String("b")}, types.Tag{Key: aws.String("c"), Value: aws.String("d")})

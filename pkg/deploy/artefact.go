@@ -114,11 +114,11 @@ func runnable(p []byte) error {
 		return fmt.Errorf("%w: it is for another processor", ErrArtefact)
 	}
 	at, size, n := binary.LittleEndian.Uint64(p[32:]), int(binary.LittleEndian.Uint16(p[54:])), int(binary.LittleEndian.Uint16(p[56:]))
-	if size != elfSegment || n > maxSegments || at > uint64(len(p)) || uint64(len(p))-at < uint64(n*size) { //nolint:gosec // small
+	if size != elfSegment || n > maxSegments || at > uint64(len(p)) || uint64(len(p))-at < uint64(n*size) {
 		return fmt.Errorf("%w: its program header is malformed", ErrArtefact)
 	}
 	for i := range n {
-		if binary.LittleEndian.Uint32(p[at+uint64(i*size):]) == elfInterp { //nolint:gosec // small
+		if binary.LittleEndian.Uint32(p[at+uint64(i*size):]) == elfInterp {
 			return fmt.Errorf("%w: it needs a dynamic linker; build it with CGO_ENABLED=0", ErrArtefact)
 		}
 	}

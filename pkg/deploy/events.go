@@ -15,7 +15,6 @@ type watcher struct {
 	d       *Deployer
 	id      string
 	seen    map[string]bool
-	last    string // the newest event's id
 	first   string // the first failure's reason that is no consequence of another
 	skipped error  // the events before the operation could not be read
 	warned  bool

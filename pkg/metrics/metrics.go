@@ -146,10 +146,17 @@ func result(err error) string {
 		err  error
 		name string
 	}{
-		{rotate.ErrThrottled, "throttled"}, {rotate.ErrDenied, "denied"}, {rotate.ErrRefused, "refused"},
-		{rotate.ErrLimit, "limit"}, {rotate.ErrNoUser, "no_user"}, {rotate.ErrNoKey, "no_key"},
-		{rotate.ErrNoKeyReady, "no_key_ready"}, {rotate.ErrNotFound, "not_found"}, {rotate.ErrConflict, "conflict"},
-		{context.DeadlineExceeded, "timeout"}, {context.Canceled, "canceled"},
+		{rotate.ErrThrottled, "throttled"},
+		{rotate.ErrDenied, "denied"},
+		{rotate.ErrRefused, "refused"},
+		{rotate.ErrLimit, "limit"},
+		{rotate.ErrNoUser, "no_user"},
+		{rotate.ErrNoKey, "no_key"},
+		{rotate.ErrNoKeyReady, "no_key_ready"},
+		{rotate.ErrNotFound, "not_found"},
+		{rotate.ErrConflict, "conflict"},
+		{context.DeadlineExceeded, "timeout"},
+		{context.Canceled, "canceled"},
 	} {
 		if errors.Is(err, r.err) {
 			return r.name

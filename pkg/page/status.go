@@ -170,10 +170,10 @@ func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
 			ID: rotate.ShortID(h.ID), Stage: h.Stage, Inactive: !h.Deactivated.IsZero(),
 			Created: Moment{At: later(h.Created, h.Made)}, Verified: Moment{At: h.Proven}, Promoted: Moment{At: h.Promoted}, Deactivated: Moment{At: h.Deactivated},
 		}
-		switch {
-		case h.Stage == plan.Pending:
+		switch h.Stage {
+		case plan.Pending:
 			k.Promoted = successor
-		case h.Stage == plan.Current:
+		case plan.Current:
 			k.Superseded = successor
 		}
 		if (h.Stage == plan.Previous || !successor.At.IsZero()) && !frozen && h.Stage != plan.Retiring {
@@ -230,8 +230,10 @@ func nextOf(keys []Key, now time.Time) Next {
 			Moment
 			what string
 		}{
-			{k.Created, "a new key is made"}, {k.Promoted, "the new key takes over"},
-			{k.Deactivated, "the old key is switched off"}, {k.Deleted, "the old key is deleted"},
+			{k.Created, "a new key is made"},
+			{k.Promoted, "the new key takes over"},
+			{k.Deactivated, "the old key is switched off"},
+			{k.Deleted, "the old key is deleted"},
 		} {
 			if m.Planned && !m.At.Before(now) && (n.At.IsZero() || m.At.Before(n.At)) {
 				n = Next{What: m.what, At: m.At}

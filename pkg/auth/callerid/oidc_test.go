@@ -324,7 +324,7 @@ func TestIssuerRotatesItsKeys(t *testing.T) {
 func TestKeySetsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	s := signers()
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // weak on purpose
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}

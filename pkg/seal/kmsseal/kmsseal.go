@@ -96,7 +96,7 @@ func (s *Sealer) Seal(ctx context.Context, plaintext, aad []byte) ([]byte, error
 		return nil, err
 	}
 	head := append([]byte{version, byte(len(k.keyID))}, k.keyID...)
-	head = binary.BigEndian.AppendUint16(head, uint16(len(k.wrapped))) //nolint:gosec // checked when it was made
+	head = binary.BigEndian.AppendUint16(head, uint16(len(k.wrapped)))
 	head = append(head, k.wrapped...)
 	out := make([]byte, len(head), len(head)+len(plaintext)+overhead)
 	copy(out, head)

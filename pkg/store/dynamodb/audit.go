@@ -159,7 +159,7 @@ func (a *Audit) write(ctx context.Context, events []rotate.Event, damaged bool) 
 		}
 		var line []byte
 		line, end = audit.Frame(nil, end, raw)
-		it := key(kindLine+a.chain(), digits(int64(end.Seq))) //nolint:gosec // 2⁶³ lines are never reached
+		it := key(kindLine+a.chain(), digits(int64(end.Seq)))
 		it[attrLine] = text(string(line))
 		if a.Keep > 0 {
 			it[attrExpires] = keepUntil(e.Time, a.Keep, 0)
@@ -191,13 +191,13 @@ func (a *Audit) move(ctx context.Context, from, to audit.Tail) (types.TransactWr
 		return types.TransactWriteItem{}, fmt.Errorf("sealing the end of the audit log: %w", err)
 	}
 	it := key(kindTail, a.chain())
-	it[attrSeq], it[attrHash], it[attrSealed] = number(int64(to.Seq)), text(to.Hash), blob(sealed) //nolint:gosec // see write
+	it[attrSeq], it[attrHash], it[attrSealed] = number(int64(to.Seq)), text(to.Hash), blob(sealed)
 	c := condition{expression: "attribute_not_exists(#pk)", names: names{"#pk": attrPK}}
 	if from.Seq > 0 {
 		c = condition{
 			expression: "#seq = :seq AND #hash = :hash",
 			names:      names{"#seq": attrSeq, "#hash": attrHash},
-			values:     item{":seq": number(int64(from.Seq)), ":hash": text(from.Hash)}, //nolint:gosec // see write
+			values:     item{":seq": number(int64(from.Seq)), ":hash": text(from.Hash)},
 		}
 	}
 	return types.TransactWriteItem{Put: &types.Put{
@@ -251,7 +251,7 @@ func (a *Audit) tail(ctx context.Context) (t audit.Tail, gap string, err error) 
 	if err != nil || it == nil {
 		return audit.Tail{}, "", err
 	}
-	t = audit.Tail{Seq: uint64(it.number(attrSeq)), Hash: it.text(attrHash)} //nolint:gosec // never negative
+	t = audit.Tail{Seq: uint64(it.number(attrSeq)), Hash: it.text(attrHash)}
 	if a.Sealer == nil {
 		return t, "", seal.ErrKeyMissing
 	}

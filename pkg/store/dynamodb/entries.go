@@ -122,7 +122,7 @@ func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, erro
 	var out []string
 	in := &ddb.QueryInput{
 		IndexName:                 aws.String(indexDue),
-		Limit:                     aws.Int32(int32(min(limit, 1000))), //nolint:gosec // fits
+		Limit:                     aws.Int32(int32(min(limit, 1000))),
 		KeyConditionExpression:    aws.String("#queue = :queue AND #due < :bound"),
 		ExpressionAttributeNames:  names{"#queue": attrQueue, "#due": attrDue},
 		ExpressionAttributeValues: item{":queue": text(queueDue), ":bound": text(dueBound(content.Nanos(t)))},
