@@ -109,6 +109,7 @@ func Run(ctx context.Context, c Config) Result {
 	s.Policy = s.Policy.WithDefaults()
 	s.setUp()
 	s.others = c.Faults.Foreign > 0
+	s.optional.outages = s.outages(s.Faults.Copies)
 	ctx, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -118,7 +119,6 @@ func Run(ctx context.Context, c Config) Result {
 	for i := range s.Users {
 		wg.Go(func() { s.client(ctx, i) })
 	}
-	s.optional.outages = s.outages(s.Faults.Copies)
 	for _, t := range s.troubles() {
 		wg.Go(func() { t(ctx) })
 	}
