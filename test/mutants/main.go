@@ -1,5 +1,5 @@
-// Command mutants spoils keyrot in ways that would break a promise, one at a
-// time, and runs the test that must notice. A mutant that survives is a hole
+// Command mutants spoils keyrot in ways that would break a promise, one way in
+// each copy, and runs the test that must notice. A mutant that survives is a hole
 // in the tests; the exit status is then 1.
 //
 // Run it from the top of the repository: go run ./test/mutants [name…]
@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -33,13 +34,26 @@ type mutant struct {
 
 func main() {
 	want := os.Args[1:]
-	survived, n := 0, 0
-	for _, m := range mutants {
+	results := make([]chan error, len(mutants))
+	free := make(chan struct{}, max(1, runtime.NumCPU()))
+	for i, m := range mutants {
 		if len(want) > 0 && !slices.Contains(want, m.Name) {
 			continue
 		}
+		results[i] = make(chan error, 1)
+		go func() {
+			free <- struct{}{}
+			results[i] <- kill(m)
+			<-free
+		}()
+	}
+	survived, n := 0, 0
+	for i, m := range mutants {
+		if results[i] == nil {
+			continue
+		}
 		n++
-		if err := kill(m); err != nil {
+		if err := <-results[i]; err != nil {
 			survived++
 			fmt.Printf("SURVIVED  %-28s %s: %v\n", m.Name, m.Rule, err)
 			continue
@@ -81,7 +95,7 @@ func kill(m mutant) error {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		return err
 	}
-	args := []string{"test", "-overlay", list, "-count=1", "-timeout=5m", "-run", m.Test, m.Pkg}
+	args := []string{"test", "-overlay", list, "-count=1", "-timeout=10m", "-run", m.Test, m.Pkg}
 	out, err := exec.Command("go", append(args, m.Args...)...).CombinedOutput()
 	switch {
 	case err == nil:
