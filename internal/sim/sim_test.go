@@ -124,6 +124,9 @@ func TestSoak(t *testing.T) {
 	const users = 25
 	length := 6 * time.Hour
 	runs := len(seeds)
+	if raceEnabled {
+		length = 2 * time.Hour // make test runs them once more without
+	}
 	if *days > 0 {
 		length = 10 * 24 * time.Hour
 		runs = max(runs, *days/(users*10))
@@ -177,7 +180,7 @@ func TestWeekOfFaults(t *testing.T) {
 	t.Parallel()
 	length := 7 * 24 * time.Hour
 	if raceEnabled {
-		length = 12 * time.Hour // ten times slower; make test runs the week without
+		length = 3 * time.Hour // ten times slower; make test runs the week without
 	}
 	if *hours != 0 {
 		length = time.Duration(*hours) * time.Hour
