@@ -31,8 +31,8 @@ const (
 // Slower than the other scenes: ten programs share the machine.
 var sdkSchedule = []string{"--rotate-every", "8s", "--deactivate-after", "14s", "--delete-after", "15s", "--settle", "0s"}
 
-// result is what a caller prints at its end.
-type result struct {
+// tally is what a caller prints at its end.
+type tally struct {
 	Calls   int      `json:"calls"`
 	Keys    int      `json:"keys"` // that it has signed with
 	Refused []string `json:"refused"`
@@ -67,7 +67,7 @@ func TestSDKs(t *testing.T) {
 	a := s.startAgent(users)
 	ends := []string{"AWS_ENDPOINT_URL_S3=" + v.S3.URL, "AWS_ENDPOINT_URL_STS=" + v.IAM.URL, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region}
 	profiles, log := s.profiles(users)
-	results := map[string]result{}
+	results := map[string]tally{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for name, command := range sdks {
@@ -133,7 +133,7 @@ func callers(t *testing.T) map[string][]string {
 	}
 }
 
-func runCaller(ctx context.Context, command, env []string) (r result, err error) {
+func runCaller(ctx context.Context, command, env []string) (r tally, err error) {
 	ctx, cancel := context.WithTimeout(ctx, (sdkSeconds+60)*time.Second)
 	defer cancel()
 	var talk bytes.Buffer
