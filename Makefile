@@ -21,6 +21,7 @@ build: ## build bin/keyrot and bin/keyrot-get
 # A simulation is one thing at a time, so one processor is enough.
 test: ## vet and test everything, in random order and with the race detector
 	$(GO) vet ./...
+	$(GO) vet -tags e2e,sdks ./test/e2e
 	@if [ -z "$(RACE)" ]; then echo "make: no C compiler ($(CC)) found, testing without the race detector" >&2; fi
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 30m ./...
 	$(if $(RACE),$(GO) test -cpu 1 -timeout 30m -run '^Test(WeekOfFaults|ManyHands|CalmWorld|OptionalTargetDelaysNothing|Soak|EveryWorld|EveryOrphan)$$' ./internal/sim ./pkg/rotate/plan)
