@@ -34,7 +34,7 @@ lint: ## golangci-lint, with .golangci.yml
 # make sim FRESH=1 draws seeds that nobody has seen yet.
 USERDAYS ?= 10000
 sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
-	$(GO) test -count=1 -timeout 120m -run '^TestSoak$$' ./internal/sim $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS)) $(if $(FRESH),-sim.fresh)
+	GO='$(GO)' sh test/sim.sh $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS)) $(if $(FRESH),-sim.fresh)
 
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants

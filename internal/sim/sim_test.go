@@ -18,6 +18,8 @@ var (
 	hours = flag.Int("sim.hours", 0, "simulate this many hours instead of the default")
 	days  = flag.Int("sim.userdays", 0, "TestSoak: simulate this many user-days")
 	fresh = flag.Bool("sim.fresh", false, "TestSoak: draw new seeds instead of the same ones each time")
+	shard = flag.Int("sim.shard", 0, "TestSoak: which part of -sim.shards to run, from 0")
+	parts = flag.Int("sim.shards", 1, "TestSoak: run only each so-manieth seed")
 	debug = flag.Bool("sim.log", false, "write the rotators' log to standard error")
 )
 
@@ -148,13 +150,19 @@ func TestSoak(t *testing.T) {
 		}
 		seeds = append(seeds, next)
 	}
-	for _, n := range seeds {
+	var mine []uint64
+	for i, n := range seeds {
+		if i%*parts == *shard {
+			mine = append(mine, n)
+		}
+	}
+	for _, n := range mine {
 		t.Run(strconv.FormatUint(n, 10), func(t *testing.T) {
 			t.Parallel()
 			run(t, Config{Seed: n, Users: users, For: length, Daemons: 1 + int(n%5), Policy: policies[n/5%uint64(len(policies))], Faults: faultsOf(n)})
 		})
 	}
-	t.Logf("%d runs of %d users for %s: %d user-days", len(seeds), users, length, len(seeds)*users*int(length/time.Hour)/24)
+	t.Logf("%d runs of %d users for %s: %d user-days", len(mine), users, length, len(mine)*users*int(length/time.Hour)/24)
 }
 
 var policies = []plan.Policy{
