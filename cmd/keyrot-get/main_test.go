@@ -18,9 +18,13 @@ func TestThin(t *testing.T) {
 	allowed := map[string]bool{
 		"github.com/keyrot/keyrot/cmd/keyrot-get": true, "github.com/keyrot/keyrot/internal/getkey": true,
 		"github.com/keyrot/keyrot/internal/getkey/fetch": true, "github.com/keyrot/keyrot/internal/getkey/profile": true, "github.com/keyrot/keyrot/cmd/keyrot/early": true,
+		"github.com/keyrot/keyrot/cmd/keyrot/early/agent": true, "github.com/keyrot/keyrot/cmd/keyrot/early/cache": true,
+		"github.com/keyrot/keyrot/internal/getkey/quick": true, "github.com/keyrot/keyrot/internal/getkey/entry": true, "github.com/keyrot/keyrot/internal/getkey/warm": true,
 		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true, "github.com/keyrot/keyrot/internal/harden": true,
 		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
 		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,
+		"golang.org/x/crypto/nacl/secretbox": true, "golang.org/x/crypto/salsa20/salsa": true,
+		"golang.org/x/crypto/internal/alias": true, "golang.org/x/crypto/internal/poly1305": true,
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
 		first, _, _ := strings.Cut(dep, "/")

@@ -69,12 +69,15 @@ var rules = []rule{
 	{who: "pkg/client/awscreds", only: []string{"std", "pkg/api", "pkg/client", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/client/awsidentity", only: []string{"std", "pkg/api", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},
-	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "github.com/gofrs/flock"}},
+	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "internal/getkey/entry", "internal/getkey/quick", "github.com/gofrs/flock"}},
+	{who: "internal/getkey/quick", only: []string{"std", "internal/harden"}}, // system calls: cmd/keyrot/early has a test
+	{who: "internal/getkey/entry", only: []string{"std", "golang.org/x/crypto/nacl/secretbox", "golang.org/x/crypto/salsa20/salsa"}},
+	{who: "internal/getkey/warm", only: []string{"std", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/getkey/profile", only: []string{"std", "internal/getkey", "internal/disk", "internal/hint"}},
-	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey"}},
+	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
-	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/hint"}},
-	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/harden", "internal/getkey/fetch", "internal/getkey/profile", "cmd/keyrot/early"}},
+	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/getkey/entry", "internal/hint"}},
+	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/getkey/fetch", "internal/getkey/profile", "cmd/keyrot/early"}},
 	{who: "pkg/awsiam", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
 	{who: "pkg/seal", never: []string{"pkg/rotate", "pkg/store/..."}},
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
@@ -87,7 +90,9 @@ var rules = []rule{
 	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
 	{who: "cmd/keyrot", only: []string{"os", "internal/cli", "cmd/keyrot/early"}},
-	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey", "internal/harden"}},
+	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey", "internal/getkey/quick", "cmd/keyrot/early/cache"}},
+	{who: "cmd/keyrot/early/cache", only: []string{"std", "internal/getkey/quick", "internal/getkey/warm", "cmd/keyrot/early/agent"}},
+	{who: "cmd/keyrot/early/agent", only: []string{"internal/getkey/quick"}},
 }
 
 // reserved says that only some packages may import something.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/local"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/internal/sdnotify"
 	"github.com/keyrot/keyrot/pkg/agent"
 	"github.com/keyrot/keyrot/pkg/api"
@@ -117,7 +118,7 @@ func (o *agentOptions) defaults(getenv func(string) string) error {
 		return usagef("--listen: %q is not a loopback address", o.Listen)
 	}
 	if o.Socket == "" {
-		if o.Socket = getkey.Socket(getenv); o.Socket == "" {
+		if o.Socket = quick.Socket(getenv); o.Socket == "" {
 			return usagef("--socket is missing and there is no folder for it")
 		}
 	}

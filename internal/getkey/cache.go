@@ -2,63 +2,64 @@ package getkey
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/gofrs/flock"
 
+	"github.com/keyrot/keyrot/internal/getkey/entry"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
-const (
-	lockPoll  = 10 * time.Millisecond
-	spare     = time.Second      // what a caller needs to use a credential
-	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
-)
+const lockPoll = 10 * time.Millisecond
 
-// cache is the file of one user, server and caller. It is sealed with a key
-// derived from the caller's secret: who has only the file has nothing. Nothing in it
-// is needed, so whatever cannot be read is as if it were not there, and a
-// failure to write is no failure.
+// cache is the file of one user, server and caller. It is sealed with the
+// caller's secret: who has only the file has nothing. Nothing in it is needed,
+// so whatever cannot be read is as if it were not there, and a failure to write
+// is no failure.
 type cache struct {
 	dir  string
 	path string // in dir
-	aead cipher.AEAD
-	aad  []byte
+	key  entry.Key
+	what string
 }
 
 // cacheFor returns the cache of the user in the source's folder.
 func (s *Source) cacheFor(user string) (*cache, error) {
-	what := s.Endpoint + "\x00" + user
 	// An API key names its cache, too. Other secrets change often, and each
 	// would leave a file behind.
-	secret, named, purpose := s.APIKey, s.APIKey, "keyrot get-key name v1\x00" // #nosec G101 -- says what a key is derived for
+	secret, named := s.APIKey, s.APIKey
 	if s.Identity != nil {
-		secret, named, purpose = s.Identity.Secret, s.Identity.Name, "keyrot get-key identity v1\x00" // #nosec G101 -- the same
+		secret, named = s.Identity.Secret, "identity\x00"+s.Identity.Name
 	}
-	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "keyrot get-key cache v1", 32)
+	key, err := keyOf(secret)
 	if err != nil {
-		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+		return nil, err
 	}
-	block, err := aes.NewCipher(key)
+	naming, err := keyOf(named)
 	if err != nil {
-		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+		return nil, err
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	what := entry.What(s.Endpoint, user)
+	return &cache{dir: s.CacheDir, path: quick.Join(s.CacheDir, naming.Name(what)), key: key, what: what}, nil
+}
+
+// keyOf returns the random bits in an API key that keyrot made, or a key that is
+// derived from any other secret.
+func keyOf(secret string) (entry.Key, error) {
+	if k, ok := entry.FromAPIKey(secret); ok {
+		return k, nil
+	}
+	raw, err := hkdf.Key(sha256.New, []byte(secret), nil, "keyrot get-key cache v3", len(entry.Key{}))
 	if err != nil {
-		return nil, fmt.Errorf("deriving the cache's key: %w", err)
+		return entry.Key{}, fmt.Errorf("deriving the cache's key: %w", err)
 	}
-	name, err := hkdf.Key(sha256.New, []byte(named), nil, purpose+what, 16)
-	if err != nil {
-		return nil, fmt.Errorf("naming the cache: %w", err)
-	}
-	return &cache{dir: s.CacheDir, path: Join(s.CacheDir, hex.EncodeToString(name)), aead: aead, aad: []byte(what)}, nil
+	return entry.Key(raw), nil
 }
 
 // load returns what is in the file; nothing if it is not one of ours.
@@ -70,21 +71,17 @@ func (k *cache) load() (e Entry) {
 }
 
 func (k *cache) read(e *Entry) bool {
-	sealed, err := readFile(k.path)
-	if err != nil {
-		return false
-	}
-	plain, err := k.aead.Open(sealed[:0], nil, sealed, k.aad)
-	return err == nil && e.decode(plain) == nil
+	sealed, err := quick.ReadFile(k.path)
+	return err == nil && k.key.Open(sealed, k.what, e)
 }
 
 // warm returns what needs not be asked for, or [errCold].
 func (k *cache) warm(now time.Time) (api.Credential, error) {
 	var e Entry
-	if !k.read(&e) || !e.fresh(now) {
+	if !k.read(&e) || !e.Fresh(now) {
 		return api.Credential{}, errCold
 	}
-	return e.Credential, nil
+	return api.Credential(e.Credential), nil
 }
 
 // save replaces the file. It is not synced: after a crash of the machine the
@@ -94,7 +91,9 @@ func (k *cache) save(e Entry) {
 	if err != nil {
 		return
 	}
-	_, err = f.Write(k.aead.Seal(nil, nil, e.Encode(), k.aad))
+	var nonce [24]byte
+	_, _ = rand.Read(nonce[:]) // never fails, says its documentation
+	_, err = f.Write(k.key.Seal(nonce, k.what, &e))
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
@@ -126,17 +125,4 @@ func (k *cache) lock(ctx context.Context, wait time.Duration) (unlock func(), lo
 	defer cancel()
 	ok, _ := l.TryLockContext(ctx, lockPoll)
 	return unlock, ok
-}
-
-// CacheDir returns the folder of the cache: KEYROT_CACHE_DIR, or keyrot in the
-// system's folder for caches, or "" if there is none.
-func CacheDir(getenv func(string) string) string {
-	if dir := getenv("KEYROT_CACHE_DIR"); dir != "" {
-		return dir
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	return Join(dir, "keyrot")
 }

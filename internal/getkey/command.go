@@ -3,8 +3,11 @@ package getkey
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 )
 
 // Options are what get-key is told.
@@ -43,7 +46,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 func (o *Options) ServerFlags(f *flag.FlagSet, getenv func(string) string) {
 	endpoint := getenv("KEYROT_ENDPOINT")
 	if endpoint == "" {
-		endpoint = "http://127.0.0.1:8080"
+		endpoint = quick.Endpoint
 	}
 	f.StringVar(&o.Endpoint, "endpoint", endpoint, "URL of the server (KEYROT_ENDPOINT)")
 	f.StringVar(&o.APIKeyFile, "api-key-file", getenv("KEYROT_API_KEY_FILE"), "file that holds the API key, unless KEYROT_API_KEY does (KEYROT_API_KEY_FILE)")
@@ -69,22 +72,31 @@ func Run(ctx context.Context, w *World, o *Options) error {
 	if err := CheckFormat(o.Format, region); err != nil {
 		return err
 	}
+	if !o.NoAgent && !quick.Asked() {
+		if text, ok := quick.Ask(quick.Socket(w.Getenv), o.User, o.Format, region); ok {
+			return say(w.Out, text)
+		}
+	}
 	key, identify, err := w.caller(o)
 	if err != nil {
 		return err
 	}
 	s := Source{Endpoint: o.Endpoint, APIKey: key, Identify: identify, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
-	if !o.NoAgent {
-		s.Socket = Socket(w.Getenv)
-	}
 	if !o.NoCache {
-		s.CacheDir = CacheDir(w.Getenv)
+		s.CacheDir = quick.CacheDir(w.Getenv)
 	}
 	c, err := s.Credential(ctx, o.User)
 	if err != nil {
 		return err
 	}
 	return Write(w.Out, o.Format, region, c)
+}
+
+func say(w io.Writer, text string) error {
+	if _, err := io.WriteString(w, text); err != nil {
+		return fmt.Errorf("writing the credential: %w", err)
+	}
+	return nil
 }
 
 // Warm does what the options say if the agent or the cache has the answer, in a

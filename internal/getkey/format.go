@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
+	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -50,10 +50,7 @@ func Write(w io.Writer, format, forRegion string, c api.Credential) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w, text); err != nil {
-		return fmt.Errorf("writing the credential: %w", err)
-	}
-	return nil
+	return say(w, text)
 }
 
 var formats = map[string]func(c api.Credential, region string) (string, error){
@@ -66,58 +63,43 @@ var formats = map[string]func(c api.Credential, region string) (string, error){
 	"ses-smtp":           sesSMTP,
 }
 
-// field is one of a JSON object's: its value as JSON, or the text it is.
-type field struct{ name, json, text string }
-
-// object is a JSON object with its fields in order, made in one piece of memory:
-// a new kind of piece costs more than what is put into it.
-func object(fields ...field) string {
-	b := append(make([]byte, 0, 512), "{\n"...) // which stays on the stack
+// object is a JSON object with its fields in order. The encoder is for what IAM's
+// names and keys never hold: it takes its time to get going.
+func object(fields ...entry.Field) string {
+	text, ok := entry.Object(fields...)
+	if ok {
+		return text
+	}
 	for i, f := range fields {
-		if i > 0 {
-			b = append(b, ",\n"...)
-		}
-		b = append(append(append(b, `  "`...), f.name...), `": `...)
-		if b = append(b, f.json...); f.json == "" {
-			b = appendText(b, f.text)
+		if f.JSON == "" {
+			fields[i].JSON = quoted(f.Text)
 		}
 	}
-	return string(append(b, "\n}\n"...))
+	text, _ = entry.Object(fields...)
+	return text
 }
 
-// appendText appends s as a JSON string. The encoder is for what IAM's names
-// and keys never hold: it takes its time to get going.
-func appendText(b []byte, s string) []byte {
-	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
-		return append(append(append(b, '"'), s...), '"')
-	}
-	var quoted strings.Builder
-	enc := json.NewEncoder(&quoted)
+// quoted returns s as a JSON string.
+func quoted(s string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if enc.Encode(s) != nil { // unreachable: a string
-		return append(b, `""`...)
+		return `""`
 	}
-	return append(b, strings.TrimSuffix(quoted.String(), "\n")...)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // asJSON is the server's answer.
 func asJSON(c api.Credential, _ string) (string, error) {
-	return object(
-		field{name: "AccessKeyId", text: c.AccessKeyID}, field{name: "SecretAccessKey", text: c.SecretAccessKey},
-		field{name: "Expiration", text: c.Expiration.Format(time.RFC3339Nano)}, field{name: "CreateDate", text: c.CreateDate.Format(time.RFC3339Nano)},
-		field{name: "UserName", text: c.UserName},
-	), nil
+	return object((*entry.Credential)(&c).JSONFields()...), nil
 }
 
-func expiration(c api.Credential) string { return c.Expiration.UTC().Format(time.RFC3339) }
+func expiration(c api.Credential) string { return (*entry.Credential)(&c).Until() }
 
-// process is what the SDKs' process provider reads. Expiration is always
-// there: without it the SDKs would use the key for ever.
+// process is what the SDKs' process provider reads.
 func process(c api.Credential, _ string) (string, error) {
-	return object(
-		field{name: "Version", json: "1"}, field{name: "AccessKeyId", text: c.AccessKeyID},
-		field{name: "SecretAccessKey", text: c.SecretAccessKey}, field{name: "Expiration", text: expiration(c)},
-	), nil
+	return object((*entry.Credential)(&c).ProcessFields()...), nil
 }
 
 // env is commands for a POSIX shell. A session token that is left over would
@@ -186,9 +168,9 @@ func ini(c api.Credential, _ string) (string, error) {
 // the key that they derive from.
 func sesSMTP(c api.Credential, region string) (string, error) {
 	return object(
-		field{name: "Host", text: "email-smtp." + region + ".amazonaws.com"}, field{name: "Port", json: "587"},
-		field{name: "Username", text: c.AccessKeyID}, field{name: "Password", text: smtpPassword(c.SecretAccessKey, region)},
-		field{name: "Expiration", text: expiration(c)},
+		entry.Field{Name: "Host", Text: "email-smtp." + region + ".amazonaws.com"}, entry.Field{Name: "Port", JSON: "587"},
+		entry.Field{Name: "Username", Text: c.AccessKeyID}, entry.Field{Name: "Password", Text: smtpPassword(c.SecretAccessKey, region)},
+		entry.Field{Name: "Expiration", Text: expiration(c)},
 	), nil
 }
 

@@ -13,18 +13,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/getkey/entry"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/pkg/api"
 )
+
+// Entry is what is cached for one user: a credential and a token.
+type Entry = entry.Entry
 
 // ErrUsage means that what was asked for cannot work; ErrNoAPIKey that there is
 // no API key to ask with.
 var (
 	ErrUsage    = errors.New("bad input")
 	ErrNoAPIKey = errors.New("no API key is given")
-	errCold     = errors.New("neither agent nor cache has it")
+	errCold     = errors.New("the cache does not have it")
 )
 
 // usageError is an error that also is [ErrUsage], which its text does not
@@ -37,7 +43,6 @@ func (u usageError) Unwrap() []error { return []error{u.error, ErrUsage} }
 func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 const (
-	agentWait = 2 * time.Second // for an agent that does not answer
 	aheadWait = time.Second     // for a server, while what is cached works
 	lockWait  = 5 * time.Second // for another process that fetches the same
 )
@@ -53,20 +58,16 @@ type Source struct {
 	Identity       *Identity                               // what Identify found out
 	CAFile         string                                  // PEM file; "": the system's certificates
 	AllowPlainHTTP bool
-	Socket         string           // the agent's; "": none
 	CacheDir       string           // "": no cache
-	Fetch          Fetch            // nil: agent and cache only
+	Fetch          Fetch            // nil: cache only
 	Now            func() time.Time // nil: time.Now
 }
 
-// Credential returns the user's active key: from the agent if one runs here,
-// from the cache while enough of its life is left, otherwise from the server.
+// Credential returns the user's active key: from the cache while enough of its
+// life is left, otherwise from the server.
 // If that fails, what is cached is used until its Expiration. One of several
 // processes asks the server, the others wait for what it caches.
 func (s *Source) Credential(ctx context.Context, user string) (api.Credential, error) {
-	if c, ok := s.fromAgent(user); ok {
-		return c, nil
-	}
 	if s.Identify != nil {
 		return s.identified(ctx, user)
 	}
@@ -76,8 +77,7 @@ func (s *Source) Credential(ctx context.Context, user string) (api.Credential, e
 	return s.fetched(ctx, user)
 }
 
-// identified is Credential for who has no agent and says anew each time who
-// asks.
+// identified is Credential for who says anew each time who asks.
 func (s *Source) identified(ctx context.Context, user string) (api.Credential, error) {
 	id, err := s.Identify(ctx)
 	if err != nil {
@@ -91,23 +91,23 @@ func (s *Source) identified(ctx context.Context, user string) (api.Credential, e
 	return named.fetched(ctx, user)
 }
 
-// fetched is Credential for who has no agent. It is a function of its own
-// because the stack need not grow where an agent or the cache answers.
+// fetched is a function of its own because the stack need not grow where the
+// cache answers.
 func (s *Source) fetched(ctx context.Context, user string) (api.Credential, error) {
 	if s.APIKey == "" && s.Identity == nil {
 		return api.Credential{}, ErrNoAPIKey
 	}
 	if s.CacheDir == "" {
 		e, err := s.Fetch(ctx, *s, user, Entry{})
-		return e.Credential, err
+		return api.Credential(e.Credential), err
 	}
 	k, err := s.cacheFor(user)
 	if err != nil {
 		return api.Credential{}, err
 	}
 	e := k.load()
-	if e.fresh(s.Clock()) {
-		return e.Credential, nil
+	if e.Fresh(s.Clock()) {
+		return api.Credential(e.Credential), nil
 	}
 	wait := lockWait
 	if e.Valid(s.Clock()) {
@@ -118,8 +118,8 @@ func (s *Source) fetched(ctx context.Context, user string) (api.Credential, erro
 	if now := k.load(); now.Valid(s.Clock()) { // fetched meanwhile
 		e = now
 	}
-	if e.fresh(s.Clock()) || e.Valid(s.Clock()) && !locked {
-		return e.Credential, nil
+	if e.Fresh(s.Clock()) || e.Valid(s.Clock()) && !locked {
+		return api.Credential(e.Credential), nil
 	}
 	return s.renew(ctx, user, k, e)
 }
@@ -148,16 +148,29 @@ func (s *Source) renew(ctx context.Context, user string, k *cache, e Entry) (api
 	switch {
 	case err == nil:
 		k.save(fetched)
-		return fetched.Credential, nil
+		return api.Credential(fetched.Credential), nil
 	case Refused(err):
 		k.clear()
 		return api.Credential{}, err
 	case e.Valid(s.Clock()):
-		e.Next = NextAsk(e.Credential, e.Tag, s.Clock())
+		e.Next = NextAsk(api.Credential(e.Credential), e.Tag, s.Clock())
 		k.save(e)
-		return e.Credential, nil
+		return api.Credential(e.Credential), nil
 	}
 	return api.Credential{}, err
+}
+
+// poll is how soon a server is asked again that answers "not changed" to who
+// names what it has: a key that was burned is not printed for longer.
+const poll = time.Minute
+
+// NextAsk returns when to ask the server again after it gave c with the tag.
+func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
+	at := api.RefreshAt(c, now)
+	if soon := now.Add(poll); tag != "" && soon.Before(at) {
+		return soon
+	}
+	return at
 }
 
 // Refused reports whether the server withdrew the permission, so that what
@@ -189,4 +202,12 @@ func APIKey(fromEnv, file string) (string, error) {
 		return "", Usagef("reading the API key: %s does not hold exactly one line", file)
 	}
 	return key, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	raw, err := quick.ReadFile(path)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return raw, nil
 }

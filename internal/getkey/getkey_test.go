@@ -17,6 +17,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
 )
@@ -75,10 +76,10 @@ func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
 	}
 	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
 	if errors.Is(err, client.ErrNotModified) {
-		cred, newTag, err = e.Credential, e.Tag, nil
+		cred, newTag, err = api.Credential(e.Credential), e.Tag, nil
 	}
 	token, until := c.Token()
-	return Entry{Credential: cred, Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: NextAsk(cred, newTag, s.Clock())}, err
+	return Entry{Credential: entry.Credential(cred), Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: NextAsk(cred, newTag, s.Clock())}, err
 }
 
 func (s *Source) want(t *testing.T, what, id string) {

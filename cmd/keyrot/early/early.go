@@ -1,63 +1,37 @@
 // Package early answers get-key from the agent or the cache before the rest of
-// the program is initialised. Go initialises packages in the order of their paths as soon as
-// what they import is ready, so this one, which imports little, comes before
+// the program is initialised. Go initialises packages in the order of their paths
+// as soon as what they import is ready, so those that import little come before
 // net/http, the database and the sandbox, whose tables take longer than all of
-// get-key (docs/adr/0007-get-key-speed.md). Nothing depends on that order: whatever
-// is not answered here, and everything if a configuration file exists, is left
-// to the command, which does the same with the same code.
+// get-key (docs/adr/0007-get-key-speed.md). There are three: agent imports
+// nothing, cache a cipher, and this one, for every format and caller, what
+// package getkey needs. Nothing depends on that order: whatever is not answered
+// here, and everything if a configuration file exists, is left to the command,
+// which does the same with the same code.
 package early
 
 import (
 	"context"
-	"flag"
-	"io"
 	"os"
-	"strings"
 	"time"
 
+	_ "github.com/keyrot/keyrot/cmd/keyrot/early/cache" // is looked at first
 	"github.com/keyrot/keyrot/internal/getkey"
-	"github.com/keyrot/keyrot/internal/harden"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 )
 
 func init() { //nolint:gochecknoinits // the point of this package
-	args := os.Args[1:]
-	switch name := strings.TrimSuffix(getkey.Base(os.Args[0]), ".exe"); {
-	case name == "keyrot-get":
-	case len(args) > 0 && args[0] == "get-key" && !configured(os.Getenv):
-		args = args[1:]
-	default:
-		return
-	}
-	harden.Process()
-	if run(args) {
+	if run(quick.Begun()) {
 		os.Exit(0)
 	}
 }
 
-// configured reports whether a configuration file may have a say.
-func configured(getenv func(string) string) bool {
-	home := getenv("XDG_CONFIG_HOME")
-	if !getkey.IsAbs(home) {
-		home = getkey.Join(getenv("HOME"), ".config")
-	}
-	for _, dir := range []string{".", getkey.Join(home, "keyrot"), "/etc/keyrot"} {
-		if _, err := os.Lstat(getkey.Join(dir, "keyrot.yaml")); !os.IsNotExist(err) {
-			return true
-		}
-	}
-	return false
-}
-
-// run answers if args say only what get-key knows, and agent or cache have the
-// answer. If not it has printed nothing.
-func run(args []string) (done bool) {
-	var o getkey.Options
-	f := flag.NewFlagSet("get-key", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	o.Flags(f)
-	o.ServerFlags(f, os.Getenv)
-	if f.Parse(args) != nil || f.NArg() > 0 {
+// run answers if the cache has what is asked for. If not it has printed nothing.
+func run(r *quick.Request) (done bool) {
+	if r == nil {
 		return false
 	}
-	return getkey.Warm(context.Background(), &getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}, &o)
+	return getkey.Warm(context.Background(), &getkey.World{Out: os.Stdout, Err: os.Stderr, Getenv: r.Getenv, Now: time.Now}, &getkey.Options{
+		User: r.User, Format: r.Format, Region: r.Region, Endpoint: r.Endpoint, APIKeyFile: r.APIKeyFile, CAFile: r.CAFile,
+		Identity: r.Identity, OIDCTokenFile: r.OIDCTokenFile, AllowPlainHTTP: r.AllowPlainHTTP, NoCache: r.NoCache, NoAgent: r.NoAgent,
+	})
 }

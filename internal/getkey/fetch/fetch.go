@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
@@ -38,12 +39,12 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 	}
 	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
 	if errors.Is(err, client.ErrNotModified) {
-		cred, newTag, err = e.Credential, e.Tag, nil
+		cred, newTag, err = api.Credential(e.Credential), e.Tag, nil
 	}
 	if err != nil {
 		return getkey.Entry{}, err
 	}
-	e = getkey.Entry{Credential: cred, Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
+	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
 	e.Token, e.TokenUntil = c.Token()
 	return e, nil
 }

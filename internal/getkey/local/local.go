@@ -1,5 +1,5 @@
 // Package local answers get-key on the agent's unix socket, whose mode is the
-// access control. The protocol is [getkey.Asking]'s.
+// access control. The protocol is [quick.Asking]'s.
 package local
 
 import (
@@ -7,12 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/internal/getkey/entry"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -58,16 +61,32 @@ func answer(conn net.Conn, credential func(user string) (api.Credential, error))
 	if err != nil {
 		return
 	}
-	user, ours := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), getkey.Asking)
-	if !ours {
-		_, _ = fmt.Fprintf(conn, "keyrot: this is the agent's socket for keyrot-get; want %qUSER\n", getkey.Asking)
+	rest, ours := strings.CutPrefix(string(line), quick.Asking)
+	words := append(strings.Fields(rest), "") // a region is not always there
+	if !ours || len(words) < 3 || len(words) > 4 {
+		_, _ = fmt.Fprintf(conn, "keyrot: this is the agent's socket for keyrot-get; want %qUSER FORMAT [REGION]\n", quick.Asking)
 		return
 	}
-	c, err := credential(user)
+	text, err := render(credential, words[0], words[1], words[2])
 	if err != nil {
 		_, _ = fmt.Fprintf(conn, "keyrot: %v\n", err)
 		return
 	}
-	e := getkey.Entry{Credential: c}
-	_, _ = conn.Write(e.Encode()) // the other side is gone: nobody to tell
+	_, _ = io.WriteString(conn, quick.Answer(text)) // the other side is gone: nobody to tell
 }
+
+// render returns what get-key has to print.
+func render(credential func(user string) (api.Credential, error), user, format, region string) (string, error) {
+	c, err := credential(user)
+	if err != nil {
+		return "", err
+	}
+	if e := entry.Credential(c); c.UserName != user || !e.Usable(time.Now()) {
+		return "", errNothing
+	}
+	var text strings.Builder
+	err = getkey.Write(&text, format, region, c)
+	return text.String(), err
+}
+
+var errNothing = errors.New("no credential that works for another second")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/local"
+	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -30,6 +32,10 @@ func serve(t *testing.T, credential func(string) (api.Credential, error)) (socke
 	return socket, stop
 }
 
+func question(user, format, region string) string {
+	return string(quick.Question(user, format, region))
+}
+
 func exchange(t *testing.T, socket, request string) string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", socket)
@@ -46,29 +52,52 @@ func TestServe(t *testing.T) {
 	t.Parallel()
 	want := api.Credential{AccessKeyID: "AKIAX", SecretAccessKey: "verysecret", UserName: "ci", Expiration: time.Now().Add(time.Hour).UTC().Round(0)}
 	socket, stop := serve(t, func(user string) (api.Credential, error) {
-		if user != "ci" {
-			return api.Credential{}, api.ErrUnknownUser
+		old := want
+		old.UserName, old.Expiration = "old", time.Now()
+		switch user {
+		case "ci", "bob":
+			return want, nil // to bob it is another's
+		case "old":
+			return old, nil
 		}
-		return want, nil
+		return api.Credential{}, api.ErrUnknownUser
 	})
 	idle, err := (&net.Dialer{}).DialContext(t.Context(), "unix", socket) // holds nobody up
 	if err != nil {
 		t.Fatal(err)
 	}
 	for request, says := range map[string]string{
-		string(getkey.Ask("ci")):                   "AKIAX",
-		string(getkey.Ask("eve")):                  api.ErrUnknownUser.Error(),
-		"GET /active-key?username=ci HTTP/1.1\n":   "want",
-		getkey.Asking + strings.Repeat("x", 1<<20): "",
+		question("ci", "json", ""):                "AKIAX",
+		question("ci", "credential-process", ""):  "AKIAX",
+		question("ci", "ini", "eu-west-1"):        "AKIAX",
+		question("ci", "ses-smtp", "eu-west-1"):   "AKIAX",
+		question("ci", "ses-smtp", ""):            "needs --region",
+		question("ci", "xml", ""):                 "none of",
+		question("eve", "json", ""):               api.ErrUnknownUser.Error(),
+		question("bob", "json", ""):               "no credential",
+		question("old", "json", ""):               "no credential",
+		question("ci", "", ""):                    "want",
+		question("ci", "json", "a b"):             "want",
+		"GET /active-key?username=ci HTTP/1.1\n":  "want",
+		quick.Asking + strings.Repeat("x", 1<<20): "",
 	} {
 		got := exchange(t, socket, request)
-		if !strings.Contains(got, says) || strings.Contains(got, "verysecret") != (says == "AKIAX") || says == "" && got != "" {
+		if !strings.Contains(got, says) || strings.Contains(got, "AKIAX") != (says == "AKIAX") || says == "" && got != "" {
 			t.Errorf("%.60q is answered %q, want %q", request, got, says)
 		}
 	}
-	c, err := (&getkey.Source{Socket: socket, Now: time.Now}).Credential(t.Context(), "ci")
-	if err == nil {
-		t.Errorf("a socket that others may use answered %v", c)
+	if text, ok := quick.Ask(socket, "ci", "json", ""); ok {
+		t.Errorf("a socket that others may use answered %q", text)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	if err := getkey.Write(&printed, "env", "", want); err != nil {
+		t.Fatal(err)
+	}
+	if text, ok := quick.Ask(socket, "ci", "env", ""); !ok || text != printed.String() {
+		t.Errorf("Ask = %q, %v, want %q", text, ok, printed.String())
 	}
 	_ = idle.Close()
 	if err := stop(); err != nil {

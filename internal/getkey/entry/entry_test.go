@@ -1,16 +1,14 @@
-package getkey
+package entry
 
 import (
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/keyrot/keyrot/pkg/api"
 )
 
 func decodeEntry(raw []byte) (e Entry, err error) {
-	err = e.decode(raw)
+	err = e.Decode(raw)
 	return e, err
 }
 
@@ -23,7 +21,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	}{
 		{"nothing", Entry{}},
 		{"everything", Entry{
-			Credential: api.Credential{AccessKeyID: "A", SecretAccessKey: "s\x00é", UserName: "ci", Expiration: at.Add(time.Hour), CreateDate: at},
+			Credential: Credential{AccessKeyID: "A", SecretAccessKey: "s\x00é", UserName: "ci", Expiration: at.Add(time.Hour), CreateDate: at},
 			Tag:        `"x"`, Token: "t", TokenUntil: at, Fetched: at, Next: at.Add(-200 * 365 * 24 * time.Hour),
 		}},
 	} {
@@ -51,7 +49,7 @@ func TestEntryRoundTrip(t *testing.T) {
 
 func FuzzEntry(f *testing.F) {
 	f.Add((&Entry{Tag: "x"}).Encode())
-	f.Add([]byte{entryForm, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{form, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := decodeEntry(raw)
 		if err != nil {

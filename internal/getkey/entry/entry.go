@@ -1,16 +1,33 @@
-package getkey
+// Package entry is what get-key caches for one user, how it is written down,
+// and how that is sealed. It imports little, so that it, and its importers, are
+// initialised before most of the program (docs/adr/0007-get-key-speed.md).
+package entry
 
 import (
 	"encoding/binary"
 	"errors"
 	"time"
-
-	"github.com/keyrot/keyrot/pkg/api"
 )
+
+// Credential is an access key, with the fields of api.Credential, to which it
+// can be converted.
+type Credential struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	Expiration      time.Time
+	CreateDate      time.Time
+	UserName        string
+}
+
+// String hides the secret.
+func (c Credential) String() string { return "credential of " + c.UserName }
+
+// GoString does, too.
+func (c Credential) GoString() string { return c.String() }
 
 // Entry is what is cached for one user: a credential and a token.
 type Entry struct {
-	Credential api.Credential
+	Credential Credential
 	Tag        string    // the answer's, to ask whether it has changed
 	Token      string    // may be ""
 	TokenUntil time.Time //
@@ -18,33 +35,31 @@ type Entry struct {
 	Next       time.Time // when to ask the server again
 }
 
-// Valid reports whether the credential works at now and for a second more.
+const (
+	spare     = time.Second      // what a caller needs to use a credential
+	clockSlip = 10 * time.Second // a clock set back by more makes the cache void
+)
+
+// Usable reports whether the credential works at now and for a second more.
+func (c *Credential) Usable(now time.Time) bool {
+	return c.AccessKeyID != "" && c.Expiration.After(now.Add(spare))
+}
+
+// Valid reports whether the credential is usable, as far as this machine's clock
+// can be believed.
 func (e *Entry) Valid(now time.Time) bool {
-	return e.Credential.AccessKeyID != "" && e.Credential.Expiration.After(now.Add(spare)) && !now.Add(clockSlip).Before(e.Fetched)
+	return e.Credential.Usable(now) && !now.Add(clockSlip).Before(e.Fetched)
 }
 
-// fresh reports whether the server need not be asked.
-func (e *Entry) fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
-
-// poll is how soon a server is asked again that answers "not changed" to who
-// names what it has: a key that was burned is not printed for longer.
-const poll = time.Minute
-
-// NextAsk returns when to ask the server again after it gave c with the tag.
-func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
-	at := api.RefreshAt(c, now)
-	if soon := now.Add(poll); tag != "" && soon.Before(at) {
-		return soon
-	}
-	return at
-}
+// Fresh reports whether the server need not be asked.
+func (e *Entry) Fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
 
 var errEntry = errors.New("not a cached entry")
 
 const (
-	entryForm = 2  // the first byte of an encoded entry; other forms came before it
-	entryHead = 5  // bytes: the form, and how many follow
-	instant   = 12 // bytes: seconds, nanoseconds
+	form    = 3  // the first byte of an encoded entry; other forms came before it
+	head    = 5  // bytes: the form, and how many follow
+	instant = 12 // bytes: seconds, nanoseconds
 )
 
 // fields are an entry's, in the order in which they are encoded.
@@ -63,7 +78,7 @@ func (e *Entry) Encode() []byte {
 	for _, s := range texts {
 		size += 4 + len(*s)
 	}
-	out := binary.BigEndian.AppendUint32(append(make([]byte, 0, entryHead+size), entryForm), uint32(size))
+	out := binary.BigEndian.AppendUint32(append(make([]byte, 0, head+size), form), uint32(size))
 	for _, s := range texts {
 		out = append(binary.BigEndian.AppendUint32(out, uint32(len(*s))), *s...)
 	}
@@ -74,18 +89,13 @@ func (e *Entry) Encode() []byte {
 	return out
 }
 
-// complete reports whether raw is a whole entry, as far as its head says.
-func complete(raw []byte) bool {
-	return len(raw) >= entryHead && raw[0] == entryForm && uint64(len(raw)-entryHead) == uint64(binary.BigEndian.Uint32(raw[1:]))
-}
-
-// decode reads what Encode wrote, and nothing else. After an error the entry is
+// Decode reads what Encode wrote, and nothing else. After an error the entry is
 // of no use.
-func (e *Entry) decode(raw []byte) error {
-	if !complete(raw) {
+func (e *Entry) Decode(raw []byte) error {
+	if len(raw) < head || raw[0] != form || uint64(len(raw)-head) != uint64(binary.BigEndian.Uint32(raw[1:])) {
 		return errEntry
 	}
-	raw = raw[entryHead:]
+	raw = raw[head:]
 	all := string(raw) // of which the texts are parts
 	texts, times := e.fields()
 	for _, s := range texts {
