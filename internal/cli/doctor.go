@@ -21,7 +21,7 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
 		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, clock, foreign
-keys, permissions, session tokens, overdue users, mail. Each line is ok, warn or fail, with the fix.
+keys, permissions, session tokens, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
 Nothing is changed: permissions are tried on a key that does not exist, and simulated.
 
 Exit code 1 means that a check failed.`,
@@ -58,6 +58,18 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	}
 	if cfg.Notify.SES.From != "" {
 		p.Mail = mailCheck(where.Config, cfg.Notify.SES.From)
+	}
+	v, err := verifier(ctx, cfg.Server, where.Config, e.Now)
+	if err != nil {
+		return err
+	}
+	if v != nil {
+		p.Callers = func(ctx context.Context) (all []doctor.Caller) {
+			for _, c := range v.Check(ctx) {
+				all = append(all, doctor.Caller(c))
+			}
+			return all
+		}
 	}
 	if st, err := openExisting(ctx, cfg); err == nil {
 		defer func() { _ = st.Close() }() // only read

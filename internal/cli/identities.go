@@ -22,8 +22,17 @@ import (
 
 // identities joins what recognises callers without an API key, if there are any.
 func (s *system) identities(ctx context.Context, cfg config.Server, sdk aws.Config, now func() time.Time) error {
+	v, err := verifier(ctx, cfg, sdk, now)
+	if v != nil && err == nil {
+		s.server.Identities, s.server.Tokens.External = v, v.External
+	}
+	return err
+}
+
+// verifier returns what recognises callers without an API key, or nil.
+func verifier(ctx context.Context, cfg config.Server, sdk aws.Config, now func() time.Time) (*callerid.Verifier, error) {
 	if len(cfg.Identities) == 0 {
-		return nil
+		return nil, nil //nolint:nilnil // documented
 	}
 	v := &callerid.Verifier{ServerID: cfg.ID, STS: map[string]string{}, Now: now}
 	asksSTS := false
@@ -49,12 +58,11 @@ func (s *system) identities(ctx context.Context, cfg config.Server, sdk aws.Conf
 		}
 		endpoint, err := stsEndpoint(ctx, sdk, region)
 		if err != nil {
-			return fmt.Errorf("server.sts_regions: %w", err)
+			return nil, fmt.Errorf("server.sts_regions: %w", err)
 		}
 		v.STS[region] = endpoint
 	}
-	s.server.Identities, s.server.Tokens.External = v, v.External
-	return nil
+	return v, nil
 }
 
 // stsEndpoint is where STS is, for servers that ask and for clients that sign:

@@ -44,7 +44,16 @@ type Patient struct {
 	Now      func() time.Time
 	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
 	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
+	Callers  func(context.Context) []Caller                               // without an API key
 	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+}
+
+// Caller tells whether those whom the server accepts without an API key by one
+// entry of server.identities could be recognised.
+type Caller struct {
+	Name string
+	Text string
+	Err  error
 }
 
 // Simulation is what IAM's policy simulator says about a managed user and
@@ -84,6 +93,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 	}
 	p.overdue(ctx, add)
 	p.mail(ctx, add)
+	p.callers(ctx, add)
 	return all
 }
 
@@ -252,4 +262,17 @@ func (p Patient) mail(ctx context.Context, add adder) {
 		return
 	}
 	add("mail", OK, "", "%s", text)
+}
+
+func (p Patient) callers(ctx context.Context, add adder) {
+	if p.Callers == nil {
+		return
+	}
+	for _, c := range p.Callers(ctx) {
+		if c.Err != nil {
+			add("identities", Fail, "check that entry of server.identities, and the way there from this machine", "%s: %v", c.Name, c.Err)
+			continue
+		}
+		add("identities", OK, "", "%s: %s", c.Name, c.Text)
+	}
 }

@@ -41,6 +41,7 @@ func TestExamine(t *testing.T) {
 			Entries:  func(context.Context) ([]rotate.Entry, error) { return nil, nil },
 			Simulate: func(context.Context, rotate.User) (Simulation, error) { return Simulation{SessionsGuard: true}, nil },
 			Mail:     func(context.Context) (string, error) { return "production access", nil },
+			Callers:  func(context.Context) []Caller { return []Caller{{Name: "k8s", Text: "3 keys"}} },
 		}
 	}
 	tests := []struct {
@@ -75,6 +76,10 @@ func TestExamine(t *testing.T) {
 				return []rotate.Entry{{Record: plan.Record{User: "ci", Enrolled: now.Add(-time.Hour), Waiting: plan.NoRoom}}}, nil
 			}
 		}, "overdue", Fail, "no_room"},
+		{"callers without an API key", func(*rotatetest.AWS, *Patient) {}, "identities", OK, "k8s: 3 keys"},
+		{"an issuer that is down", func(_ *rotatetest.AWS, p *Patient) {
+			p.Callers = func(context.Context) []Caller { return []Caller{{Name: "k8s", Err: errors.New("no route")}} }
+		}, "identities", Fail, "k8s: no route"},
 		{"mail that cannot be sent", func(_ *rotatetest.AWS, p *Patient) {
 			p.Mail = func(context.Context) (string, error) { return "", errors.New("SES is in the sandbox") }
 		}, "mail", Warn, "sandbox"},
