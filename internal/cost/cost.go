@@ -37,9 +37,9 @@ type Operations struct {
 // audit log; in one look at a user with nothing due; and in one hand-out. The
 // numbers are counted by TestCost of pkg/store/dynamodb.
 var (
-	PerRotation = Operations{ReadUnits: 17, WriteUnits: 73, KMSCalls: 8}
+	PerRotation = Operations{ReadUnits: 17, WriteUnits: 73, KMSCalls: 1.33}
 	PerLook     = Operations{ReadUnits: 1}
-	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 6.3, KMSCalls: 0.6}
+	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 6.45, KMSCalls: 1.7}
 )
 
 // Load is how keyrot is used.
