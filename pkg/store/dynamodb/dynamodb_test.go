@@ -276,7 +276,7 @@ func TestNewAPI(t *testing.T) {
 	t.Parallel()
 	api := NewAPI(aws.Config{Region: "us-east-1"})
 	if api.GetItem == nil || api.PutItem == nil || api.UpdateItem == nil || api.DeleteItem == nil ||
-		api.Query == nil || api.TransactWriteItems == nil {
+		api.Query == nil {
 		t.Error("a func is missing")
 	}
 	if s := Schema("t"); *s.TableName != "t" || len(s.KeySchema) != 2 {

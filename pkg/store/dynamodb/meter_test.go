@@ -20,9 +20,8 @@ import (
 
 // meter counts what DynamoDB and KMS bill, as the developer guide has it
 // ("Read and write operations", "DynamoDB item sizes", "Using global secondary
-// indexes"): a write by the larger of the item before and after, a
-// transactional one twice, one that is refused too; a copy in the due index
-// whose key changes as one deleted and one put.
+// indexes"): a write by the larger of the item before and after, also if it is
+// refused; a copy in the due index whose key changes as one deleted and one put.
 type meter struct {
 	cost.Operations
 
@@ -73,17 +72,17 @@ func size(it item) (n float64) {
 func units(bytes, unit float64) float64 { return max(1, math.Ceil(bytes/unit)) }
 
 // write counts a write that makes was into is; nil is no item.
-func (m *meter) write(call string, was, is item, times float64) {
+func (m *meter) write(call string, was, is item) {
 	kind, _, more := strings.Cut(max(was.text(attrPK), is.text(attrPK)), "#")
 	if more {
 		kind += "#"
 	}
-	m.add(call+" "+kind, cost.Operations{WriteUnits: times * units(max(size(was), size(is)), 1024)})
+	m.add(call+" "+kind, cost.Operations{WriteUnits: units(max(size(was), size(is)), 1024)})
 	index := 0.0
 	if was.text(attrDue) != is.text(attrDue) {
 		for _, it := range []item{was, is} {
 			if it[attrDue] != nil {
-				index += times
+				index++
 			}
 		}
 	}
@@ -108,19 +107,19 @@ func (m *meter) api(f *fake) API {
 	metered.PutItem = func(ctx context.Context, in *ddb.PutItemInput, o ...func(*ddb.Options)) (*ddb.PutItemOutput, error) {
 		was := f.item(in.Item)
 		out, err := a.PutItem(ctx, in, o...)
-		m.write("PutItem", was, in.Item, 1)
+		m.write("PutItem", was, in.Item)
 		return out, err
 	}
 	metered.UpdateItem = func(ctx context.Context, in *ddb.UpdateItemInput, o ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error) {
 		was := f.item(in.Key)
 		out, err := a.UpdateItem(ctx, in, o...)
-		m.write("UpdateItem", was, f.item(in.Key), 1)
+		m.write("UpdateItem", was, f.item(in.Key))
 		return out, err
 	}
 	metered.DeleteItem = func(ctx context.Context, in *ddb.DeleteItemInput, o ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error) {
 		was := f.item(in.Key)
 		out, err := a.DeleteItem(ctx, in, o...)
-		m.write("DeleteItem", was, nil, 1)
+		m.write("DeleteItem", was, nil)
 		return out, err
 	}
 	metered.Query = func(ctx context.Context, in *ddb.QueryInput, o ...func(*ddb.Options)) (*ddb.QueryOutput, error) {
@@ -136,12 +135,6 @@ func (m *meter) api(f *fake) API {
 		}
 		m.add("Query "+item(in.ExpressionAttributeValues).text(":kind"), cost.Operations{ReadUnits: units(read, 4096)})
 		return a.Query(ctx, in, o...)
-	}
-	metered.TransactWriteItems = func(ctx context.Context, in *ddb.TransactWriteItemsInput, o ...func(*ddb.Options)) (*ddb.TransactWriteItemsOutput, error) {
-		for _, w := range in.TransactItems {
-			m.write("Transact", f.item(w.Put.Item), w.Put.Item, 2) // prepared, then committed
-		}
-		return a.TransactWriteItems(ctx, in, o...)
 	}
 	return metered
 }
