@@ -65,6 +65,7 @@ type Store struct {
 	PageSize int32
 
 	recent content.Recent
+	kept   content.Kept
 }
 
 var (

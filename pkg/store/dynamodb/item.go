@@ -21,8 +21,8 @@ const (
 
 	attrVersion = "version"
 	attrRecord  = "record"  // plan.Record as JSON
-	attrSecrets = "secrets" // JSON object: access key id to sealed secret
-	attrSealed  = "sealed"
+	attrSecrets = "secrets" // of entries without sealed: JSON object, access key id to sealed secret
+	attrSealed  = "sealed"  // the envelope of an entry's secrets, of a setting, or of an end's proof
 	attrOwner   = "owner"
 	attrEnds    = "ends"
 	attrUser    = "user"
