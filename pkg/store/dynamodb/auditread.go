@@ -14,12 +14,12 @@ import (
 // Lines that are older than Keep may be gone from its beginning.
 // audit.ErrBroken.
 func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
-	end, err := a.named(ctx, end{})
+	at, err := a.named(ctx, end{})
 	if err != nil {
 		return audit.Tail{}, explain("verifying the audit log", a.Table, err)
 	}
-	if end.gap != "" {
-		return audit.Tail{}, fmt.Errorf("%s: %w", end.gap, audit.ErrBroken)
+	if at.gap != "" {
+		return audit.Tail{}, fmt.Errorf("%s: %w", at.gap, audit.ErrBroken)
 	}
 	var from audit.Tail
 	if a.Keep > 0 {
@@ -30,7 +30,7 @@ func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.CloseWithError(a.Export(ctx, w)) })
-	t, err := audit.VerifyBetween(r, from, end.Tail)
+	t, err := audit.VerifyBetween(r, from, at.Tail)
 	_ = r.Close() // ends the export
 	wg.Wait()
 	return t, err
