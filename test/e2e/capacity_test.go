@@ -20,8 +20,7 @@ import (
 
 // The write units that "keyrot plan --cost" reckons with are those that the
 // maker's own DynamoDB says it has consumed.
-func TestCapacity(t *testing.T) {
-	t.Parallel()
+func TestCapacity(t *testing.T) { // not parallel: TestLambda needs the processors
 	ctx := t.Context()
 	local, err := StartDynamoDBLocal(ctx, t.TempDir())
 	if err != nil {
