@@ -68,9 +68,9 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 // secret, whatever else is going on: IAM shows it only now.
 func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 	id, user := rand.Text(), p.entry.Record.User
-	if err := p.commit(func(e *Entry) {
+	if err := p.commitFor(func(e *Entry) {
 		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
-	}); err != nil {
+	}, p.stillDue); err != nil {
 		return plan.Outcome{}, fmt.Errorf("noting the intent: %w", err)
 	}
 	ctx, cancel := p.effect()
@@ -120,7 +120,7 @@ func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Ti
 		fresh, lerr := p.Store.Load(ctx, p.entry.Record.User)
 		cancel()
 		if lerr == nil && fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero() {
-			p.entry = fresh
+			p.saved, p.later, p.entry = fresh, nil, fresh
 			return nil
 		}
 	}

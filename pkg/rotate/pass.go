@@ -1,9 +1,7 @@
 package rotate
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -22,7 +20,10 @@ const (
 type pass struct {
 	*Rotator
 	ctx    context.Context // ends when the pass should start nothing new
-	entry  Entry
+	saved  Entry           // as the store has it
+	later  []func(*Entry)  // what changed since and waits for the next save
+	entry  Entry           // saved with later
+	looked bool            // AWS was asked since the store was
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
@@ -64,9 +65,10 @@ func (p *pass) run(user string, patience time.Duration) error {
 	}()
 	var err error
 	// Only now: what was read before the lease may be out of date.
-	if p.entry, err = p.Store.Load(p.ctx, user); err != nil {
+	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
+	p.entry = p.saved
 	if err := p.observe(); err != nil {
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
@@ -83,16 +85,27 @@ func (p *pass) run(user string, patience time.Duration) error {
 		step := plan.Next(p.world, p.policy, p.now())
 		if step.Action == plan.Wait {
 			p.report.Wait = step
-			if again := patient(step, limit); again && p.sleep(step.Wake.Sub(p.now())) {
-				continue
+			if patient(step, limit) {
+				if err := p.flush(); err != nil {
+					return err
+				}
+				if p.sleep(step.Wake.Sub(p.now())) {
+					continue
+				}
 			}
 			return p.rest(step)
 		}
 		if p.ctx.Err() != nil {
+			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
 		if err := p.lease(user); err != nil {
 			return err
+		}
+		if again, err := p.settle(step); err != nil {
+			return err
+		} else if again {
+			continue
 		}
 		do := p.do
 		if step.Action == plan.Copy {
@@ -200,76 +213,6 @@ func (p *pass) doCopy(step plan.Step) error {
 	}
 }
 
-// save stores the record after a step. If somebody else saved meanwhile and
-// changed nothing but promises or orders, the step is applied to what they
-// saved; otherwise the pass ends with ErrConflict and the next one looks
-// again.
-func (p *pass) save(step plan.Step, out plan.Outcome) error {
-	switch step.Action {
-	case plan.Create:
-		return nil // saved with its secret
-	case plan.Identify, plan.Inspect, plan.Survey:
-		if p.entry.Record.Key(step.KeyID) == nil {
-			return nil // only the world has learned something
-		}
-	}
-	now := p.now()
-	return p.commit(func(e *Entry) {
-		e.Record = plan.Apply(e.Record, p.policy, step, out, now)
-		if step.Action == plan.Delete || step.Action == plan.Forget {
-			delete(e.Secrets, step.KeyID)
-		}
-	})
-}
-
-// commit applies change to the entry and saves it, with its next due time.
-// Changes by the hand-out (promises) and by operators (orders) made meanwhile
-// are kept.
-func (p *pass) commit(change func(*Entry)) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
-	defer cancel()
-	for {
-		next := p.entry
-		next.Secrets = cloneSecrets(p.entry.Secrets)
-		change(&next)
-		next.Due = p.dueOf(next)
-		v, err := p.Store.Save(ctx, next)
-		if err == nil {
-			next.Version = v
-			p.entry = next
-			return nil
-		}
-		if !errors.Is(err, ErrConflict) {
-			return fmt.Errorf("saving %q: %w", next.Record.User, err)
-		}
-		fresh, lerr := p.Store.Load(ctx, next.Record.User)
-		if lerr != nil || !sameKeys(fresh.Record, p.entry.Record) {
-			return fmt.Errorf("saving %q: %w", next.Record.User, err)
-		}
-		p.entry = fresh
-	}
-}
-
-// dueOf looks one step ahead: a step that is due makes the user due now.
-func (p *pass) dueOf(e Entry) time.Time {
-	w := p.world
-	w.Record = e.Record
-	now := p.now()
-	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
-		return p.wake(s)
-	}
-	return now
-}
-
-// wake is when the user is looked at again: when the step says so, and in any
-// case for the regular reconciliation with IAM.
-func (p *pass) wake(step plan.Step) time.Time {
-	if r := p.now().Add(p.Reconcile).Truncate(p.Reconcile / 60); step.Wake.After(r) {
-		return r
-	}
-	return step.Wake
-}
-
 // rest notes when to look again, and why nothing moves if that is not as it
 // should be.
 func (p *pass) rest(step plan.Step) error {
@@ -278,7 +221,7 @@ func (p *pass) rest(step plan.Step) error {
 		waiting = step.Reason
 	}
 	told := p.entry.Record.Waiting == waiting
-	if told && p.entry.Due.Equal(p.wake(step)) {
+	if told && len(p.later) == 0 && p.entry.Due.Equal(p.wake(step)) {
 		return nil
 	}
 	if !told && waiting != "" {
@@ -307,20 +250,4 @@ func (p *pass) failed(step plan.Step, cause error) error {
 		return errors.Join(cause, err)
 	}
 	return cause
-}
-
-// sameKeys reports whether two records differ in nothing that a decision about
-// a key rests on: promises and orders may have been added.
-func sameKeys(a, b plan.Record) bool {
-	strip := func(r plan.Record) plan.Record {
-		r = r.Clone()
-		for i := range r.Keys {
-			r.Keys[i].Promise = time.Time{}
-		}
-		r.Order, r.Pause = nil, nil
-		return r
-	}
-	ja, erra := json.Marshal(strip(a))
-	jb, errb := json.Marshal(strip(b))
-	return erra == nil && errb == nil && bytes.Equal(ja, jb)
 }

@@ -229,6 +229,9 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, fre
 	if known.Version != 0 && !o.Force && known.Due.After(r.now()) {
 		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
 	}
+	if known.Version != 0 && !o.Force && !o.DryRun {
+		return r.pass(ctx, u.Name, o.Patience, free) // which loads the entry itself
+	}
 	e, err := r.enrol(ctx, u, o.DryRun)
 	if err != nil {
 		return UserReport{User: u.Name, Err: err}

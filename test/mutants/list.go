@@ -48,8 +48,13 @@ var mutants = []mutant{
 	},
 	{
 		Name: "ignore-conflict", Rule: "one hand",
-		File: "pkg/rotate/pass.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.entry.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
+		File: "pkg/rotate/save.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.saved.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
+	},
+	{
+		Name: "act-on-an-old-look", Rule: "one hand",
+		File: "pkg/rotate/save.go", Old: "case !p.looked:", New: "case true:",
+		Pkg: "./pkg/rotate", Test: "TestPauseDuringALook", Says: "after a pause that was acknowledged",
 	},
 	{
 		Name: "act-before-audit", Rule: "on record",
@@ -58,8 +63,13 @@ var mutants = []mutant{
 	},
 	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
-		File: "pkg/rotate/pass.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
+		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
+	},
+	{
+		Name: "take-over-forged-lines", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines))", New: "false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",

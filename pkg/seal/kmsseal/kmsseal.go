@@ -2,9 +2,10 @@
 // the KMS key never leaves KMS, and each use of it is on record there together
 // with the encryption context. It does not know what it seals.
 //
-// A data key is used again for values of the same context, within bounds, so
-// that most values cost no call. Withdrawing the KMS key takes effect within
-// MaxAge.
+// A data key is used again for values of the same context, within bounds on its
+// age and uses, so that most values cost no call. It lives in memory only;
+// withdrawing the KMS key takes effect within MaxAge. The bounds and their
+// reasons are in docs/adr/0010-cached-data-keys.md.
 package kmsseal
 
 import (
@@ -50,7 +51,9 @@ type Sealer struct {
 	// Context makes the encryption context out of a value's associated data.
 	// Values with one context share data keys. Nil: no context.
 	Context func(aad []byte) map[string]string
-	// MaxAge bounds how long a data key is kept in memory. Default 5 min.
+	// MaxAge bounds how long a data key is kept in memory; it seals for three
+	// quarters of that. Default 20 min, which is as long as an access key lives
+	// by the default schedule at most.
 	MaxAge time.Duration
 	// MaxUses bounds the values that one data key seals. Default 1000.
 	MaxUses int
@@ -71,6 +74,7 @@ type dataKey struct {
 	aead    cipher.AEAD
 	keyID   string
 	wrapped []byte
+	seals   time.Time // until when; what it has just sealed is looked at again
 	until   time.Time
 	uses    int
 }
@@ -143,7 +147,7 @@ func (s *Sealer) sealingKey(ctx context.Context, about map[string]string) (*data
 	name, now := flat(about), s.now()
 	s.mu.Lock()
 	k := s.sealing[name]
-	if k != nil && now.Before(k.until) && k.uses < s.maxUses() {
+	if k != nil && now.Before(k.seals) && k.uses < s.maxUses() {
 		k.uses++
 		s.mu.Unlock()
 		return k, nil
@@ -155,7 +159,8 @@ func (s *Sealer) sealingKey(ctx context.Context, about map[string]string) (*data
 	if err != nil {
 		return nil, s.explain(ctx, "making a data key", err)
 	}
-	k = &dataKey{keyID: aws.ToString(out.KeyId), wrapped: out.CiphertextBlob, until: now.Add(s.maxAge()), uses: 1}
+	k = &dataKey{keyID: aws.ToString(out.KeyId), wrapped: out.CiphertextBlob, uses: 1}
+	k.seals, k.until = now.Add(s.maxAge()/4*3), now.Add(s.maxAge())
 	if len(k.keyID) > 0xff || len(k.wrapped) > 0xffff {
 		return nil, errors.New("KMS answered with an oversized data key")
 	}
@@ -164,6 +169,7 @@ func (s *Sealer) sealingKey(ctx context.Context, about map[string]string) (*data
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget(now)
 	remember(&s.sealing, name, k, s.maxKeys())
 	remember(&s.opening, name+"\x00"+string(k.wrapped), k, s.maxKeys())
 	return k, nil
@@ -192,8 +198,16 @@ func (s *Sealer) openingKey(ctx context.Context, keyID string, wrapped []byte, a
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget(now)
 	remember(&s.opening, name, k, s.maxKeys())
 	return k, nil
+}
+
+// forget drops the keys whose time is over, so that they do not stay in memory
+// until another takes their place. The lock is held.
+func (s *Sealer) forget(now time.Time) {
+	maps.DeleteFunc(s.sealing, func(_ string, k *dataKey) bool { return !now.Before(k.seals) })
+	maps.DeleteFunc(s.opening, func(_ string, k *dataKey) bool { return !now.Before(k.until) })
 }
 
 // remember keeps k under a bound; forgetting costs a call each, nothing else.
@@ -204,7 +218,8 @@ func remember(m *map[string]*dataKey, name string, k *dataKey, limit int) {
 	(*m)[name] = k
 }
 
-// aead prepares the data key and wipes its bytes.
+// aead prepares the data key and wipes its bytes. What the cipher keeps cannot
+// be wiped; it goes with the cipher.
 func aead(plain []byte) (cipher.AEAD, error) {
 	defer clear(plain)
 	if len(plain) != 32 {
@@ -237,7 +252,7 @@ func (s *Sealer) maxAge() time.Duration {
 	if s.MaxAge > 0 {
 		return s.MaxAge
 	}
-	return 5 * time.Minute
+	return 20 * time.Minute
 }
 
 func (s *Sealer) maxUses() int {

@@ -142,7 +142,7 @@ func TestDataKeysAreShared(t *testing.T) {
 	f := newFake()
 	now := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 	s := newSealer(f)
-	s.Now, s.MaxUses = func() time.Time { return now }, 3
+	s.Now, s.MaxUses, s.MaxAge = func() time.Time { return now }, 3, 20*time.Minute
 	want := func(when string, made, opened int) {
 		t.Helper()
 		if f.made != made || f.opened != opened {
@@ -157,20 +157,28 @@ func TestDataKeysAreShared(t *testing.T) {
 	want("one more than MaxUses", 2, 0)
 	mustSeal(t, s, "a", "bob/1")
 	want("another user", 3, 0)
-	now = now.Add(5 * time.Minute)
+	now = now.Add(15 * time.Minute)
 	mustSeal(t, s, "a", "bob/2")
-	want("after MaxAge", 4, 0)
+	want("after three quarters of MaxAge", 4, 0)
+	if _, err := s.Open(t.Context(), first, []byte("ann/1")); err != nil {
+		t.Fatal(err)
+	}
+	want("opening after three quarters of MaxAge", 4, 0)
+	now = now.Add(5 * time.Minute)
 	for range 3 {
 		if _, err := s.Open(t.Context(), first, []byte("ann/1")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want("opening an old value three times", 4, 1)
-	now = now.Add(5 * time.Minute)
+	now = now.Add(20 * time.Minute)
 	if _, err := s.Open(t.Context(), first, []byte("ann/1")); err != nil {
 		t.Fatal(err)
 	}
 	want("opening it after MaxAge", 4, 2)
+	if len(s.sealing) != 0 || len(s.opening) != 1 {
+		t.Errorf("%d and %d data keys are in memory, want none that is too old and the one just opened", len(s.sealing), len(s.opening))
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

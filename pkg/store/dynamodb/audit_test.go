@@ -3,10 +3,12 @@ package dynamodb
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +74,9 @@ func TestAuditConcurrent(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	if strings.Contains(export(t, logs[0]), audit.ActionGap) {
+		t.Error("the log tells of a gap")
+	}
 	if end, err := logs[0].Verify(t.Context()); err != nil || end.Seq != each*uint64(len(logs)) {
 		t.Errorf("Verify = %v, %v, want %d lines", end, err, each*len(logs))
 	}
@@ -86,7 +91,7 @@ func TestAuditDamage(t *testing.T) {
 		damage func(f *fake)
 		before bool // verification fails at once
 		gap    bool // the next append notices and says so
-		after  bool // verification fails for ever
+		after  bool // verification fails for ever, if another process appends
 	}{
 		"a changed line": {func(f *fake) {
 			f.items[second][attrLine] = text(strings.Replace(f.items[second].text(attrLine), "ann", "eve", 1))
@@ -99,27 +104,203 @@ func TestAuditDamage(t *testing.T) {
 		"the end's seal gone": {func(f *fake) { f.items[tail][attrSealed] = blob([]byte{1}) }, true, true, false},
 		"rubbish at the end":  {func(f *fake) { delete(f.items, tail); f.items[third][attrLine] = text("x\n") }, true, true, true},
 	} {
+		for _, same := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the same process: %t", name, same), func(t *testing.T) {
+				t.Parallel()
+				f := newFake()
+				a := chain(t, f)
+				appendN(t, a, 3)
+				c.damage(f)
+				if _, err := a.Verify(t.Context()); errors.Is(err, audit.ErrBroken) != c.before {
+					t.Errorf("Verify before the next event = %v, want broken: %t", err, c.before)
+				}
+				after := c.after
+				if !same {
+					a = chain(t, f)
+				} else if name == "a forged end" {
+					after = false // it knows the true one
+				}
+				appendN(t, a, 2)
+				if _, err := a.Verify(t.Context()); errors.Is(err, audit.ErrBroken) != after {
+					t.Errorf("Verify after it = %v, want broken: %t", err, after)
+				}
+				if got := strings.Contains(export(t, a), audit.ActionGap); got != c.gap {
+					t.Errorf("the log tells of a gap: %t, want %t", got, c.gap)
+				}
+				if got := strings.Count(export(t, a), `"action":"step1"`); got != 2 && name != "a line gone" && name != "a changed line" {
+					t.Errorf("%d lines of step1, want 2", got)
+				}
+			})
+		}
+	}
+}
+
+func export(t *testing.T, a *Audit) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := a.Export(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A process dies, or loses an answer, between the block and the end.
+func TestAuditTakesOver(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	for name, c := range map[string]struct {
+		nth   int // write of the third append: the block, then the end
+		after bool
+		lines uint64
+	}{
+		"the block was not put":          {1, false, 3},
+		"the block was put":              {1, true, 4},
+		"the end was not moved":          {2, false, 4},
+		"the end was moved, nobody knew": {2, true, 4},
+	} {
+		for _, same := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the same process: %t", name, same), func(t *testing.T) {
+				t.Parallel()
+				f := newFake()
+				a := chain(t, f)
+				appendN(t, a, 2)
+				f.fault = once(t, "PutItem", c.nth, c.after, down)
+				if err := a.Append(t.Context(), rotate.Event{Time: now, Action: "third"}); !errors.Is(err, down) {
+					t.Fatalf("Append = %v, want %v", err, down)
+				}
+				if !same {
+					a = chain(t, f)
+				}
+				appendN(t, a, 1)
+				end, err := a.Verify(t.Context())
+				if err != nil || end.Seq != c.lines {
+					t.Errorf("Verify = %v, %v, want %d lines", end, err, c.lines)
+				}
+				if log := export(t, a); strings.Contains(log, audit.ActionGap) {
+					t.Errorf("the log tells of a gap:\n%s", log)
+				}
+			})
+		}
+	}
+}
+
+// Several processes append while writes fail before and after they took effect:
+// what was acknowledged is there once, nothing is there twice, and nothing looks
+// like damage.
+func TestAuditUnderFaults(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var n atomic.Int64
+	f.fault = func(string, bool) error {
+		if n.Add(1)%7 == 0 {
+			return errors.New("down")
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	acknowledged := make([]bool, 120)
+	for p := range 3 {
+		l := chain(t, f)
+		wg.Go(func() {
+			for i := p; i < len(acknowledged); i += 3 {
+				if i%30 > 26 {
+					l = chain(t, f) // it is started anew
+				}
+				acknowledged[i] = l.Append(t.Context(), rotate.Event{Time: now, Action: fmt.Sprintf("event %d.", i)}) == nil
+			}
+		})
+	}
+	wg.Wait()
+	f.fault = nil
+	l := chain(t, f)
+	appendN(t, l, 1)
+	if _, err := l.Verify(t.Context()); err != nil {
+		t.Errorf("Verify = %v", err)
+	}
+	log, lost := export(t, l), 0
+	for i, ok := range acknowledged {
+		switch got := strings.Count(log, fmt.Sprintf("event %d.", i)); {
+		case got > 1, ok && got != 1:
+			t.Errorf("event %d, acknowledged: %t, is there %d times", i, ok, got)
+		case !ok:
+			lost++
+		}
+	}
+	if lost == 0 || strings.Contains(log, audit.ActionGap) {
+		t.Errorf("%d appends failed, want some; a gap is told: %t", lost, strings.Contains(log, audit.ActionGap))
+	}
+}
+
+// Only who has the key may have put what stands after the end.
+func TestAuditForgedBlock(t *testing.T) {
+	t.Parallel()
+	for name, forge := range map[string]func(f *fake, a *Audit, it item){
+		"without a proof": func(*fake, *Audit, item) {},
+		"with a proof under no key": func(_ *fake, a *Audit, it item) {
+			it[attrMAC] = blob(a.mac(nil, make([]byte, 8), []byte(it.text(attrLine))))
+		},
+		"with the proof of another": func(f *fake, _ *Audit, it item) { it[attrMAC] = f.items["audit#main\x000000000000000000002"][attrMAC] },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake()
 			a := chain(t, f)
-			appendN(t, a, 3)
-			c.damage(f)
-			if _, err := a.Verify(t.Context()); errors.Is(err, audit.ErrBroken) != c.before {
-				t.Errorf("Verify before the next event = %v, want broken: %t", err, c.before)
-			}
 			appendN(t, a, 2)
-			if _, err := a.Verify(t.Context()); errors.Is(err, audit.ErrBroken) != c.after {
-				t.Errorf("Verify after it = %v, want broken: %t", err, c.after)
-			}
-			var b bytes.Buffer
-			if err := a.Export(t.Context(), &b); err != nil {
+			end, err := a.Verify(t.Context())
+			if err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Contains(b.String(), audit.ActionGap); got != c.gap {
-				t.Errorf("the log tells of a gap: %t, want %t", got, c.gap)
+			line, _ := audit.Frame(nil, end, []byte(`{"time":"2026-11-23T18:00:00Z","action":"forged"}`))
+			it := key("audit#main", digits(3))
+			it[attrLine] = text(string(line))
+			forge(f, a, it)
+			f.items[place(it)] = it
+			appendN(t, chain(t, f), 1)
+			if log := export(t, a); !strings.Contains(log, "it has lines up to 3") {
+				t.Errorf("the log tells of no gap:\n%s", log)
 			}
 		})
+	}
+}
+
+// The SDK repeats a request whose answer was lost.
+func TestAuditRepeatedRequests(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	a := chain(t, f)
+	put := a.API.PutItem
+	a.API.PutItem = func(ctx context.Context, in *ddb.PutItemInput, o ...func(*ddb.Options)) (*ddb.PutItemOutput, error) {
+		if _, err := put(ctx, in, o...); err != nil {
+			return nil, err
+		}
+		return put(ctx, in, o...)
+	}
+	appendN(t, a, 3)
+	if end, err := a.Verify(t.Context()); err != nil || end.Seq != 3 {
+		t.Errorf("Verify = %v, %v, want 3 lines", end, err)
+	}
+}
+
+// A chain whose end was written by an earlier keyrot, one item a line, goes on.
+func TestAuditOfEarlierVersion(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	a := chain(t, f)
+	line, end := audit.Frame(nil, audit.Tail{}, []byte(`{"time":"2026-11-23T18:00:00Z","action":"old"}`))
+	it := key("audit#main", digits(1))
+	it[attrLine] = text(string(line))
+	f.items[place(it)] = it
+	raw, _ := json.Marshal(end)
+	sealed, err := a.Sealer.Seal(t.Context(), raw, a.aad())
+	if err != nil {
+		t.Fatal(err)
+	}
+	it = key("audit", "main")
+	it[attrSeq], it[attrHash], it[attrSealed] = number(1), text(end.Hash), blob(sealed)
+	f.items[place(it)] = it
+	appendN(t, a, 2)
+	if end, err := a.Verify(t.Context()); err != nil || end.Seq != 3 || strings.Contains(export(t, a), audit.ActionGap) {
+		t.Errorf("Verify = %v, %v, want 3 lines and no gap", end, err)
 	}
 }
 
@@ -147,11 +328,11 @@ func TestAuditFailures(t *testing.T) {
 	f := newFake()
 	a := chain(t, f)
 	down := errors.New("down")
-	f.fault = once(t, "TransactWriteItems", 1, false, down)
+	f.fault = once(t, "PutItem", 1, false, down)
 	if err := a.Append(t.Context(), rotate.Event{Action: "a"}); !errors.Is(err, down) {
 		t.Errorf("Append = %v, want %v", err, down)
 	}
-	appendN(t, a, 1)
+	appendN(t, chain(t, f), 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := a.Append(ctx, rotate.Event{Action: "a"}); !errors.Is(err, context.Canceled) {
@@ -165,6 +346,7 @@ func TestAuditFailures(t *testing.T) {
 	if err := unsealed.Append(t.Context(), rotate.Event{Action: "a"}); !errors.Is(err, seal.ErrKeyMissing) {
 		t.Errorf("Append without a key = %v, want %v", err, seal.ErrKeyMissing)
 	}
+	a = chain(t, f)
 	a.API.GetItem = func(context.Context, *ddb.GetItemInput, ...func(*ddb.Options)) (*ddb.GetItemOutput, error) {
 		return nil, down
 	}

@@ -31,12 +31,11 @@ import (
 // of funcs because a client stored in an interface keeps all its methods in
 // the binary.
 type API struct {
-	GetItem            func(context.Context, *ddb.GetItemInput, ...func(*ddb.Options)) (*ddb.GetItemOutput, error)
-	PutItem            func(context.Context, *ddb.PutItemInput, ...func(*ddb.Options)) (*ddb.PutItemOutput, error)
-	UpdateItem         func(context.Context, *ddb.UpdateItemInput, ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error)
-	DeleteItem         func(context.Context, *ddb.DeleteItemInput, ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error)
-	Query              func(context.Context, *ddb.QueryInput, ...func(*ddb.Options)) (*ddb.QueryOutput, error)
-	TransactWriteItems func(context.Context, *ddb.TransactWriteItemsInput, ...func(*ddb.Options)) (*ddb.TransactWriteItemsOutput, error)
+	GetItem    func(context.Context, *ddb.GetItemInput, ...func(*ddb.Options)) (*ddb.GetItemOutput, error)
+	PutItem    func(context.Context, *ddb.PutItemInput, ...func(*ddb.Options)) (*ddb.PutItemOutput, error)
+	UpdateItem func(context.Context, *ddb.UpdateItemInput, ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error)
+	DeleteItem func(context.Context, *ddb.DeleteItemInput, ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error)
+	Query      func(context.Context, *ddb.QueryInput, ...func(*ddb.Options)) (*ddb.QueryOutput, error)
 }
 
 // NewAPI returns the API of the SDK configuration as it is. Requests carry
@@ -47,7 +46,7 @@ func NewAPI(cfg aws.Config) API {
 	c := ddb.NewFromConfig(cfg)
 	return API{
 		GetItem: c.GetItem, PutItem: c.PutItem, UpdateItem: c.UpdateItem, DeleteItem: c.DeleteItem,
-		Query: c.Query, TransactWriteItems: c.TransactWriteItems,
+		Query: c.Query,
 	}
 }
 
@@ -66,6 +65,7 @@ type Store struct {
 	PageSize int32
 
 	recent content.Recent
+	kept   content.Kept
 }
 
 var (
@@ -166,11 +166,7 @@ type condition struct {
 func (s *Store) write(ctx context.Context, it item, version int64) (int64, error) {
 	next := newVersion()
 	it[attrVersion] = number(next)
-	c := ifVersion(version)
-	_, err := s.API.PutItem(ctx, &ddb.PutItemInput{
-		TableName: &s.Table, Item: it, ConditionExpression: &c.expression,
-		ExpressionAttributeNames: c.names, ExpressionAttributeValues: c.values,
-	})
+	err := s.putIf(ctx, it, ifVersion(version))
 	if isCondition(err) {
 		there, gerr := s.get(ctx, it.text(attrPK), it.text(attrSK), attrVersion)
 		if gerr != nil {
@@ -185,6 +181,15 @@ func (s *Store) write(ctx context.Context, it item, version int64) (int64, error
 		return 0, err
 	}
 	return next, nil
+}
+
+// putIf puts the item on the condition.
+func (s *Store) putIf(ctx context.Context, it item, c *condition) error {
+	_, err := s.API.PutItem(ctx, &ddb.PutItemInput{
+		TableName: &s.Table, Item: it, ConditionExpression: &c.expression,
+		ExpressionAttributeNames: c.names, ExpressionAttributeValues: c.values,
+	})
+	return err
 }
 
 // erase deletes the item if its version still is version.

@@ -43,7 +43,11 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Secrets, err = content.OpenSecrets(ctx, s.Sealer, e.Record, it.bytes(attrSecrets))
+	if sealed := it.bytes(attrSealed); sealed != nil {
+		e.Secrets, err = content.OpenTogether(ctx, s.Sealer, &s.kept, e.Record, sealed)
+	} else { // none, or as earlier versions wrote them
+		e.Secrets, err = content.OpenSecrets(ctx, s.Sealer, e.Record, it.bytes(attrSecrets))
+	}
 	return e, err
 }
 
@@ -72,15 +76,23 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	secrets, err := content.SealSecrets(ctx, s.Sealer, e)
-	if err != nil {
-		return 0, err
-	}
 	it := key(kindEntry, user)
+	if len(e.Secrets) > 0 {
+		sealed, err := content.SealTogether(ctx, s.Sealer, &s.kept, e)
+		if err != nil {
+			return 0, err
+		}
+		it[attrSealed] = blob(sealed)
+	} else {
+		none, err := content.SealSecrets(ctx, s.Sealer, e)
+		if err != nil {
+			return 0, err
+		}
+		it[attrSecrets] = blob(none)
+	}
 	it[attrQueue] = text(queueDue)
 	it[attrDue] = text(dueKey(content.Nanos(e.Due), user))
 	it[attrRecord] = text(string(record))
-	it[attrSecrets] = blob(secrets)
 	return s.write(ctx, it, e.Version)
 }
 

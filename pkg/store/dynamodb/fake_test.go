@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -31,7 +32,7 @@ func newFake() *fake { return &fake{items: map[string]item{}} }
 func (f *fake) api() API {
 	return API{
 		GetItem: f.get, PutItem: f.put, UpdateItem: f.update, DeleteItem: f.delete,
-		Query: f.query, TransactWriteItems: f.transact,
+		Query: f.query,
 	}
 }
 
@@ -117,26 +118,6 @@ func (f *fake) update(ctx context.Context, in *ddb.UpdateItemInput, _ ...func(*d
 	})
 }
 
-func (f *fake) transact(ctx context.Context, in *ddb.TransactWriteItemsInput, _ ...func(*ddb.Options)) (*ddb.TransactWriteItemsOutput, error) {
-	return &ddb.TransactWriteItemsOutput{}, f.write(ctx, "TransactWriteItems", func() error {
-		var failed bool
-		reasons := make([]types.CancellationReason, len(in.TransactItems))
-		for i, w := range in.TransactItems {
-			reasons[i].Code = aws.String("None")
-			if p := w.Put; !holds(f.items[place(p.Item)], p.ConditionExpression, p.ExpressionAttributeNames, p.ExpressionAttributeValues) {
-				reasons[i].Code, failed = aws.String("ConditionalCheckFailed"), true
-			}
-		}
-		if failed {
-			return &types.TransactionCanceledException{CancellationReasons: reasons}
-		}
-		for _, w := range in.TransactItems {
-			f.items[place(w.Put.Item)] = maps.Clone(w.Put.Item)
-		}
-		return nil
-	})
-}
-
 func (f *fake) query(ctx context.Context, in *ddb.QueryInput, _ ...func(*ddb.Options)) (*ddb.QueryOutput, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -213,6 +194,9 @@ func compare(a, b types.AttributeValue) int {
 		i, _ := strconv.ParseInt(x.Value, 10, 64)
 		j, _ := strconv.ParseInt(b.(*types.AttributeValueMemberN).Value, 10, 64)
 		return int(min(1, max(-1, i-j)))
+	}
+	if x, ok := a.(*types.AttributeValueMemberB); ok {
+		return bytes.Compare(x.Value, b.(*types.AttributeValueMemberB).Value)
 	}
 	return strings.Compare(a.(*types.AttributeValueMemberS).Value, b.(*types.AttributeValueMemberS).Value)
 }

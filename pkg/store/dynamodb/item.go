@@ -21,8 +21,8 @@ const (
 
 	attrVersion = "version"
 	attrRecord  = "record"  // plan.Record as JSON
-	attrSecrets = "secrets" // JSON object: access key id to sealed secret
-	attrSealed  = "sealed"
+	attrSecrets = "secrets" // of entries without sealed: JSON object, access key id to sealed secret
+	attrSealed  = "sealed"  // the envelope of an entry's secrets, of a setting, or of an end's proof
 	attrOwner   = "owner"
 	attrEnds    = "ends"
 	attrUser    = "user"
@@ -34,6 +34,7 @@ const (
 	attrSeq     = "seq"
 	attrHash    = "hash"
 	attrLine    = "line"
+	attrMAC     = "mac"
 )
 
 // The kinds. Those that end in # are followed by what they belong to.
@@ -44,7 +45,7 @@ const (
 	kindHolder  = "holder#"  // user; sk: caller. The latest hand-out
 	kindHandout = "handout#" // key; sk: user#caller
 	kindTail    = "audit"    // sk: chain
-	kindLine    = "audit#"   // chain; sk: 19 digits of sequence number
+	kindLine    = "audit#"   // chain; sk: 19 digits of the first line's number
 )
 
 // indexDue is the index, and queueDue the one hash key in it: all users are in

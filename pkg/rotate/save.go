@@ -1,0 +1,207 @@
+package rotate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// save stores the record after a step. If somebody else saved meanwhile and
+// changed nothing but promises or orders, the step is applied to what they
+// saved; otherwise the pass ends with ErrConflict and the next one looks
+// again. What a look found is saved together with what follows from it, if
+// that comes at once: each save is paid for.
+func (p *pass) save(step plan.Step, out plan.Outcome) error {
+	switch step.Action {
+	case plan.Create:
+		return nil // saved with its secret
+	case plan.Identify, plan.Inspect, plan.Survey:
+		if p.entry.Record.Key(step.KeyID) == nil {
+			return nil // only the world has learned something
+		}
+	}
+	now := p.now()
+	change := func(e *Entry) {
+		e.Record = plan.Apply(e.Record, p.policy, step, out, now)
+		if step.Action == plan.Delete || step.Action == plan.Forget {
+			delete(e.Secrets, step.KeyID)
+		}
+	}
+	if looks(step) && !out.Refused { // a refusal ends hand-outs: saved at once
+		p.note(change)
+		return nil
+	}
+	return p.commit(change)
+}
+
+// looks reports whether the step changes nothing but what keyrot knows: if a
+// crash takes the answer away, the next pass asks again.
+func looks(step plan.Step) bool {
+	switch step.Action {
+	case plan.Verify, plan.Probe, plan.Survey, plan.Inspect:
+		return true
+	}
+	return false
+}
+
+// note keeps what a look found for the next save. A change of nothing needs
+// none.
+func (p *pass) note(change func(*Entry)) {
+	was, next := p.entry.Record, p.entry
+	change(&next)
+	p.entry, p.looked = next, true
+	if b := marshal(was); b == nil || !bytes.Equal(b, marshal(next.Record)) {
+		p.later = append(p.later, change)
+	}
+}
+
+// settle is called before a step. If looks came before it, it sees to it that
+// the step rests on what the store has by now: an order or a pause may have
+// come while AWS was asked. What was noted is saved, but before a step that
+// comes back to the store at once, for which reading is enough and costs a
+// tenth. again: the entry may have changed, and the step with it.
+func (p *pass) settle(step plan.Step) (again bool, err error) {
+	soon := false
+	switch step.Action {
+	case plan.Identify, plan.Inspect, plan.Survey, plan.Probe: // more to see
+		return false, nil
+	case plan.Promote, plan.Retire, plan.Deactivate:
+		soon = true
+	}
+	switch {
+	case !p.looked:
+		return false, nil
+	case len(p.later) > 0 && !soon:
+		return true, p.flush()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+	defer cancel()
+	user := p.entry.Record.User
+	fresh, err := p.Store.Load(ctx, user)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("loading %q: %w", user, err)
+	case fresh.Version != p.saved.Version && !sameKeys(fresh.Record, p.saved.Record):
+		return false, fmt.Errorf("loading %q: %w", user, ErrConflict)
+	}
+	p.looked = false
+	if fresh.Version == p.saved.Version {
+		return false, nil
+	}
+	p.reset(fresh)
+	return true, nil
+}
+
+// flush saves what was noted, if anything was.
+func (p *pass) flush() error {
+	p.looked = false
+	if len(p.later) == 0 {
+		return nil
+	}
+	return p.commit(func(*Entry) {})
+}
+
+// reset goes on from what the store has, with what was noted.
+func (p *pass) reset(fresh Entry) {
+	p.saved, p.entry = fresh, fresh
+	p.entry.Secrets = cloneSecrets(fresh.Secrets)
+	for _, noted := range p.later {
+		noted(&p.entry)
+	}
+}
+
+// commit applies what was noted, and change, to the entry and saves it, with
+// its next due time. Changes by the hand-out (promises) and by operators
+// (orders) made meanwhile are kept.
+func (p *pass) commit(change func(*Entry)) error { return p.commitFor(change, p.dueOf) }
+
+// commitFor is commit with another idea of the due time.
+func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
+	defer cancel()
+	for {
+		p.reset(p.saved)
+		next := p.entry
+		change(&next)
+		next.Due = due(next)
+		v, err := p.Store.Save(ctx, next)
+		if err == nil {
+			next.Version = v
+			p.saved, p.later, p.entry, p.looked = next, nil, next, false
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return fmt.Errorf("saving %q: %w", next.Record.User, err)
+		}
+		fresh, lerr := p.Store.Load(ctx, next.Record.User)
+		if lerr != nil || !sameKeys(fresh.Record, p.saved.Record) {
+			return fmt.Errorf("saving %q: %w", next.Record.User, err)
+		}
+		p.saved = fresh
+	}
+}
+
+// dueOf looks one step ahead: a step that is due makes the user due now. One
+// that is due already stays where it is in the due index: moving it there
+// costs as much as the save.
+func (p *pass) dueOf(e Entry) time.Time {
+	w := p.world
+	w.Record = e.Record
+	now := p.now()
+	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
+		return p.wake(s)
+	}
+	if p.isDue(e) {
+		return e.Due
+	}
+	return now
+}
+
+// stillDue leaves a user that is due where it is, when more is to be saved in
+// a moment. Should that not come, the next pass sees to it at once.
+func (p *pass) stillDue(e Entry) time.Time {
+	if p.isDue(e) {
+		return e.Due
+	}
+	return p.dueOf(e)
+}
+
+func (p *pass) isDue(e Entry) bool { return !e.Due.IsZero() && e.Due.Before(p.now()) }
+
+// wake is when the user is looked at again: when the step says so, and in any
+// case for the regular reconciliation with IAM.
+func (p *pass) wake(step plan.Step) time.Time {
+	if r := p.now().Add(p.Reconcile).Truncate(p.Reconcile / 60); step.Wake.After(r) {
+		return r
+	}
+	return step.Wake
+}
+
+// sameKeys reports whether two records differ in nothing that a decision about
+// a key rests on: promises and orders may have been added.
+func sameKeys(a, b plan.Record) bool {
+	strip := func(r plan.Record) plan.Record {
+		r = r.Clone()
+		for i := range r.Keys {
+			r.Keys[i].Promise = time.Time{}
+		}
+		r.Order, r.Pause = nil, nil
+		return r
+	}
+	ja, jb := marshal(strip(a)), marshal(strip(b))
+	return ja != nil && bytes.Equal(ja, jb)
+}
+
+// marshal is what tells records apart; nil if it cannot be told.
+func marshal(r plan.Record) []byte {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	return b
+}

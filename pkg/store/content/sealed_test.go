@@ -1,0 +1,85 @@
+package content
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+)
+
+func TestSealTogether(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, err := seal.NewLocal(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := entry("ann")
+	ann.Secrets = map[string]rotate.Secret{"AKIA1": rotate.NewSecret("one"), "AKIA2": rotate.NewSecret("two")}
+	kept := &Kept{}
+	sealed := func(e rotate.Entry) []byte {
+		t.Helper()
+		b, err := SealTogether(ctx, s, kept, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := sealed(ann)
+	got, err := OpenTogether(ctx, s, nil, ann.Record, b)
+	if err != nil || len(got) != 2 || got["AKIA1"].Reveal() != "one" || got["AKIA2"].Reveal() != "two" {
+		t.Errorf("OpenTogether = %v, %v", got, err)
+	}
+	bob := ann
+	bob.Record = entry("bob").Record
+	if _, err := OpenTogether(ctx, s, nil, bob.Record, b); !errors.Is(err, seal.ErrWrongKey) {
+		t.Errorf("OpenTogether for another user = %v, want %v", err, seal.ErrWrongKey)
+	}
+	if !bytes.Equal(sealed(ann), b) {
+		t.Error("secrets that did not change were sealed again")
+	}
+	stranger := ann // the same name and secrets
+	stranger.Record.UserID += "X"
+	changed := ann
+	changed.Secrets = map[string]rotate.Secret{"AKIA1": rotate.NewSecret("two"), "AKIA2": rotate.NewSecret("one")}
+	for name, e := range map[string]rotate.Entry{"another user": bob, "the next of the name": stranger, "changed secrets": changed} {
+		if bytes.Equal(sealed(e), b) {
+			t.Errorf("%s got the envelope of ann", name)
+		}
+	}
+	if b := sealed(changed); !bytes.Equal(sealed(changed), b) {
+		t.Error("the latest envelope was not kept")
+	}
+	fresh := &Kept{} // of a process that has only read
+	if _, err := OpenTogether(ctx, s, fresh, ann.Record, b); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := SealTogether(ctx, s, fresh, ann); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("what was opened is sealed as %x, %v, want as it was", got, err)
+	}
+	if text := fmt.Sprintf("%v %q", fresh, fresh.last["ann"].sealed); strings.Contains(text, "one") {
+		t.Error("a secret is kept")
+	}
+	rubbish, err := s.Seal(ctx, []byte("x"), togetherAAD(ann.Record))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTogether(ctx, s, nil, ann.Record, rubbish); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("OpenTogether of rubbish = %v, want %v", err, ErrCorrupt)
+	}
+	_, sealErr := SealTogether(ctx, nil, nil, ann)
+	_, openErr := OpenTogether(ctx, nil, nil, ann.Record, nil)
+	if !errors.Is(sealErr, seal.ErrKeyMissing) || !errors.Is(openErr, seal.ErrKeyMissing) {
+		t.Errorf("without a key: %v, %v", sealErr, openErr)
+	}
+	for i := range 2 * keptMax {
+		kept.note(fmt.Sprint(i), nil, nil, nil)
+	}
+	if len(kept.last) > keptMax {
+		t.Errorf("%d envelopes are kept, want at most %d", len(kept.last), keptMax)
+	}
+}

@@ -1,0 +1,217 @@
+package dynamodb
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/pkg/audit"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/seal"
+	"github.com/keyrot/keyrot/pkg/store/content"
+)
+
+// endFresh is how long the end that this process has written is taken to be
+// the end still. That it is not any more shows when the next block is put.
+const endFresh = 2 * time.Second
+
+// end is where a chain ends, as its item names it.
+type end struct {
+	audit.Tail
+	there  bool   // there is an item
+	next   []byte // the key of the block that may follow; nil: none may
+	sealed []byte // the item's own proof
+	gap    string // what is wrong with the item or after it, or ""
+	after  audit.Tail
+}
+
+// proof is what is sealed in the end's item.
+type proof struct {
+	audit.Tail
+	Next []byte `json:"next,omitempty"`
+}
+
+// block is an item of lines.
+type block struct {
+	first uint64
+	lines []byte
+	mac   []byte
+	end   audit.Tail // hash empty: its last line is unreadable
+}
+
+// end returns where to append. It takes over the block of a process that died
+// before it moved the end, and says in gap what else is after that. It only
+// looks there if again is set: the block that is put next finds it otherwise.
+func (a *Audit) end(ctx context.Context, again bool) (end, error) {
+	if now := a.now(); !again && now.Before(a.fresh) && a.fresh.Sub(now) <= endFresh {
+		return a.known, nil
+	}
+	var last block
+	var err error
+	if again {
+		// Before the end is read: it can only move on meanwhile, so that what
+		// was there before and is after it now has not been reached by it.
+		if last, err = a.last(ctx); err != nil {
+			return end{}, err
+		}
+	}
+	at, err := a.named(ctx, a.known)
+	switch {
+	case err != nil:
+		return end{}, err
+	case last.end.Seq <= at.Seq:
+		return at, nil
+	case a.follows(at, last):
+		err := a.move(ctx, at, last.end)
+		return a.known, err
+	}
+	at.after = last.end
+	at.gap = fmt.Sprintf("the log was said to end at number %d, it has lines up to %d", at.Seq, last.end.Seq)
+	return at, nil
+}
+
+// named reads the end's item. If its proof is that of known, it need not be
+// opened. gap says what is wrong with it: the chain then goes on, and
+// verification keeps failing at that place.
+func (a *Audit) named(ctx context.Context, known end) (end, error) {
+	s := Store{API: a.API, Table: a.Table}
+	it, err := s.get(ctx, kindTail, a.chain())
+	if err != nil || it == nil {
+		return end{}, err
+	}
+	if a.Sealer == nil {
+		return end{}, seal.ErrKeyMissing
+	}
+	at := end{Tail: audit.Tail{Seq: uint64(it.number(attrSeq)), Hash: it.text(attrHash)}, there: true, sealed: it.bytes(attrSealed)}
+	at.after = at.Tail
+	if at.Tail == known.Tail && len(known.next) > 0 && bytes.Equal(at.sealed, known.sealed) {
+		return known, nil
+	}
+	raw, err := a.Sealer.Open(ctx, at.sealed, a.aad())
+	var p proof
+	switch {
+	case errors.Is(err, seal.ErrWrongKey), errors.Is(err, seal.ErrMalformed):
+		at.gap = "the sealed end of the log does not open"
+	case err != nil:
+		return end{}, fmt.Errorf("opening the end of the audit log: %w", err)
+	case json.Unmarshal(raw, &p) != nil || p.Tail != at.Tail:
+		at.gap = "the sealed end of the log is another"
+	default:
+		at.next = p.Next
+	}
+	return at, nil
+}
+
+// put adds a block after the end. ErrConflict if there is one.
+func (a *Audit) put(ctx context.Context, at end, lines []byte, latest time.Time) error {
+	it := key(kindLine+a.chain(), digits(int64(at.after.Seq+1)))
+	it[attrLine] = text(string(lines))
+	it[attrMAC] = blob(a.mac(at.next, []byte(rand.Text()[:nonceSize]), lines))
+	if a.Keep > 0 {
+		it[attrExpires] = keepUntil(latest, a.Keep, 0)
+	}
+	s := Store{API: a.API, Table: a.Table}
+	err := s.putIf(ctx, it, ifVersion(0))
+	if !isCondition(err) {
+		return err
+	}
+	a.fresh = time.Time{}
+	// The SDK repeats a request whose answer was lost.
+	there, err := s.get(ctx, it.text(attrPK), it.text(attrSK))
+	if err == nil && !bytes.Equal(there.bytes(attrMAC), it.bytes(attrMAC)) {
+		err = rotate.ErrConflict
+	}
+	return err
+}
+
+// move names the new end of the chain, if the item still is as it was read.
+func (a *Audit) move(ctx context.Context, from end, to audit.Tail) error {
+	if a.Sealer == nil {
+		return seal.ErrKeyMissing
+	}
+	next := end{Tail: to, there: true, next: make([]byte, sha256.Size), after: to}
+	_, _ = rand.Read(next.next) // never fails
+	raw, err := json.Marshal(proof{to, next.next})
+	if err != nil {
+		return err
+	}
+	if next.sealed, err = a.Sealer.Seal(ctx, raw, a.aad()); err != nil {
+		return fmt.Errorf("sealing the end of the audit log: %w", err)
+	}
+	it := key(kindTail, a.chain())
+	it[attrSeq], it[attrHash], it[attrSealed] = number(int64(to.Seq)), text(to.Hash), blob(next.sealed)
+	c := ifVersion(0)
+	if from.there {
+		c = &condition{
+			expression: "#seq = :seq AND #hash = :hash AND #sealed = :sealed",
+			names:      names{"#seq": attrSeq, "#hash": attrHash, "#sealed": attrSealed},
+			values:     item{":seq": number(int64(from.Seq)), ":hash": text(from.Hash), ":sealed": blob(from.sealed)},
+		}
+	}
+	s := Store{API: a.API, Table: a.Table}
+	if err := s.putIf(ctx, it, c); err != nil {
+		a.fresh = time.Time{}
+		if isCondition(err) {
+			return rotate.ErrConflict
+		}
+		return err
+	}
+	a.known, a.fresh = next, a.now().Add(endFresh)
+	return nil
+}
+
+// last reads the last block, nothing if there is none.
+func (a *Audit) last(ctx context.Context) (b block, err error) {
+	s := Store{API: a.API, Table: a.Table}
+	in := ofKind(kindLine + a.chain())
+	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(1)
+	err = s.query(ctx, in, func(it item) (bool, error) {
+		b.first, err = strconv.ParseUint(it.text(attrSK), 10, 64)
+		if err != nil {
+			return false, fmt.Errorf("line %q: %w", it.text(attrSK), content.ErrCorrupt)
+		}
+		b.lines, b.mac = []byte(it.text(attrLine)), it.bytes(attrMAC)
+		b.end.Seq = b.first
+		body := bytes.TrimSuffix(b.lines, []byte("\n"))
+		line := body[bytes.LastIndexByte(body, '\n')+1:]
+		// An unreadable line has no hash to go on from; the break stays visible.
+		if l, err := audit.ParseLine(line); err == nil {
+			b.end = audit.Tail{Seq: max(l.Seq, b.first), Hash: l.Hash}
+		}
+		return false, nil
+	})
+	return b, err
+}
+
+// follows reports whether the block was put after that end by a process that
+// has the key.
+func (a *Audit) follows(at end, b block) bool {
+	if at.gap != "" || len(at.next) == 0 || b.first != at.Seq+1 || len(b.mac) < nonceSize ||
+		!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines)) {
+		return false
+	}
+	to, err := audit.VerifyBetween(bytes.NewReader(b.lines), at.Tail, audit.Tail{})
+	return err == nil && to == b.end
+}
+
+// nonceSize is the length of what tells a block from the same one put by
+// another process.
+const nonceSize = 8
+
+// mac proves a block: nonce and HMAC-SHA256.
+func (a *Audit) mac(key, nonce, lines []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, b := range [][]byte{[]byte(a.chain()), {0}, nonce, lines} {
+		_, _ = h.Write(b) // never fails
+	}
+	return h.Sum(bytes.Clone(nonce))
+}
