@@ -105,7 +105,8 @@ func serveAgent(t *testing.T, socket string, c api.Credential) {
 func fill(t *testing.T, dir, key string, c api.Credential) {
 	t.Helper()
 	vars := map[string]string{"KEYROT_API_KEY": key, "KEYROT_CACHE_DIR": dir}
-	w := &getkey.World{Out: new(bytes.Buffer), Getenv: func(name string) string { return vars[name] }, Now: time.Now,
+	w := &getkey.World{
+		Out: new(bytes.Buffer), Getenv: func(name string) string { return vars[name] }, Now: time.Now,
 		Fetch: func(context.Context, getkey.Source, string, getkey.Entry) (getkey.Entry, error) {
 			return getkey.Entry{Credential: entry.Credential(c), Fetched: c.CreateDate, Next: c.Expiration}, nil
 		},

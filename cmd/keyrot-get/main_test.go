@@ -23,7 +23,7 @@ func TestThin(t *testing.T) {
 		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true, "github.com/keyrot/keyrot/internal/harden": true,
 		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
 		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,
-		"golang.org/x/crypto/nacl/secretbox": true, "golang.org/x/crypto/salsa20/salsa": true,
+		"golang.org/x/crypto/nacl/secretbox": true, "golang.org/x/crypto/salsa20": true, "golang.org/x/crypto/salsa20/salsa": true,
 		"golang.org/x/crypto/internal/alias": true, "golang.org/x/crypto/internal/poly1305": true,
 	}
 	for dep := range strings.FieldsSeq(string(out)) {

@@ -71,7 +71,7 @@ var rules = []rule{
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},
 	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "internal/getkey/entry", "internal/getkey/quick", "github.com/gofrs/flock"}},
 	{who: "internal/getkey/quick", only: []string{"std", "internal/harden"}}, // system calls: cmd/keyrot/early has a test
-	{who: "internal/getkey/entry", only: []string{"std", "golang.org/x/crypto/nacl/secretbox", "golang.org/x/crypto/salsa20/salsa"}},
+	{who: "internal/getkey/entry", only: []string{"std", "golang.org/x/crypto/nacl/secretbox", "golang.org/x/crypto/salsa20"}},
 	{who: "internal/getkey/warm", only: []string{"std", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/getkey/profile", only: []string{"std", "internal/getkey", "internal/disk", "internal/hint"}},
 	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey", "internal/getkey/entry", "internal/getkey/quick"}},

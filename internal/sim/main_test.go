@@ -9,5 +9,5 @@ import (
 // TestMain lets garbage lie for longer: it is made fast, and little is kept.
 func TestMain(m *testing.M) {
 	rt.SetGCPercent(800)
-	os.Exit(m.Run()) //nolint:forbidigo // that is what TestMain is for
+	os.Exit(m.Run())
 }

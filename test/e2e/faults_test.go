@@ -48,7 +48,9 @@ var acts = []act{
 	{"update", (*faultScene).deployed, deployArgs("--log-retention", "30"), deployArgs("--log-retention", "30"), false, ""},
 	{
 		"cleanup", (*faultScene).rotated,
-		[]string{"cleanup", "--yes", "--delete-secrets", "--wait", "30s"}, []string{"cleanup", "--yes", "--delete-secrets", "--wait", "3m"}, false, "",
+		[]string{"cleanup", "--yes", "--delete-secrets", "--wait", "30s"},
+		[]string{"cleanup", "--yes", "--delete-secrets", "--wait", "3m"},
+		false, "",
 	},
 	{"deploy --cleanup", (*faultScene).rotated, deployArgs("--cleanup"), deployArgs("--cleanup"), false, eraseNote},
 }

@@ -6,16 +6,20 @@ import "time"
 // there: without it the SDKs would use the key for ever.
 func (c *Credential) ProcessFields() []Field {
 	return []Field{
-		{Name: "Version", JSON: "1"}, {Name: "AccessKeyId", Text: c.AccessKeyID},
-		{Name: "SecretAccessKey", Text: c.SecretAccessKey}, {Name: "Expiration", Text: c.Until()},
+		{Name: "Version", JSON: "1"},
+		{Name: "AccessKeyId", Text: c.AccessKeyID},
+		{Name: "SecretAccessKey", Text: c.SecretAccessKey},
+		{Name: "Expiration", Text: c.Until()},
 	}
 }
 
 // JSONFields are the server's answer.
 func (c *Credential) JSONFields() []Field {
 	return []Field{
-		{Name: "AccessKeyId", Text: c.AccessKeyID}, {Name: "SecretAccessKey", Text: c.SecretAccessKey},
-		{Name: "Expiration", Text: c.Expiration.Format(time.RFC3339Nano)}, {Name: "CreateDate", Text: c.CreateDate.Format(time.RFC3339Nano)},
+		{Name: "AccessKeyId", Text: c.AccessKeyID},
+		{Name: "SecretAccessKey", Text: c.SecretAccessKey},
+		{Name: "Expiration", Text: c.Expiration.Format(time.RFC3339Nano)},
+		{Name: "CreateDate", Text: c.CreateDate.Format(time.RFC3339Nano)},
 		{Name: "UserName", Text: c.UserName},
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"hash/fnv"
 
 	"golang.org/x/crypto/nacl/secretbox"
-	"golang.org/x/crypto/salsa20/salsa"
+	"golang.org/x/crypto/salsa20"
 )
 
 const (
@@ -23,27 +23,25 @@ func (k Key) String() string { return "sealing key" }
 // GoString does, too.
 func (k Key) GoString() string { return k.String() }
 
-// derive returns a key for one purpose. HSalsa20 is the function that makes
-// XSalsa20's keys of a key and a part of the nonce (Bernstein, "Extending the
-// Salsa20 nonce", 2011).
-func (k *Key) derive(purpose [16]byte) (out Key) {
-	salsa.HSalsa20((*[keyLen]byte)(&out), &purpose, (*[keyLen]byte)(k), &salsa.Sigma)
+// derive returns a key for one purpose: the beginning of XSalsa20's stream, of
+// which nobody can tell anything who has not the key.
+func (k *Key) derive(purpose [nonceLen]byte) (out Key) {
+	salsa20.XORKeyStream(out[:], out[:], purpose[:], (*[keyLen]byte)(k))
 	return out
 }
 
-// These are 16 bytes.
-var (
-	naming  = [16]byte([]byte("keyrot get name3"))
-	sealing = [16]byte([]byte("keyrot get seal3"))
-)
+func sealing() [nonceLen]byte { return purpose("keyrot get-key sealed v3") }
+
+// purpose makes a nonce of a text of that length.
+func purpose(text string) [nonceLen]byte { return [nonceLen]byte([]byte(text)) }
 
 // Name returns the name of the cache for what is asked for. It tells nothing to
 // who has no key; two that share a name are told apart by their content.
 func (k *Key) Name(what string) string {
 	h := fnv.New128a()
 	_, _ = h.Write([]byte(what))
-	own := k.derive(naming)
-	name := own.derive([16]byte(h.Sum(nil)))
+	own := k.derive(purpose("keyrot get-key name   v3"))
+	name := own.derive([nonceLen]byte(h.Sum(make([]byte, 0, nonceLen))[:nonceLen]))
 	const hex = "0123456789abcdef"
 	var out [32]byte
 	for i, b := range name[:16] {
@@ -57,7 +55,7 @@ func (k *Key) Name(what string) string {
 func (k *Key) Seal(nonce [nonceLen]byte, what string, e *Entry) []byte {
 	plain := binary.BigEndian.AppendUint32(nil, uint32(len(what)))
 	plain = append(append(plain, what...), e.Encode()...)
-	own := k.derive(sealing)
+	own := k.derive(sealing())
 	return secretbox.Seal(nonce[:], plain, &nonce, (*[keyLen]byte)(&own))
 }
 
@@ -67,7 +65,7 @@ func (k *Key) Open(sealed []byte, what string, e *Entry) (ok bool) {
 	if len(sealed) < nonceLen {
 		return false
 	}
-	nonce, own := [nonceLen]byte(sealed[:nonceLen]), k.derive(sealing)
+	nonce, own := [nonceLen]byte(sealed[:nonceLen]), k.derive(sealing())
 	plain, ok := secretbox.Open(make([]byte, 0, len(sealed)), sealed[nonceLen:], &nonce, (*[keyLen]byte)(&own))
 	if !ok || len(plain) < 4 {
 		return false

@@ -56,7 +56,7 @@ func Print(text string) {
 		switch {
 		case len(left) == 0:
 			syscall.Exit(0)
-		case err == syscall.EINTR || n > 0 && err == nil: //nolint:errorlint // system calls return it as it is
+		case err == syscall.EINTR || n > 0 && err == nil: // as system calls return it
 		case len(left) == len(text):
 			return
 		default: // a part is of no use to anybody

@@ -24,7 +24,8 @@ func fill(t *testing.T, dir, key, format, secret string, now time.Time) string {
 	t.Helper()
 	var out strings.Builder
 	c := api.Credential{AccessKeyID: "AKIAX", SecretAccessKey: secret, UserName: "ci", CreateDate: now, Expiration: now.Add(12 * time.Minute)}
-	w := &getkey.World{Out: &out, Err: &out, Now: func() time.Time { return now },
+	w := &getkey.World{
+		Out: &out, Err: &out, Now: func() time.Time { return now },
 		Getenv: func(name string) string {
 			return map[string]string{"KEYROT_API_KEY": key, "KEYROT_CACHE_DIR": dir}[name]
 		},
