@@ -1,7 +1,6 @@
 package rotatetest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +45,7 @@ type MemStore struct {
 	mu       sync.Mutex
 	version  int64 // the last one given out; never reused, not even after Remove
 	entries  map[string]rotate.Entry
+	index    index // of entries
 	leases   map[string]lease
 	settings map[string]setting
 	handouts []rotate.Handout
@@ -115,6 +115,7 @@ func (m *MemStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 			m.entries = make(map[string]rotate.Entry)
 		}
 		m.entries[user] = e
+		m.index.set(user, e.Due)
 		return nil
 	})
 	return orZero(version, err)
@@ -131,6 +132,7 @@ func (m *MemStore) Remove(ctx context.Context, user string, version int64) error
 			return rotate.ErrConflict
 		}
 		delete(m.entries, user)
+		m.index.remove(user)
 		return nil
 	})
 }
@@ -139,7 +141,8 @@ func (m *MemStore) Remove(ctx context.Context, user string, version int64) error
 func (m *MemStore) List(ctx context.Context) ([]rotate.Entry, error) {
 	var out []rotate.Entry
 	err := m.do(ctx, OpList, "", func() error {
-		for _, user := range slices.Sorted(maps.Keys(m.entries)) {
+		out = slices.Grow(out, len(m.entries))
+		for _, user := range m.index.users {
 			e := m.entries[user]
 			e.Secrets = nil
 			out = append(out, cloneEntry(e))
@@ -149,19 +152,22 @@ func (m *MemStore) List(ctx context.Context) ([]rotate.Entry, error) {
 	return orZero(out, err)
 }
 
+// Look calls f with every record, ordered by user. It is for tests that only
+// want to see: f must not change, keep or pass on what it is shown, of which
+// nothing is copied, nor call the store. Before and After are not called.
+func (m *MemStore) Look(f func(plan.Record)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, user := range m.index.users {
+		f(m.entries[user].Record)
+	}
+}
+
 // Due implements [rotate.Store].
 func (m *MemStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
 	var out []string
 	err := m.do(ctx, OpDue, "", func() error {
-		for user, e := range m.entries {
-			if !e.Due.After(t) {
-				out = append(out, user)
-			}
-		}
-		slices.SortFunc(out, func(a, b string) int {
-			return cmp.Or(m.entries[a].Due.Compare(m.entries[b].Due), strings.Compare(a, b))
-		})
-		out = out[:max(0, min(limit, len(out)))]
+		out = m.index.until(t, limit)
 		return nil
 	})
 	return orZero(out, err)
