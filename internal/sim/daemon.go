@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +117,7 @@ func (p *process) Append(_ context.Context, e rotate.Event) error {
 	if p.dead() {
 		return errDead
 	}
-	p.confide("the audit log", strings.Join([]string{e.Action, e.User, e.UserID, e.Key, e.Reason, e.Caller, e.Addr, e.Actor, e.Result}, " "))
+	p.confide("the audit log", e.Action, e.User, e.UserID, e.Key, e.Reason, e.Caller, e.Addr, e.Actor, e.Result)
 	switch {
 	case e.Result == "":
 		p.note(func() { p.recorded[e.User] = e.Action + " " + e.Key })
