@@ -42,6 +42,11 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 			break
 		}
 	}
+	if !errors.Is(err, ErrLeased) {
+		r.elsewhere.Delete(user)
+	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
+		return p.report // asked again at every tick, told once
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
@@ -62,6 +67,12 @@ func (p *pass) run(user string, patience time.Duration) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
+	return p.turn(user, patience)
+}
+
+// turn is the pass once the lease is held. It is a function of its own because
+// it needs a deep stack, and most passes of several daemons end before it.
+func (p *pass) turn(user string, patience time.Duration) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
 	if p.entry, err = p.Store.Load(p.ctx, user); err != nil {

@@ -50,10 +50,11 @@ type Rotator struct {
 	Proofs     int                                        // calls in a row that make a proof; default 3
 	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
-	once     sync.Once
-	copying  chan struct{} // who gives optional publishers a pair; see pass.step
-	selected selection
-	clock    awsTime
+	once      sync.Once
+	copying   chan struct{} // who gives optional publishers a pair; see pass.step
+	elsewhere sync.Map      // users that another process was told to act on
+	selected  selection
+	clock     awsTime
 }
 
 // Options of one pass.
