@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,8 @@ func (r *Rotator) Run(ctx context.Context) error {
 type scheduler struct {
 	*Rotator
 	slots    chan struct{}
-	freed    chan struct{} // a slot is free again
+	freed    chan struct{} // a slot that was waited for is free again
+	waiting  atomic.Bool   // for a slot
 	backlog  []string      // users that are due and wait for a slot
 	wg       sync.WaitGroup
 	reselect time.Time
@@ -99,25 +101,48 @@ func (s *scheduler) start(ctx context.Context) {
 		busy := s.busy[user]
 		s.mu.Unlock()
 		if !busy {
-			select {
-			case s.slots <- struct{}{}:
-			default:
+			if !s.slot() {
 				return
 			}
 			s.seen[user] = true
 			s.background(user, func() {
-				free := sync.OnceFunc(func() {
-					<-s.slots
-					select {
-					case s.freed <- struct{}{}:
-					default:
+				given := false
+				free := func() {
+					if !given {
+						given = true
+						s.free()
 					}
-				})
+				}
 				defer free()
 				s.pass(ctx, user, 0, free)
 			})
 		}
 		s.backlog = s.backlog[1:]
+	}
+}
+
+// slot takes a slot if one is free. Otherwise, whoever frees one will say so.
+func (s *scheduler) slot() bool {
+	for range 2 { // one may have become free before it was known that it is waited for
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		default:
+			s.waiting.Store(true)
+		}
+	}
+	return false
+}
+
+// free gives a slot back, and says so if it is waited for.
+func (s *scheduler) free() {
+	<-s.slots
+	if !s.waiting.Swap(false) {
+		return
+	}
+	select {
+	case s.freed <- struct{}{}:
+	default:
 	}
 }
 
