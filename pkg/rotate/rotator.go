@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -54,7 +55,7 @@ type Rotator struct {
 	copying   chan struct{} // who gives optional publishers a pair; see pass.step
 	elsewhere sync.Map      // users that another process was told to act on
 	selected  selection
-	clock     awsTime
+	clock     atomic.Pointer[awsTime] // nil: not known yet
 }
 
 // Options of one pass.

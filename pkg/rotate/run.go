@@ -104,7 +104,9 @@ func (s *scheduler) start(ctx context.Context) {
 			if !s.slot() {
 				return
 			}
-			s.seen[user] = true
+			if !s.reconciled {
+				s.seen[user] = true
+			}
 			s.background(user, func() {
 				given := false
 				free := func() {
