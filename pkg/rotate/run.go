@@ -15,8 +15,9 @@ import (
 // nothing is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1)}
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
 	defer s.wg.Wait()
+	defer close(s.jobs)
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -48,6 +49,7 @@ type scheduler struct {
 	freed    chan struct{} // a slot that was waited for is free again
 	waiting  atomic.Bool   // for a slot
 	backlog  []string      // users that are due and wait for a slot
+	jobs     chan job      // to goroutines that have nothing to do
 	wg       sync.WaitGroup
 	reselect time.Time
 
@@ -61,22 +63,38 @@ type scheduler struct {
 	seen       map[string]bool // who was
 }
 
-// background runs f unless one for the same user is under way.
+// job is what a goroutine does for a user.
+type job struct {
+	user string
+	do   func()
+}
+
+// background runs f unless one for the same user is under way: on a goroutine
+// that has done its last job, whose stack has grown already, or on a new one.
 func (s *scheduler) background(user string, f func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.busy[user] {
+		s.mu.Unlock()
 		return
 	}
 	s.busy[user] = true
-	s.wg.Go(func() {
-		defer func() {
-			s.mu.Lock()
-			delete(s.busy, user)
-			s.mu.Unlock()
-		}()
-		f()
-	})
+	s.mu.Unlock()
+	j := job{user, f}
+	select {
+	case s.jobs <- j:
+	default:
+		s.wg.Go(func() { s.work(j) })
+	}
+}
+
+// work does the job and then whatever else there is until Run ends.
+func (s *scheduler) work(j job) {
+	for ok := true; ok; j, ok = <-s.jobs {
+		j.do()
+		s.mu.Lock()
+		delete(s.busy, j.user)
+		s.mu.Unlock()
+	}
 }
 
 // dispatch reads who is due and starts as many passes as workers are free.
