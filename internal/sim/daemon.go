@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +69,9 @@ func (p *process) run(ctx context.Context) {
 	if p.Faults.ClockSteps > 0 {
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		wg.Go(func() { p.stepClock(ctx, p.dice("clock "+p.name, 0)) })
+		r := p.dice("clock "+p.name, 0)
+		p.stepClock(r) // wrong from the first moment on, whatever runs first
+		wg.Go(func() { p.stepClocks(ctx, r) })
 	}
 	if err := rot.Run(ctx); err != nil {
 		p.violation("run ended: %v", err)
@@ -78,10 +79,14 @@ func (p *process) run(ctx context.Context) {
 }
 
 // stepClock sets the machine's clock wrong, by up to an hour both ways.
-func (p *process) stepClock(ctx context.Context, r *rand.Rand) {
+func (p *process) stepClock(r *rand.Rand) {
+	p.skew.Store(r.Int64N(int64(2*time.Hour)) - int64(time.Hour))
+}
+
+func (p *process) stepClocks(ctx context.Context, r *rand.Rand) {
 	for ctx.Err() == nil {
-		p.skew.Store(r.Int64N(int64(2*time.Hour)) - int64(time.Hour))
 		pause(ctx, time.Duration(r.ExpFloat64()*float64(p.Faults.ClockSteps)))
+		p.stepClock(r)
 	}
 }
 
@@ -118,7 +123,7 @@ func (p *process) Append(_ context.Context, e rotate.Event) error {
 	if p.dead() {
 		return errDead
 	}
-	p.confide("the audit log", strings.Join([]string{e.Action, e.User, e.UserID, e.Key, e.Reason, e.Caller, e.Addr, e.Actor, e.Result}, " "))
+	p.confide("the audit log", e.Action, e.User, e.UserID, e.Key, e.Reason, e.Caller, e.Addr, e.Actor, e.Result)
 	switch {
 	case e.Result == "":
 		p.note(func() { p.recorded[e.User] = e.Action + " " + e.Key })

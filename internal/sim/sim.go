@@ -87,6 +87,8 @@ type simulation struct {
 	copied   map[string]bool      // keys that the publisher's target has
 	optional target               // of the optional publisher
 	secrets  secrets              // that AWS handed out
+	lines    sync.Mutex           // protects line
+	line     []byte               // what is being looked through
 	proofs   map[string]bool      // keys whose proof is on record
 	others   bool                 // somebody else makes keys by hand
 }
@@ -102,7 +104,7 @@ func Run(ctx context.Context, c Config) Result {
 	if c.Terse {
 		level = slog.LevelInfo
 	}
-	s.log = slog.New(slog.NewTextHandler(&confidant{s, c.Log}, &slog.HandlerOptions{Level: level}))
+	s.log = slog.New(s.confidant(level, c.Log))
 	if s.Daemons == 0 {
 		s.Daemons = 1
 	}
@@ -308,7 +310,12 @@ func (s *simulation) note(f func()) {
 	f()
 }
 
+// pause waits for d or until ctx ends, which here is by a deadline only.
 func pause(ctx context.Context, d time.Duration) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) > d && ctx.Err() == nil {
+		time.Sleep(d) // no timer, channel and select is needed for this
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -95,11 +95,11 @@ func TestCalmWorld(t *testing.T) {
 func TestOptionalTargetDelaysNothing(t *testing.T) {
 	t.Parallel()
 	length := span(24 * time.Hour)
-	res := run(t, Config{Seed: 6, Users: 20, For: length, Faults: Faults{Copies: 2 * time.Hour}})
+	res := run(t, Config{Seed: 6, Users: 40, For: length, Faults: Faults{Copies: 2 * time.Hour}})
 	if res.Late > 15*time.Second {
 		t.Errorf("a promotion came %s after its slot because of an optional publisher", res.Late)
 	}
-	if res.Rotations < 20*6*int(length/time.Hour)*99/100 {
+	if res.Rotations < 40*6*int(length/time.Hour)*99/100 {
 		t.Errorf("only %d rotations", res.Rotations)
 	}
 }

@@ -51,17 +51,12 @@ func (s *simulation) clashes(ctx context.Context) {
 	r := s.dice("clash", 0)
 	for ctx.Err() == nil {
 		pause(ctx, 3*time.Second)
-		es, err := s.store.List(ctx)
-		if err != nil {
-			continue
+		if ctx.Err() != nil {
+			return
 		}
 		now := time.Now()
-		for _, e := range es {
-			user := e.Record.User
-			lost := slices.ContainsFunc(e.Record.Intents, func(in plan.Intent) bool {
-				return now.Sub(in.At) > 5*time.Second && now.Before(in.Until)
-			})
-			if !lost || s.isExcused(user) || r.IntN(3) > 0 {
+		for _, user := range s.lost(now) {
+			if s.isExcused(user) || r.IntN(3) > 0 {
 				continue
 			}
 			if id, err := s.aws.Plant(user); err == nil {
@@ -72,6 +67,19 @@ func (s *simulation) clashes(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// lost returns the users for which the answer of a call has been missing for a
+// while.
+func (s *simulation) lost(now time.Time) (users []string) {
+	s.store.Look(func(r plan.Record) {
+		if slices.ContainsFunc(r.Intents, func(in plan.Intent) bool {
+			return now.Sub(in.At) > 5*time.Second && now.Before(in.Until)
+		}) {
+			users = append(users, r.User)
+		}
+	})
+	return users
 }
 
 // guard is what the owner of a key does that was made by hand while keyrot's

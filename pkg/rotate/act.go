@@ -110,6 +110,7 @@ func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Ti
 			if e.Record.Key(out.Key.ID) == nil {
 				e.Record = plan.Apply(e.Record, p.policy, step, out, now)
 			}
+			e.Secrets = cloneSecrets(e.Secrets)
 			e.Secrets[out.Key.ID] = secret
 		})
 		if err == nil || errors.Is(err, ErrConflict) {

@@ -1,9 +1,6 @@
 package rotate
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // Clock is implemented by an IAM that can tell AWS's time: what its latest
 // answer was dated, and when that was by this process's clock, with a
@@ -23,9 +20,8 @@ const clockSlack = 2 * time.Second
 // awsTime is AWS's time, carried forward by the monotonic clock: setting this
 // machine's clock does not change it.
 type awsTime struct {
-	mu   sync.RWMutex
 	date time.Time // AWS's time …
-	at   time.Time // … at this monotonic instant; zero: not known yet
+	at   time.Time // … at this monotonic instant
 }
 
 // Time returns the time by AWS's clock, or by this machine's until AWS has
@@ -33,12 +29,10 @@ type awsTime struct {
 // with a promise.
 func (r *Rotator) Time() time.Time {
 	r.init()
-	r.clock.mu.RLock()
-	defer r.clock.mu.RUnlock()
-	if r.clock.at.IsZero() {
-		return r.Now()
+	if c := r.clock.Load(); c != nil {
+		return c.date.Add(time.Since(c.at))
 	}
-	return r.clock.date.Add(time.Since(r.clock.at))
+	return r.Now()
 }
 
 // sync compares the time with AWS's latest answer and reports whether it
@@ -54,15 +48,13 @@ func (r *Rotator) sync() (jumped bool) {
 	}
 	ours := r.Time()
 	off := date.Add(time.Since(at)).Sub(ours)
-	r.clock.mu.Lock()
-	defer r.clock.mu.Unlock()
 	if off.Abs() > clockSlack {
-		r.clock.date, r.clock.at = date, at
+		r.clock.Store(&awsTime{date, at})
 		r.Log.Warn("this machine's clock differs from AWS's, which is used instead", "offset", off)
 		return true
 	}
-	if r.clock.at.IsZero() {
-		r.clock.date, r.clock.at = ours.Round(0), time.Now() //nolint:forbidigo // the monotonic reading is wanted: from now on it cannot be stepped
+	if r.clock.Load() == nil {
+		r.clock.CompareAndSwap(nil, &awsTime{ours.Round(0), time.Now()}) //nolint:forbidigo // the monotonic reading is wanted: from now on it cannot be stepped
 	}
 	return false
 }

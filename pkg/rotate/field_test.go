@@ -322,3 +322,23 @@ func TestADeletedUserDoesNotStopTheOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestAnotherProcessIsToldOnceUntilItIsDone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		for round := 1; round <= 2; round++ {
+			if err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				h.turn(t, rotate.Options{Force: true})
+				time.Sleep(time.Second)
+			}
+			if got := strings.Count(h.log.String(), "another process acts on this user"); got != round {
+				t.Errorf("the log tells %d times of another process, want %d", got, round)
+			}
+			time.Sleep(time.Minute)
+			h.turn(t, rotate.Options{})
+		}
+	})
+}

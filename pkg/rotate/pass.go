@@ -34,14 +34,29 @@ type pass struct {
 // errClock ends a pass that began by a wrong clock.
 var errClock = errors.New("the clock was corrected")
 
+// pass takes the user's lease and makes a pass. Of several daemons all but one
+// are refused it, at every tick: that must be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
-	var p *pass
-	var err error
-	for range 2 { // once more if the clock was wrong, with the right time
-		p = &pass{Rotator: r, ctx: ctx, policy: r.policy(user), free: free, report: UserReport{User: user}}
-		if err = p.run(user, patience); !errors.Is(err, errClock) {
+	until, err := r.acquire(ctx, user)
+	if !errors.Is(err, ErrLeased) {
+		r.elsewhere.Delete(user)
+	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
+		return UserReport{User: user}
+	}
+	return r.leased(ctx, user, patience, free, until, err)
+}
+
+// leased goes on with a pass once the lease was asked for, with err.
+func (r *Rotator) leased(ctx context.Context, user string, patience time.Duration, free func(), until time.Time, err error) UserReport {
+	report := UserReport{User: user}
+	for i := 0; err == nil; i++ {
+		p := &pass{Rotator: r, ctx: ctx, leased: until, policy: r.policy(user), free: free, report: UserReport{User: user}}
+		err = p.run(user, patience)
+		report = p.report
+		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
+		until, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
 	case err == nil:
@@ -49,15 +64,12 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
 	default:
 		r.Log.Warn("pass ended early", "user", user, "err", err)
-		p.report.Err = err
+		report.Err = err
 	}
-	return p.report
+	return report
 }
 
 func (p *pass) run(user string, patience time.Duration) error {
-	if err := p.lease(user); err != nil {
-		return err
-	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
@@ -134,17 +146,29 @@ func (p *pass) sleep(d time.Duration) bool {
 	}
 }
 
-// lease takes or extends the user's lease if less than half of it is left.
+// acquire takes or extends the user's lease and returns when it ends.
+func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
+	now := r.now()
+	err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
+	if errors.Is(err, ErrLeased) {
+		return time.Time{}, err // an answer, which says enough
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
+	}
+	return now.Add(leaseTTL), nil
+}
+
+// lease extends the user's lease if less than half of it is left.
 func (p *pass) lease(user string) error {
-	now := p.now()
-	if p.leased.Sub(now) > leaseTTL/2 {
+	if p.leased.Sub(p.now()) > leaseTTL/2 {
 		return nil
 	}
-	if err := p.Store.Acquire(p.ctx, user, p.Owner, now, leaseTTL); err != nil {
-		return fmt.Errorf("acquiring the lease of %q: %w", user, err)
+	until, err := p.acquire(p.ctx, user)
+	if err == nil {
+		p.leased = until
 	}
-	p.leased = now.Add(leaseTTL)
-	return nil
+	return err
 }
 
 // effect returns the context for one call that changes something: it is not

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -50,10 +51,11 @@ type Rotator struct {
 	Proofs     int                                        // calls in a row that make a proof; default 3
 	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
-	once     sync.Once
-	copying  chan struct{} // who gives optional publishers a pair; see pass.step
-	selected selection
-	clock    awsTime
+	once      sync.Once
+	copying   chan struct{} // who gives optional publishers a pair; see pass.step
+	elsewhere sync.Map      // users that another process was told to act on
+	selected  selection
+	clock     atomic.Pointer[awsTime] // nil: not known yet
 }
 
 // Options of one pass.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,8 +15,9 @@ import (
 // nothing is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1)}
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
 	defer s.wg.Wait()
+	defer close(s.jobs)
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -44,8 +46,10 @@ func (r *Rotator) Run(ctx context.Context) error {
 type scheduler struct {
 	*Rotator
 	slots    chan struct{}
-	freed    chan struct{} // a slot is free again
+	freed    chan struct{} // a slot that was waited for is free again
+	waiting  atomic.Bool   // for a slot
 	backlog  []string      // users that are due and wait for a slot
+	jobs     chan job      // to goroutines that have nothing to do
 	wg       sync.WaitGroup
 	reselect time.Time
 
@@ -59,22 +63,38 @@ type scheduler struct {
 	seen       map[string]bool // who was
 }
 
-// background runs f unless one for the same user is under way.
+// job is what a goroutine does for a user.
+type job struct {
+	user string
+	do   func()
+}
+
+// background runs f unless one for the same user is under way: on a goroutine
+// that has done its last job, whose stack has grown already, or on a new one.
 func (s *scheduler) background(user string, f func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.busy[user] {
+		s.mu.Unlock()
 		return
 	}
 	s.busy[user] = true
-	s.wg.Go(func() {
-		defer func() {
-			s.mu.Lock()
-			delete(s.busy, user)
-			s.mu.Unlock()
-		}()
-		f()
-	})
+	s.mu.Unlock()
+	j := job{user, f}
+	select {
+	case s.jobs <- j:
+	default:
+		s.wg.Go(func() { s.work(j) })
+	}
+}
+
+// work does the job and then whatever else there is until Run ends.
+func (s *scheduler) work(j job) {
+	for ok := true; ok; j, ok = <-s.jobs {
+		j.do()
+		s.mu.Lock()
+		delete(s.busy, j.user)
+		s.mu.Unlock()
+	}
 }
 
 // dispatch reads who is due and starts as many passes as workers are free.
@@ -99,25 +119,50 @@ func (s *scheduler) start(ctx context.Context) {
 		busy := s.busy[user]
 		s.mu.Unlock()
 		if !busy {
-			select {
-			case s.slots <- struct{}{}:
-			default:
+			if !s.slot() {
 				return
 			}
-			s.seen[user] = true
+			if !s.reconciled {
+				s.seen[user] = true
+			}
 			s.background(user, func() {
-				free := sync.OnceFunc(func() {
-					<-s.slots
-					select {
-					case s.freed <- struct{}{}:
-					default:
+				given := false
+				free := func() {
+					if !given {
+						given = true
+						s.free()
 					}
-				})
+				}
 				defer free()
 				s.pass(ctx, user, 0, free)
 			})
 		}
 		s.backlog = s.backlog[1:]
+	}
+}
+
+// slot takes a slot if one is free. Otherwise, whoever frees one will say so.
+func (s *scheduler) slot() bool {
+	for range 2 { // one may have become free before it was known that it is waited for
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		default:
+			s.waiting.Store(true)
+		}
+	}
+	return false
+}
+
+// free gives a slot back, and says so if it is waited for.
+func (s *scheduler) free() {
+	<-s.slots
+	if !s.waiting.Swap(false) {
+		return
+	}
+	select {
+	case s.freed <- struct{}{}:
+	default:
 	}
 }
 

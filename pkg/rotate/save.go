@@ -29,6 +29,7 @@ func (p *pass) save(step plan.Step, out plan.Outcome) error {
 	change := func(e *Entry) {
 		e.Record = plan.Apply(e.Record, p.policy, step, out, now)
 		if step.Action == plan.Delete || step.Action == plan.Forget {
+			e.Secrets = cloneSecrets(e.Secrets)
 			delete(e.Secrets, step.KeyID)
 		}
 	}
@@ -109,14 +110,14 @@ func (p *pass) flush() error {
 // reset goes on from what the store has, with what was noted.
 func (p *pass) reset(fresh Entry) {
 	p.saved, p.entry = fresh, fresh
-	p.entry.Secrets = cloneSecrets(fresh.Secrets)
 	for _, noted := range p.later {
 		noted(&p.entry)
 	}
 }
 
 // commit applies what was noted, and change, to the entry and saves it, with
-// its next due time. Changes by the hand-out (promises) and by operators
+// its next due time. What the entry points to, change must replace, not alter.
+// Changes by the hand-out (promises) and by operators
 // (orders) made meanwhile are kept.
 func (p *pass) commit(change func(*Entry)) error { return p.commitFor(change, p.dueOf) }
 

@@ -132,7 +132,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-one-hand", Rule: "one hand",
-		File: "pkg/rotate/pass.go", Old: "if err := p.Store.Acquire(p.ctx, user, p.Owner, now, leaseTTL); err != nil {", New: "if err := p.ctx.Err(); err != nil {",
+		File: "pkg/rotate/pass.go", Old: "err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)", New: "err := ctx.Err()",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "one hand", Args: []string{"-sim.hours=24"},
 	},
 	{

@@ -95,7 +95,7 @@ func kill(m mutant) error {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		return err
 	}
-	args := []string{"test", "-overlay", list, "-count=1", "-timeout=10m", "-run", m.Test, m.Pkg}
+	args := []string{"test", "-overlay", list, "-count=1", "-cpu=1", "-vet=off", "-timeout=10m", "-run", m.Test, m.Pkg}
 	out, err := exec.Command("go", append(args, m.Args...)...).CombinedOutput()
 	switch {
 	case err == nil:

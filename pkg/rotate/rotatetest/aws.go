@@ -213,7 +213,16 @@ func (a *AWS) dice(scope string, now time.Time) *rand.Rand {
 	a.rolls[scope] = last
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(scope))
-	return rand.New(rand.NewPCG(a.Seed^h.Sum64(), uint64(now.UnixNano())+last.n<<48))
+	d := &die{}
+	d.pcg.Seed(a.Seed^h.Sum64(), uint64(now.UnixNano())+last.n<<48)
+	d.Rand = *rand.New(&d.pcg)
+	return &d.Rand
+}
+
+// die is a generator and its state in one piece.
+type die struct {
+	rand.Rand
+	pcg rand.PCG
 }
 
 // call runs effect as the operation op, with all that may go wrong. effect is

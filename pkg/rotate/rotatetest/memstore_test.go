@@ -52,7 +52,7 @@ func TestCloneIsDeep(t *testing.T) {
 	t.Parallel()
 	e := rotate.Entry{Secrets: map[string]rotate.Secret{}}
 	fill(reflect.ValueOf(&e.Record).Elem())
-	c := cloneEntry(e)
+	c := new(copier).entry(e)
 	if d := diff(e, c); d != "" {
 		t.Errorf("copy differs (-want +got):\n%s", d)
 	}
