@@ -51,7 +51,7 @@ func TestTheLogIsLookedThrough(t *testing.T) {
 	text := strings.Repeat("S3cret", 8)
 	type nested struct{ Pair []string }
 	for name, write := range map[string]func(*slog.Logger){
-		"message":   func(l *slog.Logger) { l.Info("made " + text) },
+		"message":   func(l *slog.Logger) { l.Info("made " + text) }, //nolint:sloglint // the point
 		"text":      func(l *slog.Logger) { l.Debug("made", "pair", "AKIA:"+text) },
 		"error":     func(l *slog.Logger) { l.Warn("made", "err", fmt.Errorf("saving: %w", errors.New(text))) },
 		"bytes":     func(l *slog.Logger) { l.Warn("made", "key", []byte(text)) },

@@ -313,7 +313,7 @@ func (s *simulation) note(f func()) {
 // pause waits for d or until ctx ends, which here is by a deadline only.
 func pause(ctx context.Context, d time.Duration) {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) > d && ctx.Err() == nil {
-		time.Sleep(d) // no timer, channel and select is needed for this
+		time.Sleep(d) //nolint:forbidigo // virtual time; no timer, channel and select is needed
 		return
 	}
 	t := time.NewTimer(d)
