@@ -64,7 +64,7 @@ func complete(raw []byte) bool {
 // Ask returns what the agent at the socket has to say. ok is false if none runs
 // there or it cannot help: then the other ways are tried.
 func Ask(socket, user, format, region string) (text string, ok bool) {
-	if socket == "" || !word(user) || !word(format) || region != "" && !word(region) || !private(socket) {
+	if socket == "" || !word(user) || !word(format) || region != "" && !word(region) || !private(socket, me()) {
 		return "", false
 	}
 	raw, err := exchange(socket, Question(user, format, region), agentWait)

@@ -107,6 +107,13 @@ func TestAsk(t *testing.T) {
 			}
 		})
 	}
+	socket := listen(t, func(net.Conn) {})
+	if err := os.Chmod(socket, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !private(socket, me()) || runtime.GOOS != "windows" && private(socket, me()+1) {
+		t.Error("private must tell our own sockets from other users'")
+	}
 	if _, ok := Ask(filepath.Join(t.TempDir(), "none"), "ci", "json", ""); ok {
 		t.Error("no agent: ok")
 	}

@@ -84,12 +84,15 @@ func now() int64 {
 	return syscall.TimevalToNsec(t) / 1e6
 }
 
-// private reports whether the path is a socket that nobody else may offer or
-// use.
-func private(path string) bool {
+// me is who runs this process.
+func me() int { return syscall.Geteuid() }
+
+// private reports whether the path is a socket of that user, which nobody else
+// may use.
+func private(path string, user int) bool {
 	var st syscall.Stat_t
 	err := again(func() error { return syscall.Stat(path, &st) })
-	return err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFSOCK && st.Mode&0o077 == 0
+	return err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFSOCK && st.Mode&0o077 == 0 && int(st.Uid) == user
 }
 
 // absent reports whether surely nothing is there.
