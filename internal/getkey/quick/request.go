@@ -55,52 +55,66 @@ func parse(args []string, getenv func(string) string) (r Request, ok bool) {
 
 // flag takes a flag off the arguments.
 func (r *Request) flag(args []string) (rest []string, ok bool) {
-	switch args[0] {
-	case "--no-cache":
-		r.NoCache = true
-		return args[1:], true
-	case "--no-agent":
-		r.NoAgent = true
-		return args[1:], true
-	case "--allow-plain-http":
-		r.AllowPlainHTTP = true
-		return args[1:], true
+	name, rest := args[0], args[1:]
+	if yes := r.yes(name); yes != nil {
+		*yes = true
+		return rest, true
 	}
-	name, value := args[0], ""
-	args = args[1:]
 	at := 0
 	for at < len(name) && name[at] != '=' {
 		at++
 	}
+	var value string
 	switch {
 	case at < len(name):
 		name, value = name[:at], name[at+1:]
-	case len(args) == 0:
+	case len(rest) == 0:
 		return nil, false
 	default:
-		value, args = args[0], args[1:]
+		value, rest = rest[0], rest[1:]
 	}
-	switch name {
+	to := r.text(name)
+	if to == nil {
+		return nil, false
+	}
+	*to = value
+	return rest, true
+}
+
+// yes returns what a flag without a value switches on, nil for any other.
+func (r *Request) yes(flag string) *bool {
+	switch flag {
+	case "--no-cache":
+		return &r.NoCache
+	case "--no-agent":
+		return &r.NoAgent
+	case "--allow-plain-http":
+		return &r.AllowPlainHTTP
+	}
+	return nil
+}
+
+// text returns what a flag with a value sets, nil for any other.
+func (r *Request) text(flag string) *string {
+	switch flag {
 	case "--user":
-		r.User = value
+		return &r.User
 	case "--format":
-		r.Format = value
+		return &r.Format
 	case "--region":
-		r.Region = value
+		return &r.Region
 	case "--endpoint":
-		r.Endpoint = value
+		return &r.Endpoint
 	case "--api-key-file":
-		r.APIKeyFile = value
+		return &r.APIKeyFile
 	case "--ca-file":
-		r.CAFile = value
+		return &r.CAFile
 	case "--identity":
-		r.Identity = value
+		return &r.Identity
 	case "--oidc-token-file":
-		r.OIDCTokenFile = value
-	default:
-		return nil, false
+		return &r.OIDCTokenFile
 	}
-	return args, true
+	return nil
 }
 
 // word reports whether s can be one of the words that the agent is asked with.
