@@ -87,6 +87,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
 	},
 	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
