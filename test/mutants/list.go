@@ -77,6 +77,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
 	},
 	{
+		Name: "sync-failure-lasts", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "if time.Now().Before(l.ill.next) {", New: "if !l.ill.next.IsZero() {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "recording handout: syncing the audit log",
+	},
+	{
+		Name: "heal-forgets-lines", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "for _, c := range chunks {", New: "for _, c := range chunks[:0] {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
