@@ -87,6 +87,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
 	},
 	{
+		Name: "sync-failure-lasts", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "if time.Now().Before(l.ill.next) {", New: "if !l.ill.next.IsZero() {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "recording handout: syncing the audit log",
+	},
+	{
+		Name: "heal-forgets-lines", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "for _, c := range chunks {", New: "for _, c := range chunks[:0] {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -95,6 +105,11 @@ var mutants = []mutant{
 		Name: "take-over-forged-lines", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines))", New: "false",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
+	},
+	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
@@ -122,6 +137,11 @@ var mutants = []mutant{
 		Name: "printable-secret", Rule: "no leak",
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
+	},
+	{
+		Name: "stranger-withdraws", Rule: "served works",
+		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
+		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
 
 	// Each promise once more, caught by the simulation alone.
