@@ -50,7 +50,7 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 func (r *Rotator) leased(ctx context.Context, user string, patience time.Duration, free func(), until time.Time, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, ctx: ctx, leased: until, policy: r.policy(user), free: free, report: UserReport{User: user}}
+		p := &pass{Rotator: r, ctx: ctx, leased: until, free: free, report: UserReport{User: user}}
 		err = p.run(user, patience)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
@@ -80,7 +80,7 @@ func (p *pass) run(user string, patience time.Duration) error {
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
-	p.entry = p.saved
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
@@ -181,16 +181,29 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 func (p *pass) observe() error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	keys, err := p.IAM.Keys(ctx, p.entry.Record.User)
+	name := p.nameNow(ctx)
+	keys, err := p.IAM.Keys(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
 	case err != nil:
 		return err
 	default:
-		p.world = plan.World{Keys: keys}
+		p.world = plan.World{Keys: keys, Name: name}
 	}
 	return nil
+}
+
+// nameNow returns what IAM calls the user: as before, or as the selection found
+// its unique id if IAM confirms that.
+func (p *pass) nameNow(ctx context.Context) string {
+	rec := p.entry.Record
+	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
+		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
+			return name
+		}
+	}
+	return rec.IAMName()
 }
 
 // do audits the step, has its effect and saves the result.
