@@ -92,7 +92,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		rep, err := s.rotator.RunOnce(ctx, pass)
 		if err != nil || o.DryRun {
 			if err == nil {
-				err = errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+				err = errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
 			}
 			return err
 		}
@@ -128,7 +128,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			break
 		}
 	}
-	return errors.Join(e.showReport(rotateOptions{common: o.common}, done), verdict(done))
+	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, done), verdict(done))
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
@@ -148,7 +148,7 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			if done {
 				return e.showLeft(o, left)
 			}
-			wait := until.Sub(s.rotator.Time())
+			wait := until.Sub(s.clock.Now())
 			_, _ = fmt.Fprintf(e.Err, "keyrot: %s still has a key that works for others; waiting %s\n", name, span(max(0, wait)))
 			t := time.NewTimer(max(wait, time.Second))
 			select {
@@ -199,7 +199,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
-		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
+		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
 
