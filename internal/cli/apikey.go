@@ -277,7 +277,7 @@ func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	log, err := openAudit(ctx, cfg, st, e.Now)
+	log, err := openAudit(ctx, cfg, st, e.Now, logger(e.Err, cfg.Log))
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
@@ -83,7 +84,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.store, err = openStore(ctx, cfg, e.Getenv); err != nil {
 		return nil, err
 	}
-	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now); err != nil {
+	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	history, recorded := historyOf(cfg, s.audit)
@@ -200,11 +201,11 @@ func historyOf(cfg config.Config, log rotate.Audit) (*page.History, rotate.Audit
 
 // openAudit opens the log: in the table if there is one, where any number of
 // processes append to one chain, otherwise in the file.
-func openAudit(ctx context.Context, cfg config.Config, st store, now func() time.Time) (record, error) {
+func openAudit(ctx context.Context, cfg config.Config, st store, now func() time.Time, l *slog.Logger) (record, error) {
 	if t, ok := st.(tableStore); ok {
 		return tableAudit{&dynamodb.Audit{API: t.API, Table: t.Table, Sealer: t.Sealer, Now: now}}, nil
 	}
-	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now})
+	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now, Log: l})
 	if err != nil {
 		return nil, err // not a nil *audit.Log in an interface
 	}
