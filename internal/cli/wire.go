@@ -66,6 +66,7 @@ func (tableAudit) Close(context.Context) error { return nil }
 type system struct {
 	store   store
 	audit   record
+	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -88,8 +89,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	history, recorded := historyOf(cfg, s.audit)
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: e.Now}
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
+		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
 		Policy: cfg.PolicyAt(e.Now), Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -99,12 +101,12 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(e, cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: e.Now, Audit: s.audit, Actor: operator()}
+	keys := &auth.Keys{Settings: s.store, Now: e.Now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: recorded, Handouts: s.store, Now: s.rotator.Time},
-		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Late: s.late, Now: s.rotator.Time},
+		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now, late: s.late},
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
@@ -137,7 +139,7 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -181,6 +183,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
+		if s.late != nil {
+			errs = append(errs, s.late.Close(grace))
+		}
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
