@@ -149,7 +149,7 @@ func (s *Source) renew(ctx context.Context, user string, k *cache, e Entry) (api
 	case err == nil:
 		k.save(fetched)
 		return api.Credential(fetched.Credential), nil
-	case Refused(err):
+	case api.Withdrawn(err):
 		k.clear()
 		return api.Credential{}, err
 	case e.Valid(s.Clock()):
@@ -171,12 +171,6 @@ func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
 		return soon
 	}
 	return at
-}
-
-// Refused reports whether the server withdrew the permission, so that what
-// was given before must not be used any more.
-func Refused(err error) bool {
-	return errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized) || errors.Is(err, api.ErrNotAllowed)
 }
 
 // Clock returns the time.

@@ -38,7 +38,8 @@ type Config struct {
 
 // Faults says what goes wrong. The zero value is a perfect world.
 type Faults struct {
-	Consistency bool          // IAM's answers lag, new keys flap
+	Consistency bool          // IAM's answers lag, lists for longer than [plan.Policy.Lag]; new keys flap
+	OldLists    time.Duration // lists lag by up to this instead
 	Errors      float64       // chance of a call failing before, and again as much after its effect
 	Late        float64       // chance of a change taking effect after its caller gave up
 	Store       float64       // chance of a store operation failing before, and again after its effect
@@ -138,7 +139,10 @@ func (s *simulation) setUp() {
 	if s.Faults.Consistency {
 		a.NewKey = rotatetest.Delay{Max: 8 * time.Second, Flap: 4 * time.Second}
 		a.OldKey = rotatetest.Delay{Max: 5 * time.Second}
-		a.List = rotatetest.Delay{Max: 5 * time.Second, Flap: 3 * time.Second}
+		a.List = rotatetest.Delay{Max: s.Policy.Lag * 3 / 2, Flap: 3 * time.Second}
+		if s.Faults.OldLists > 0 {
+			a.List.Max = s.Faults.OldLists
+		}
 		a.Quota = rotatetest.Delay{Max: 3 * time.Second}
 		a.Usage = rotatetest.Delay{Min: time.Minute, Max: 2 * time.Hour}
 	}

@@ -42,6 +42,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
 	},
 	{
+		Name: "stale-list-is-an-owner", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./pkg/rotate", Test: "TestAStaleListBlocksNobody", Says: "is an orphan, for ever",
+	},
+	{
+		Name: "sim-orphans-die-old-lists", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./internal/sim", Test: "TestOldLists", Says: "orphans die",
+	},
+	{
+		Name: "hasty-quarantine", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return 2 * p.Lag }", New: "return p.Lag / 4 }",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
@@ -87,6 +102,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
 	},
 	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
@@ -113,6 +133,11 @@ var mutants = []mutant{
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
 	},
+	{
+		Name: "stranger-withdraws", Rule: "served works",
+		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
+		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+	},
 
 	// Each promise once more, caught by the simulation alone.
 	{
@@ -132,7 +157,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-ours-only-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		File: "pkg/rotate/plan/orphan.go", Old: "if sure := mark.At.Add(d.p.doubt()); k.Status == Active && !d.now.Before(sure) {", New: "if false {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
