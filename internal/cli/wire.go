@@ -68,6 +68,7 @@ type system struct {
 	clock   *rotate.Clock
 	store   store
 	audit   record
+	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -90,9 +91,10 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	history, recorded := historyOf(cfg, s.audit)
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
+		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -102,12 +104,12 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.audit, Actor: operator()}
+	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Audit: recorded, Handouts: s.store, Clock: s.clock},
-		Health:      &health{store: s.store, policy: policy, now: now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
+		Health:      &health{store: s.store, policy: policy, now: now, late: s.late},
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
@@ -140,7 +142,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -184,6 +186,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
+		if s.late != nil {
+			errs = append(errs, s.late.Close(grace))
+		}
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {

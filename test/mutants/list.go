@@ -87,6 +87,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
 	},
 	{
+		Name: "late-twice", Rule: "on record",
+		File: "pkg/rotate/late.go", Old: "*audited = true", New: "*audited = len(e.Caller) > 100",
+		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
