@@ -161,7 +161,7 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 		}
 	}
 	s.server.Credentials = m.Handouts(s.server.Credentials)
-	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler(), cfg.Server.Metrics == "open"
+	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler, cfg.Server.Metrics == "open"
 }
 
 // outbound joins what tells and gives others something.
