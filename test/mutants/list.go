@@ -137,6 +137,14 @@ var mutants = []mutant{
 		Name: "stranger-withdraws", Rule: "served works",
 		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+		Name: "session-outlives-secret", Rule: "no leak",
+		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
+		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "metrics-of-others", Rule: "no leak",
+		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
+		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
 
 	// Each promise once more, caught by the simulation alone.
