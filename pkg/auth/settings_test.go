@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"sort"
 	"strings"
 	"sync"
@@ -107,4 +108,11 @@ func (l *lateSettings) SaveSetting(ctx context.Context, name string, value []byt
 		f()
 	}
 	return l.settings.SaveSetting(ctx, name, value, version)
+}
+
+// unwritable is a full disk: what is there can be read.
+type unwritable struct{ *settings }
+
+func (unwritable) SaveSetting(context.Context, string, []byte, int64) (int64, error) {
+	return 0, errors.New("no space left on device")
 }

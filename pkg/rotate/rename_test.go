@@ -18,7 +18,7 @@ import (
 func (h *house) consume(t *testing.T, user string, d time.Duration) int {
 	t.Helper()
 	keys := map[string]bool{}
-	disp := &rotate.Dispenser{Store: h.store}
+	disp := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		c, err := disp.Give(t.Context(), user, rotate.Recipient{Caller: "app"})
 		if err != nil {

@@ -107,6 +107,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
 	},
 	{
+		Name: "late-twice", Rule: "on record",
+		File: "pkg/rotate/late.go", Old: "*audited = true", New: "*audited = len(e.Caller) > 100",
+		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -152,6 +157,16 @@ var mutants = []mutant{
 		Name: "stranger-withdraws", Rule: "served works",
 		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+	},
+	{
+		Name: "session-outlives-secret", Rule: "no leak",
+		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
+		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "metrics-of-others", Rule: "no leak",
+		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
+		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
 
 	// Each promise once more, caught by the simulation alone.
@@ -207,7 +222,17 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "if off.Abs() > clockSlack {", New: "if off.Abs() > 1000*time.Hour {",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
+	{
+		Name: "believe-anybody", Rule: "no leak",
+		File: "internal/trust/trust.go", Old: "case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:", New: "default:",
+		Pkg: "./internal/trust", Test: "TestPath", Says: "want a refusal",
+	},
+	{
+		Name: "follow-links", Rule: "no leak",
+		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
+		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
 	},
 }
