@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 type usersOptions struct {
@@ -198,7 +199,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
-		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
+		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
 		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
