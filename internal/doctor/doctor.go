@@ -160,7 +160,7 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 			}
 			foreign++
 			if foreign <= 5 {
-				add("foreign keys", Warn, `import it ("keyrot users import"), delete it, or set existing_keys: retire`,
+				add("foreign keys", Warn, `find out who uses it: "keyrot users import" takes it over with its secret, existing_keys: retire replaces it once it is idle`,
 					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
 			}
 		}
