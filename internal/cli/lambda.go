@@ -13,6 +13,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
@@ -97,7 +98,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		}
 	case "api":
 		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: e.Now}
-		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, err
 		}
 		s := &server.Server{

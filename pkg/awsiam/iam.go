@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -59,7 +60,7 @@ var (
 // New returns an IAM that uses the SDK configuration as it is, at the default
 // pace. Requests carry "keyrot" in the User-Agent.
 func New(cfg aws.Config) *IAM {
-	cfg = cfg.Copy()
+	cfg = awsanswer.Require(cfg)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	return &IAM{
