@@ -30,11 +30,16 @@ var ErrForeign = errors.New("the answer does not come from the AWS service, but 
 func Require(cfg aws.Config) aws.Config {
 	cfg = cfg.Copy()
 	cfg.APIOptions = append(cfg.APIOptions, func(s *middleware.Stack) error {
+		if _, ok := s.Deserialize.Get(requiring); ok {
+			return nil // required twice
+		}
 		// After all others: next to the transport, before the answer is decoded.
-		return s.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OwnAnswer", handle), middleware.After)
+		return s.Deserialize.Add(middleware.DeserializeMiddlewareFunc(requiring, handle), middleware.After)
 	})
 	return cfg
 }
+
+const requiring = "KeyrotOwnAnswer"
 
 func handle(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (
 	middleware.DeserializeOutput, middleware.Metadata, error,
@@ -54,7 +59,10 @@ func handle(ctx context.Context, in middleware.DeserializeInput, next middleware
 			return out, metadata, fmt.Errorf("reading the answer: %w", err)
 		}
 	}
-	return out, metadata, Check(req.Header, res.Header, body)
+	if err := Check(req.Header, res.Header, body); err != nil {
+		return middleware.DeserializeOutput{}, metadata, err // nothing else of it may be believed, its date for example
+	}
+	return out, metadata, nil
 }
 
 // Check reports whether an answer of status 2xx is the service's own:
@@ -81,7 +89,7 @@ func Check(request, answer http.Header, body []byte) error {
 	default:
 		return nil
 	}
-	return hint.Wrap(fmt.Errorf("%w (%d bytes of %q)", ErrForeign, len(body), answer.Get("Content-Type")),
+	return hint.Wrap(fmt.Errorf("%w (HTTP 200, %d bytes of %q)", ErrForeign, len(body), answer.Get("Content-Type")),
 		"check HTTPS_PROXY, AWS_ENDPOINT_URL and the network's gateways")
 }
 
