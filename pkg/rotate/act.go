@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -56,6 +57,8 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, p.Proofs)
 	case plan.Probe:
 		return p.verify(step.KeyID, 1)
+	case plan.Check:
+		return p.check(step.KeyID)
 	case plan.Publish:
 		return out, p.publish(step.KeyID)
 	case plan.Copy:
@@ -145,7 +148,7 @@ var errUnread = errors.New("the store cannot be read either")
 
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
-	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) ||
+	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
 		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
 }
 
@@ -192,6 +195,25 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 		}
 	}
 	return plan.Outcome{}, nil
+}
+
+// check asks AWS, as often as makes a proof, whether it refuses the key: one
+// answer that accepts it is enough to say that it does not. For a key whose
+// secret is not known, IAM's list has to do.
+func (p *pass) check(id string) (plan.Outcome, error) {
+	if p.entry.Secrets[id].IsZero() {
+		active := slices.ContainsFunc(p.world.Keys, func(k plan.Key) bool { return k.ID == id && k.Status == plan.Active })
+		return plan.Outcome{Refused: !active}, nil
+	}
+	for i := range p.Proofs {
+		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
+			return plan.Outcome{}, p.ctx.Err()
+		}
+		if out, err := p.verify(id, 1); err != nil || !out.Refused {
+			return out, err
+		}
+	}
+	return plan.Outcome{Refused: true}, nil
 }
 
 func (p *pass) survey(id string) (plan.Outcome, error) {

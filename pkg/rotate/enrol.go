@@ -82,15 +82,18 @@ func (e *ForeignKeysError) Error() string {
 // Is makes errors.Is(err, ErrForeignKey) true.
 func (e *ForeignKeysError) Is(target error) bool { return target == ErrForeignKey }
 
-// order saves an operator's order. An order that waits already is replaced.
-func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, error) {
+// order saves an operator's order and returns it as it stands then: see
+// [plan.Record.Ordered].
+func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, plan.Order, error) {
 	user := e.Record.User
 	if !dry && r.Audit != nil {
 		if err := r.Audit.Append(ctx, Event{Time: o.At, Action: string(o.Kind), User: user, Key: o.KeyID, Reason: o.Reason, Actor: o.By}); err != nil {
-			return e, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
+			return e, o, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
 		}
 	}
-	return r.Update(ctx, e, dry, func(rec *plan.Record) { rec.Order = &o })
+	stands := o
+	e, err := r.Update(ctx, e, dry, func(rec *plan.Record) { *rec, stands = rec.Ordered(o) })
+	return e, stands, err
 }
 
 // Update changes a record on an operator's behalf and makes the user due at

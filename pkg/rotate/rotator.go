@@ -53,6 +53,7 @@ type Rotator struct {
 	once      sync.Once
 	copying   chan struct{} // who gives optional publishers a pair; see pass.step
 	elsewhere sync.Map      // users that another process was told to act on
+	rested    sync.Map      // user → rest: those that this process failed to look at
 	selected  selection
 }
 
@@ -236,7 +237,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, fre
 		return UserReport{User: u.Name, Err: err}
 	}
 	if o.Force {
-		if e, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
+		if e, _, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
 			return UserReport{User: u.Name, Err: err}
 		}
 	}

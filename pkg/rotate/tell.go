@@ -7,7 +7,9 @@ import (
 )
 
 // asks reports whether the step asks AWS about a key.
-func asks(step plan.Step) bool { return step.Action == plan.Verify || step.Action == plan.Probe }
+func asks(step plan.Step) bool {
+	return step.Action == plan.Verify || step.Action == plan.Probe || step.Action == plan.Check
+}
 
 func answer(out plan.Outcome) string {
 	if out.Refused {
@@ -53,7 +55,7 @@ func (p *pass) audit(step plan.Step, result string) error {
 	switch step.Action {
 	case plan.Identify, plan.Inspect, plan.Survey:
 		return nil
-	case plan.Verify, plan.Probe: // do records the answer
+	case plan.Verify, plan.Probe, plan.Check: // do records the answer
 		return nil
 	}
 	return p.enter(step, result)

@@ -18,6 +18,7 @@ const (
 	Survey   Action = "survey"   // ask the hand-out log who holds a key
 	Verify   Action = "verify"   // prove a key with k GetCallerIdentity calls
 	Probe    Action = "probe"    // one GetCallerIdentity for a key IAM's list disagrees on
+	Check    Action = "check"    // k GetCallerIdentity calls with a burned key: AWS must refuse them all
 	Publish  Action = "publish"
 	Copy     Action = "copy" // give the Current pair to optional publishers
 	Promote  Action = "promote"

@@ -66,7 +66,8 @@ type Held struct {
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
 	Probed      time.Time `json:"probed,omitzero"`      // last probe that was accepted though IAM's list disagreed
-	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it
+	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it, the first time
+	Dead        time.Time `json:"dead,omitzero"`        // Burned: AWS was asked, and refused it
 	Adopted     bool      `json:"adopted,omitempty"`    // not created by keyrot
 	Surveyed    time.Time `json:"surveyed,omitzero"`    // Retiring: when its use was last looked up
 	Again       time.Time `json:"again,omitzero"`       // no proof or publication is tried before this
@@ -140,7 +141,7 @@ type Record struct {
 	Waiting  Reason    `json:"waiting,omitempty"`
 	Since    time.Time `json:"since,omitzero"` // since when Waiting
 	Failures int       `json:"failures,omitempty"`
-	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, orders to burn excepted
+	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, unless a burn or a rollback is open
 	Error    string    `json:"error,omitempty"`   // last failure, without secrets
 }
 
