@@ -127,6 +127,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{
+		Name: "believe-any-200", Rule: "never zero",
+		File: "internal/awsanswer/awsanswer.go", Old: "if err != nil || !sent || !got || res.StatusCode/100 != 2 {", New: "if err != nil || !sent || !got || true {",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
+	},
+	{
+		Name: "believe-any-write", Rule: "on record",
+		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
+	},
+	{
+		Name: "believe-any-call", Rule: "served works",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
