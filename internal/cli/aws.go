@@ -44,8 +44,9 @@ func connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
 func cloudOf(sdk aws.Config, cfg config.Config) cloud {
 	iam := awsiam.New(sdk)
 	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
-	return cloud{IAM: iam, SDK: iam, Config: sdk, Select: iam.Select(awsiam.Selection{
+	m := &matches{cfg: cfg}
+	return cloud{IAM: iam, SDK: iam, Config: sdk, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
 		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
-		Exclude: cfg.Users.Exclude, All: cfg.Users.All,
-	})}
+		Exclude: cfg.Users.Exclude, All: cfg.Users.All, Unused: m.unused,
+	}))}
 }

@@ -73,6 +73,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 			return nil, rotate.ErrNoUsers
 		}
 		aws := cloudOf(sdk, cfg)
+		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.PolicyAt(e.Now), Select: aws.Select,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Now: e.Now, Workers: cfg.Workers,

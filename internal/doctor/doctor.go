@@ -35,17 +35,20 @@ type Finding struct {
 
 // Patient is what is examined. Functions that are nil are not examined.
 type Patient struct {
-	IAM      rotate.IAM
-	Select   func(context.Context) ([]rotate.User, error)
-	Existing rotate.ExistingKeys
-	Policy   func(user string) plan.Policy
-	Tick     time.Duration
-	Refresh  time.Duration // how often the slowest consumer asks for its key; 0: unknown
-	Now      func() time.Time
-	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
-	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
-	Callers  func(context.Context) []Caller                               // without an API key
-	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+	IAM    rotate.IAM
+	Select func(context.Context) ([]rotate.User, error)
+	// Unmatched returns the settings that match none of the users that Select
+	// found last.
+	Unmatched func() []string
+	Existing  rotate.ExistingKeys
+	Policy    func(user string) plan.Policy
+	Tick      time.Duration
+	Refresh   time.Duration // how often the slowest consumer asks for its key; 0: unknown
+	Now       func() time.Time
+	Entries   func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
+	Callers   func(context.Context) []Caller                               // without an API key
+	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
 }
 
 // Caller tells whether those whom the server accepts without an API key by one
@@ -86,6 +89,11 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
 	default:
 		add("selection", OK, "", "%d users are selected", len(users))
+		if p.Unmatched != nil {
+			for _, entry := range p.Unmatched() {
+				add("selection", Warn, "correct the name, or remove the entry", "%s", entry)
+			}
+		}
 		p.clock(add)
 		p.keys(ctx, users, add)
 		p.permissions(ctx, users, add)

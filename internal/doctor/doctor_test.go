@@ -65,6 +65,9 @@ func TestExamine(t *testing.T) {
 		{"an unreadable selection", func(_ *rotatetest.AWS, p *Patient) {
 			p.Select = func(context.Context) ([]rotate.User, error) { return nil, rotate.ErrDenied }
 		}, "selection", Fail, "cannot be read"},
+		{"a setting that matches nobody", func(_ *rotatetest.AWS, p *Patient) {
+			p.Unmatched = func() []string { return []string{`users.exclude: "eva" matches no user`} }
+		}, "selection", Warn, "eva"},
 		{"a clock that is off", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, date: now.Add(time.Hour)} }, "clock", Warn, "away from"},
 		{"a foreign key", func(a *rotatetest.AWS, _ *Patient) { _, _ = a.Plant("ci") }, "foreign keys", Warn, "user ci has key"},
 		{"a missing permission", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, date: now, update: true} }, "permissions", Fail, "iam:UpdateAccessKey"},
