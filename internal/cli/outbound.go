@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -111,8 +112,8 @@ func perUser(t config.Target, field string, names ...string) error {
 }
 
 // notifier makes the Notifier; nil if nobody is to be told.
-func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, e Env) (*notify.Notifier, error) {
-	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: e.Now}
+func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time) (*notify.Notifier, error) {
+	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
 		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: cfg.SES.To})
 	}
