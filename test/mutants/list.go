@@ -250,4 +250,9 @@ var mutants = []mutant{
 		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
 		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
 	},
+	{
+		Name: "guess-text", Rule: "ours only",
+		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
+		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
+	},
 }
