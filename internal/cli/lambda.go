@@ -81,7 +81,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
-		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now); err != nil {
 			return nil, usage(err, "")
 		}
 		n, err := notifier(cfg.Notify, sdk, st, now)
@@ -91,7 +91,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
+			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy})
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)

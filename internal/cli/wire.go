@@ -157,7 +157,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 
 // outbound joins what tells and gives others something.
 func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
-	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk); err != nil {
+	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now); err != nil {
 		return err
 	}
 	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
@@ -166,7 +166,7 @@ func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
 	return nil
 }
