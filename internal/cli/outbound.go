@@ -3,8 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +67,9 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Mode: fs.FileMode(mode), Owner: t.Owner}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":
+		if err := trustedProgram(t.Command[0]); err != nil {
+			return nil, fmt.Errorf("command: %w", err)
+		}
 		return &publish.Hook{Label: t.Label(), Argv: t.Command, Timeout: t.Timeout}, nil
 	case "webhook":
 		if err := webhook.Check(t.URL); err != nil {
@@ -80,6 +85,16 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
+}
+
+// trustedProgram refuses a program that others can change. One that is not there
+// is reported when it is run: it may come later.
+func trustedProgram(name string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return disk.Trusted(path)
 }
 
 // perUser refuses names under which several users' pairs would meet.
@@ -152,7 +167,7 @@ func secretFile(path string) (rotate.Secret, error) {
 	if err != nil {
 		return rotate.Secret{}, err
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	if err != nil {
 		return rotate.Secret{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -207,7 +208,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 func readSecret(file string) (rotate.Secret, error) {
 	in := os.Stdin
 	if file != "" {
-		f, err := os.Open(file)
+		var f *os.File
+		err := disk.Trusted(file)
+		if err == nil {
+			f, err = os.Open(file)
+		}
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}
