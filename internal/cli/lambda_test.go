@@ -33,7 +33,7 @@ func TestNewFunction(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
 			e := Env{Out: &out, Err: &out, Now: time.Now, Getenv: func(k string) string { return c.env[k] }}
-			f, err := e.newFunction(t.Context())
+			f, _, err := e.newFunction(t.Context())
 			if exitCode(err) != c.code || c.code != 0 && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("newFunction = %v, want exit code %d and %q", err, c.code, c.says)
 			}

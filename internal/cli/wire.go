@@ -72,6 +72,7 @@ type system struct {
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
+	health  *health
 }
 
 // open joins the parts. The caller closes the result.
@@ -102,12 +103,13 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
+	s.health = &health{store: s.store, policy: policy, now: now}
 	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.audit, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
 		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Audit: recorded, Handouts: s.store, Clock: s.clock},
-		Health:      &health{store: s.store, policy: policy, now: now},
+		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
