@@ -23,10 +23,10 @@ import (
 
 // publishers makes the required and the optional targets. It reports all that
 // cannot work.
-func publishers(cfg config.Config, sdk aws.Config) (required, optional []rotate.Publisher, err error) {
+func publishers(cfg config.Config, sdk aws.Config, now func() time.Time) (required, optional []rotate.Publisher, err error) {
 	var errs []error
 	for i, t := range cfg.Publish {
-		p, err := publisher(cfg, t, sdk)
+		p, err := publisher(cfg, t, sdk, now)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				errs = append(errs, fmt.Errorf("publish[%d].%s", i, line))
@@ -43,18 +43,19 @@ func publishers(cfg config.Config, sdk aws.Config) (required, optional []rotate.
 	return required, optional, errors.Join(errs...)
 }
 
-func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publisher, error) {
+func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time) (rotate.Publisher, error) {
 	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
 	switch t.Type {
 	case "secretsmanager":
-		p := &publish.SecretsManager{AWS: sdk, Label: t.Label(), Secrets: t.Secrets, Properties: props}
+		p := &publish.SecretsManager{AWS: sdk, Now: now, Label: t.Label(), Secrets: t.Secrets, Properties: props}
 		errs := []error{perUser(t, "secrets", t.Secrets...)}
 		if err := p.Check(cfg.Shortest(t.Users)); err != nil {
 			errs = append(errs, fmt.Errorf("secrets: %w", err))
 		}
 		return p, errors.Join(errs...)
 	case "ssm":
-		return &publish.SSM{AWS: sdk, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}, perUser(t, "parameter", t.Parameter)
+		p := &publish.SSM{AWS: sdk, Now: now, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}
+		return p, perUser(t, "parameter", t.Parameter)
 	case "file":
 		var mode uint64
 		if t.Mode != "" {
@@ -81,7 +82,7 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publi
 		if err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
-		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key}, nil
+		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
 }
@@ -115,7 +116,7 @@ func perUser(t config.Target, field string, names ...string) error {
 func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time) (*notify.Notifier, error) {
 	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
-		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: cfg.SES.To})
+		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, Now: now, From: cfg.SES.From, To: cfg.SES.To})
 	}
 	if s := cfg.SMTP; s.Host != "" {
 		c := &notify.SMTP{
@@ -134,7 +135,7 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 		n.Channels = append(n.Channels, c)
 	}
 	if cfg.SNS.Topic != "" {
-		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Topic: cfg.SNS.Topic})
+		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Now: now, Topic: cfg.SNS.Topic})
 	}
 	if cfg.Slack.URLFile != "" {
 		u, err := secretFile(cfg.Slack.URLFile)

@@ -44,7 +44,7 @@ publish:
 	if err := cfg.Validate(); err != nil {
 		t.Fatalf("Validate() = %v", err)
 	}
-	required, optional, err := publishers(cfg, aws.Config{})
+	required, optional, err := publishers(cfg, aws.Config{}, time.Now)
 	if err != nil {
 		t.Fatalf("publishers() = %v", err)
 	}
@@ -80,7 +80,7 @@ func TestTargetsThatCannotWork(t *testing.T) {
 		cfg := outboundConfig(t, tt.yaml)
 		err := cfg.Validate()
 		if err == nil {
-			_, _, err = publishers(cfg, aws.Config{})
+			_, _, err = publishers(cfg, aws.Config{}, time.Now)
 		}
 		if err == nil {
 			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now)

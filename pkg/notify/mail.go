@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	gomail "github.com/wneessen/go-mail"
@@ -19,6 +20,7 @@ import (
 // receivers, must be verified. AWS keeps it at most 50 receivers.
 type SES struct {
 	AWS  aws.Config
+	Now  func() time.Time // AWS's time, to sign with; nil: time.Now
 	From string
 	To   []string
 }
@@ -38,7 +40,7 @@ func (s *SES) Send(ctx context.Context, m Message) error {
 			"Body":    map[string]any{"Text": text(m.Text()), "Html": text(m.HTML())},
 		}},
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses"}
+	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses", Now: s.Now}
 	return spoken("sending through SES", service.REST(ctx, "/v2/email/outbound-emails", in, nil))
 }
 

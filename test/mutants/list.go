@@ -255,4 +255,29 @@ var mutants = []mutant{
 		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
 		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
+	{
+		Name: "wiring-undated", Rule: "served works",
+		File: "internal/cli/aws.go", Old: "sdk = awsiam.Dated(sdk, c)", New: "sdk = awsiam.Dated(sdk, &rotate.Clock{})",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the rotator is .* away from AWS's time",
+	},
+	{
+		Name: "wiring-own-clock", Rule: "served works",
+		File: "internal/cli/wire.go", Old: "Handouts: s.store, Clock: s.clock},", New: "Handouts: s.store, Clock: &rotate.Clock{Wall: e.Now}},",
+		Pkg: "./internal/cli", Test: "TestServeAsksForTheTime", Says: "want a rolled promise",
+	},
+	{
+		Name: "wiring-health-clock", Rule: "on time",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now}",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
+	},
+	{
+		Name: "roll-without-time", Rule: "served works",
+		File: "pkg/rotate/dispense.go", Old: "if !sure {", New: "if !sure && false {",
+		Pkg: "./pkg/rotate", Test: "TestHandOutBeforeAWSHasToldTheTime", Says: "the saved promise moved",
+	},
+	{
+		Name: "suspended-lease", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
+		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+	},
 }
