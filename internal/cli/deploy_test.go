@@ -159,6 +159,7 @@ func TestRotateStack(t *testing.T) {
 		if got := body.String(); got != `{"action":"rotate","users":["ann"],"force":true,"wait_seconds":5}` {
 			t.Errorf("request %s", got)
 		}
+		w.Header().Set("X-Amzn-Requestid", "r")
 		_, _ = w.Write([]byte(`{"users":[{"user":"ann","steps":[{"action":"create","key":"AKIA…X"}],"error":"denied"}]}`))
 	}))
 	defer srv.Close()

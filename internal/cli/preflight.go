@@ -67,6 +67,9 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, entry := range p.aws.Matches.unmatched() {
+		p.say("warning: %s", entry)
+	}
 	found, err := p.look(ctx, users, known)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func TestExamine(t *testing.T) {
 		{"an unreadable selection", func(_ *rotatetest.AWS, p *Patient) {
 			p.Select = func(context.Context) ([]rotate.User, error) { return nil, rotate.ErrDenied }
 		}, "selection", Fail, "cannot be read"},
+		{"a setting that matches nobody", func(_ *rotatetest.AWS, p *Patient) {
+			p.Unmatched = func() []string { return []string{`users.exclude: "eva" matches no user`} }
+		}, "selection", Warn, "eva"},
 		{"a clock that is off", func(a *rotatetest.AWS, p *Patient) {
 			p.Clock = rotatetest.ClockAt(func() time.Time { return time.Now().Add(time.Hour) })
 			p.Clock.Settle(t.Context())

@@ -132,6 +132,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{
+		Name: "believe-any-200", Rule: "never zero",
+		File: "internal/awsanswer/awsanswer.go", Old: "if err != nil || !sent || !got || res.StatusCode/100 != 2 {", New: "if err != nil || !sent || !got || true {",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
+	},
+	{
+		Name: "believe-any-write", Rule: "on record",
+		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
+	},
+	{
+		Name: "believe-any-call", Rule: "served works",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
@@ -239,5 +254,10 @@ var mutants = []mutant{
 		Name: "follow-links", Rule: "no leak",
 		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
 		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
+	},
+	{
+		Name: "guess-text", Rule: "ours only",
+		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
+		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
 }
