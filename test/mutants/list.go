@@ -27,6 +27,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",
 	},
 	{
+		Name: "count-down", Rule: "served works",
+		File: "pkg/rotate/plan/serve.go", Old: "full.After(o.Expiration) {", New: "full.After(o.Expiration) && false {",
+		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
