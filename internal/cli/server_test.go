@@ -34,7 +34,7 @@ func openWired(t *testing.T, change func(*config.Config)) *wired {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := open(t.Context(), e, cfg, cloud{})
+	s, err := open(t.Context(), e, cfg, cloud{Clock: &rotate.Clock{}})
 	if err != nil {
 		t.Fatal(err)
 	}

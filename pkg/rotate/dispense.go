@@ -26,7 +26,7 @@ type Dispenser struct {
 	Policy   func(user string) plan.Policy // nil: the default policy for all
 	Audit    Audit                         // nil: nothing is recorded
 	Handouts Handouts                      // nil: nobody remembers who holds what
-	Now      func() time.Time              // nil: time.Now
+	Clock    *Clock                        // AWS's time, which promises are made in
 
 	last sync.Map // user → Credential: what was handed out last, for when the store is down
 }
@@ -37,18 +37,14 @@ type Dispenser struct {
 // is not managed), ErrNoKeyReady (nothing certainly works at the moment),
 // or what the store or the audit log answered.
 func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
-	now := time.Now //nolint:forbidigo // the default of the field
-	if d.Now != nil {
-		now = d.Now
-	}
-	c, err := d.offer(ctx, user, now().UTC())
+	c, err := d.offer(ctx, user)
 	if err != nil {
 		return Credential{}, err
 	}
 	if to.Holds != nil && to.Holds(c) {
 		return c, nil
 	}
-	at := now().UTC()
+	at := d.Clock.Now().UTC()
 	if d.Audit != nil {
 		if err := d.Audit.Append(ctx, Event{
 			Time: at, Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
@@ -65,13 +61,15 @@ func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Creden
 	return c, nil
 }
 
-func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Credential, error) {
+func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) {
 	var policy plan.Policy
 	if d.Policy != nil {
 		policy = d.Policy(user)
 	}
 	for {
 		e, err := d.Store.Load(ctx, user)
+		sure := d.Clock.Settle(ctx) // after the store, whose answer may have told the time
+		now := d.Clock.Now().UTC()
 		if errors.Is(err, ErrNotFound) {
 			d.last.Delete(user)
 		}
@@ -93,6 +91,15 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 			d.last.Store(user, c)
 			return c, nil
 		}
+		old := e.Record.Key(o.KeyID).Promise
+		if !sure {
+			// A promise by a wrong clock would block the user, or be broken.
+			if old.After(now.Add(time.Second)) {
+				c.Expiration = old
+				return c, nil
+			}
+			return Credential{}, fmt.Errorf("user %q: %w", user, errors.Join(ErrNoKeyReady, ErrNoTime))
+		}
 		// The promise is saved before it leaves, so that every process that
 		// might deactivate the key knows of it.
 		promised := e
@@ -105,7 +112,7 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 		case errors.Is(err, ErrConflict):
 			continue
 		}
-		if old := e.Record.Key(o.KeyID).Promise; old.After(now.Add(time.Second)) {
+		if old.After(now.Add(time.Second)) {
 			c.Expiration = old // short, but kept
 			return c, nil
 		}

@@ -42,6 +42,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
 	},
 	{
+		Name: "stale-list-is-an-owner", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./pkg/rotate", Test: "TestAStaleListBlocksNobody", Says: "is an orphan, for ever",
+	},
+	{
+		Name: "sim-orphans-die-old-lists", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./internal/sim", Test: "TestOldLists", Says: "orphans die",
+	},
+	{
+		Name: "hasty-quarantine", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return 2 * p.Lag }", New: "return p.Lag / 4 }",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
@@ -62,6 +77,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
 	},
 	{
+		Name: "sync-failure-lasts", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "if time.Now().Before(l.ill.next) {", New: "if !l.ill.next.IsZero() {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "recording handout: syncing the audit log",
+	},
+	{
+		Name: "heal-forgets-lines", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "for _, c := range chunks {", New: "for _, c := range chunks[:0] {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -70,6 +95,11 @@ var mutants = []mutant{
 		Name: "take-over-forged-lines", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines))", New: "false",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
+	},
+	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
@@ -108,6 +138,11 @@ var mutants = []mutant{
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
+	{
+		Name: "stranger-withdraws", Rule: "served works",
+		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
+		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+	},
 
 	// Each promise once more, caught by the simulation alone.
 	{
@@ -127,7 +162,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-ours-only-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		File: "pkg/rotate/plan/orphan.go", Old: "if sure := mark.At.Add(d.p.doubt()); k.Status == Active && !d.now.Before(sure) {", New: "if false {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
@@ -162,7 +197,17 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "if off.Abs() > clockSlack {", New: "if off.Abs() > 1000*time.Hour {",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
+	{
+		Name: "believe-anybody", Rule: "no leak",
+		File: "internal/trust/trust.go", Old: "case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:", New: "default:",
+		Pkg: "./internal/trust", Test: "TestPath", Says: "want a refusal",
+	},
+	{
+		Name: "follow-links", Rule: "no leak",
+		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
+		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
 	},
 }

@@ -39,6 +39,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		if k == nil {
 			r.unmark(step.KeyID)
 			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
+			r.known(step.KeyID)
 			break
 		}
 		k.Deactivated = now
@@ -51,6 +52,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Reactivate:
 		if k == nil { // taken for an orphan by mistake
 			r.unmark(step.KeyID)
+			r.known(step.KeyID)
 			r.Foreign = append(r.Foreign, step.KeyID)
 			break
 		}
@@ -71,10 +73,12 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		if step.Reason == Vanished {
-			r.Foreign = slices.DeleteFunc(r.Foreign, func(id string) bool { return id == step.KeyID })
-		} else {
+		switch step.Reason {
+		case Vanished:
+			r.known(step.KeyID)
+		case Reclaimed:
 			r.unmark(step.KeyID)
+		default: // a mark stays: see [decision.misjudged]
 			r.Foreign = append(r.Foreign, step.KeyID)
 		}
 	case Dismiss:
