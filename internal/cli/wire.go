@@ -123,7 +123,8 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
-			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
+			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate,
+			Connections: cfg.Server.MaxConnections, Requests: cfg.Server.MaxRequests,
 		},
 	}
 	if err := s.identities(ctx, cfg.Server, aws.Config, now); err != nil {
