@@ -12,6 +12,7 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/deploy"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 type apiKeyCreateOptions struct {
@@ -272,7 +273,7 @@ func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv)
+	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{Wall: e.Now})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (e Env) serveSandbox(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("starting the sandbox: %w", err)
 	}
-	aws := cloudOf(sdk, cfg)
+	aws := e.cloudOf(sdk, cfg)
 	aws.Quick = true
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {

@@ -64,7 +64,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	aws, err := connectAWS(ctx, cfg)
+	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
 	}

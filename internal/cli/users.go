@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -92,7 +93,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		rep, err := s.rotator.RunOnce(ctx, pass)
 		if err != nil || o.DryRun {
 			if err == nil {
-				err = errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+				err = errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
 			}
 			return err
 		}
@@ -128,7 +129,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			break
 		}
 	}
-	return errors.Join(e.showReport(rotateOptions{common: o.common}, done), verdict(done))
+	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, done), verdict(done))
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
@@ -148,7 +149,7 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			if done {
 				return e.showLeft(o, left)
 			}
-			wait := until.Sub(s.rotator.Time())
+			wait := until.Sub(s.clock.Now())
 			_, _ = fmt.Fprintf(e.Err, "keyrot: %s still has a key that works for others; waiting %s\n", name, span(max(0, wait)))
 			t := time.NewTimer(max(wait, time.Second))
 			select {
@@ -199,7 +200,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
-		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
+		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
 
@@ -207,7 +208,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 func readSecret(file string) (rotate.Secret, error) {
 	in := os.Stdin
 	if file != "" {
-		f, err := os.Open(file)
+		var f *os.File
+		err := disk.Trusted(file)
+		if err == nil {
+			f, err = os.Open(file)
+		}
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}

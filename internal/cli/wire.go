@@ -36,7 +36,8 @@ type cloud struct {
 	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
-	Quick  bool // consistent at once: proofs need no pauses
+	Clock  *rotate.Clock // AWS's time, as its answers tell it
+	Quick  bool          // consistent at once: proofs need no pauses
 }
 
 // store is what the commands need of a store.
@@ -64,6 +65,7 @@ func (tableAudit) Close(context.Context) error { return nil }
 
 // system is all parts, joined.
 type system struct {
+	clock   *rotate.Clock
 	store   store
 	audit   record
 	late    *rotate.Late // before audit: keeps hand-outs that it does not take
@@ -75,52 +77,53 @@ type system struct {
 
 // open joins the parts. The caller closes the result.
 func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, err error) {
-	s := &system{}
+	s := &system{clock: aws.Clock}
 	defer func() {
 		if err != nil {
 			_ = s.close(ctx) // the first error matters
 		}
 	}()
 	log := logger(e.Err, cfg.Log)
-	if s.store, err = openStore(ctx, cfg, e.Getenv); err != nil {
+	if s.store, err = openStore(ctx, cfg, e.Getenv, s.clock); err != nil {
 		return nil, err
 	}
-	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now, log); err != nil {
+	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	history, recorded := historyOf(cfg, s.audit)
-	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: e.Now}
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
+	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
 		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
-		Policy: cfg.PolicyAt(e.Now), Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
-		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
+		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
-	if err := s.outbound(e, cfg, aws.Config); err != nil {
+	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: e.Now, Audit: s.late, Actor: operator()}
+	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
-		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Late: s.late, Now: s.rotator.Time},
-		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now, late: s.late},
+		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
+		Health:      &health{store: s.store, policy: policy, now: now, late: s.late},
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
 			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
 		},
 	}
-	if err := s.identities(ctx, cfg.Server, aws.Config, e.Now); err != nil {
+	if err := s.identities(ctx, cfg.Server, aws.Config, now); err != nil {
 		return nil, usage(err, "")
 	}
 	s.server.Page = &page.Page{
-		Store: s.store, Policy: cfg.PolicyAt(e.Now), Keys: keys, History: history, Now: e.Now, Log: log,
+		Store: s.store, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
-	s.measure(e, cfg, aws)
+	s.measure(cfg, aws)
 	if cfg.Server.TLSCert != "" {
 		files := server.TLSFiles{Cert: cfg.Server.TLSCert, Key: cfg.Server.TLSKey, ClientCA: cfg.Server.ClientCA, Log: log, Now: e.Now}
 		if s.server.TLS, err = files.Config(); err != nil {
@@ -131,7 +134,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 }
 
 // measure counts what the parts do, if anybody may see it.
-func (s *system) measure(e Env, cfg config.Config, aws cloud) {
+func (s *system) measure(cfg config.Config, aws cloud) {
 	if cfg.Server.Metrics == "off" {
 		return
 	}
@@ -139,7 +142,7 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace, Late: s.late})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -155,17 +158,17 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 }
 
 // outbound joins what tells and gives others something.
-func (s *system) outbound(e Env, cfg config.Config, sdk aws.Config) (err error) {
+func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk); err != nil {
 		return err
 	}
-	s.notify, err = notifier(cfg.Notify, sdk, s.store, e)
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
 	if err != nil || s.notify == nil {
 		return err
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
 	return nil
 }
@@ -217,10 +220,11 @@ func openAudit(ctx context.Context, cfg config.Config, st store, now func() time
 	return log, nil
 }
 
-// openStore opens the store, making the file if it is missing.
-func openStore(ctx context.Context, cfg config.Config, getenv func(string) string) (store, error) {
+// openStore opens the store, making the file if it is missing. What a table
+// answers tells clock the time.
+func openStore(ctx context.Context, cfg config.Config, getenv func(string) string, clock *rotate.Clock) (store, error) {
 	if cfg.Store.Table != "" {
-		return connectTable(ctx, cfg)
+		return connectTable(ctx, cfg, clock)
 	}
 	key := seal.KeyFile(cfg.Store.KeyFile)
 	if text := getenv(sealKeyVariable); text != "" {
@@ -234,19 +238,19 @@ func openStore(ctx context.Context, cfg config.Config, getenv func(string) strin
 }
 
 // connectTable joins the store in the table that the configuration names.
-func connectTable(ctx context.Context, cfg config.Config) (store, error) {
+func connectTable(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
 	sdk, err := regional(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return tableStore{openTable(sdk, cfg)}, nil
+	return tableStore{openTable(awsiam.Dated(sdk, clock), cfg)}, nil
 }
 
 // openExisting opens the store to look at it: no key is needed, and a store
 // that is not there is not made.
-func openExisting(ctx context.Context, cfg config.Config) (store, error) {
+func openExisting(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
 	if cfg.Store.Table != "" {
-		return connectTable(ctx, cfg)
+		return connectTable(ctx, cfg, clock)
 	}
 	if err := storeExists(cfg); err != nil {
 		return nil, err

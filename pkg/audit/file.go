@@ -58,7 +58,7 @@ func checkMode(path string, info fs.FileInfo) error {
 	if m := info.Mode().Perm(); m&0o022 != 0 && runtime.GOOS != "windows" {
 		return hint.Wrap(fmt.Errorf("%s can be changed by others (mode %04o)", path, m), "chmod 600 "+path)
 	}
-	return nil
+	return disk.Trusted(path)
 }
 
 // refresh finds out what happened to the file since this process last wrote:

@@ -31,7 +31,7 @@ type Dispenser struct {
 	Audit    Audit                         // nil: nothing is recorded
 	Handouts Handouts                      // nil: nobody remembers who holds what
 	Late     *Late                         // records instead of Audit and Handouts; nil: what cannot be recorded is refused
-	Now      func() time.Time              // nil: time.Now
+	Clock    *Clock                        // AWS's time, which promises are made in
 
 	last  sync.Map                  // user → Credential: what was handed out last, for when the store is down
 	hangs atomic.Pointer[time.Time] // until when a store that hung is not asked again, by the monotonic clock
@@ -43,11 +43,7 @@ type Dispenser struct {
 // is not managed), ErrNoKeyReady (nothing certainly works at the moment),
 // or what the store or the audit log answered.
 func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
-	now := time.Now //nolint:forbidigo // the default of the field
-	if d.Now != nil {
-		now = d.Now
-	}
-	c, err := d.offer(ctx, user, now().UTC())
+	c, err := d.offer(ctx, user)
 	if err != nil {
 		return Credential{}, err
 	}
@@ -55,7 +51,7 @@ func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Creden
 		return c, nil
 	}
 	if err := d.record(ctx, Event{
-		Time: now().UTC(), Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
+		Time: d.Clock.Now().UTC(), Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
 		Due: c.Expiration, Caller: to.Caller, Addr: to.Addr, Result: "ok",
 	}); err != nil {
 		return Credential{}, err
@@ -81,13 +77,15 @@ func (d *Dispenser) record(ctx context.Context, e Event) error {
 	return nil
 }
 
-func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Credential, error) {
+func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) {
 	var policy plan.Policy
 	if d.Policy != nil {
 		policy = d.Policy(user)
 	}
 	for {
-		e, err := d.load(ctx, user, now)
+		e, err := d.load(ctx, user, d.Clock.Now().UTC())
+		sure := d.Clock.Settle(ctx) // after the store, whose answer may have told the time
+		now := d.Clock.Now().UTC()
 		if errors.Is(err, ErrNotFound) {
 			d.last.Delete(user)
 		}
@@ -107,6 +105,15 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 			d.last.Store(user, c)
 			return c, nil
 		}
+		old := e.Record.Key(o.KeyID).Promise
+		if !sure {
+			// A promise by a wrong clock would block the user, or be broken.
+			if old.After(now.Add(time.Second)) {
+				c.Expiration = old
+				return c, nil
+			}
+			return Credential{}, fmt.Errorf("user %q: %w", user, errors.Join(ErrNoKeyReady, ErrNoTime))
+		}
 		// The promise is saved before it leaves, so that every process that
 		// might deactivate the key knows of it.
 		promised := e
@@ -119,7 +126,7 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 		case errors.Is(err, ErrConflict):
 			continue
 		}
-		if old := e.Record.Key(o.KeyID).Promise; old.After(now.Add(time.Second)) {
+		if old.After(now.Add(time.Second)) {
 			c.Expiration = old // short, but kept
 			return c, nil
 		}

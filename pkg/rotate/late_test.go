@@ -63,7 +63,7 @@ func TestFullDiskServesFromMemoryAndRecordsLater(t *testing.T) {
 		log := &diskLog{}
 		late := &rotate.Late{Audit: log, Handouts: h.store}
 		h.Audit = late
-		d := &rotate.Dispenser{Store: h.store, Late: late}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store, Late: late}
 		give := func(caller string) rotate.Credential {
 			t.Helper()
 			c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: caller, Addr: "192.0.2.1"})
@@ -174,7 +174,7 @@ func TestHangingStoreServesFromMemory(t *testing.T) {
 		h.turn(t, rotate.Options{})
 		log := &diskLog{}
 		store := &hangingStore{MemStore: h.store}
-		d := &rotate.Dispenser{Store: store, Late: &rotate.Late{Audit: log}}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: store, Late: &rotate.Late{Audit: log}}
 		c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "web"})
 		if err != nil {
 			t.Fatal(err)

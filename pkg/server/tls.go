@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/disk"
 )
 
 // TLSFiles are the PEM files of a TLS server.
@@ -71,7 +73,15 @@ func (f TLSFiles) state() (s state, err error) {
 }
 
 func (f TLSFiles) load() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	pem, err := disk.ReadTrusted(f.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := disk.ReadTrusted(f.Key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(pem, key)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +93,7 @@ func (f TLSFiles) load() (*tls.Config, error) {
 	if f.ClientCA == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(f.ClientCA)
-	if err != nil {
+	if pem, err = disk.ReadTrusted(f.ClientCA); err != nil {
 		return nil, err
 	}
 	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()

@@ -192,7 +192,17 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "if off.Abs() > clockSlack {", New: "if off.Abs() > 1000*time.Hour {",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
+	{
+		Name: "believe-anybody", Rule: "no leak",
+		File: "internal/trust/trust.go", Old: "case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:", New: "default:",
+		Pkg: "./internal/trust", Test: "TestPath", Says: "want a refusal",
+	},
+	{
+		Name: "follow-links", Rule: "no leak",
+		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
+		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
 	},
 }
