@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -124,13 +126,23 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
-	if cfg.Server.TLSCert != "" {
-		files := server.TLSFiles{Cert: cfg.Server.TLSCert, Key: cfg.Server.TLSKey, ClientCA: cfg.Server.ClientCA, Log: log, Now: e.Now}
-		if s.server.TLS, err = files.Config(); err != nil {
-			return nil, usage(err, "")
-		}
+	if s.server.TLS, err = tlsConfig(cfg.Server, log, e.Now); err != nil {
+		return nil, usage(err, "")
 	}
 	return s, nil
+}
+
+// tlsConfig returns nil if the server speaks plain HTTP.
+func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
+	if cfg.TLSCert == "" {
+		return nil, nil //nolint:nilnil // documented
+	}
+	files := server.TLSFiles{Cert: cfg.TLSCert, Key: cfg.TLSKey, ClientCA: cfg.ClientCA, NoHTTP2: !cfg.HTTP2, Log: log, Now: now}
+	if cfg.HTTP2 && !server.SafeHTTP2(runtime.Version()) {
+		log.Warn("HTTP/2 is off: keyrot was built by a release of Go whose HTTP/2 server any client can end (GO-2026-6617)", "go", runtime.Version())
+		files.NoHTTP2 = true
+	}
+	return files.Config()
 }
 
 // measure counts what the parts do, if anybody may see it.
@@ -154,7 +166,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 		}
 	}
 	s.server.Credentials = m.Handouts(s.server.Credentials)
-	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler(), cfg.Server.Metrics == "open"
+	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler, cfg.Server.Metrics == "open"
 }
 
 // outbound joins what tells and gives others something.

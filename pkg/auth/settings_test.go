@@ -17,6 +17,7 @@ type settings struct {
 	versions map[string]int64
 	reads    int
 	fail     error
+	lost     error // of saves that took effect
 }
 
 func newSettings() *settings {
@@ -50,7 +51,7 @@ func (s *settings) SaveSetting(_ context.Context, name string, value []byte, ver
 	}
 	s.values[name] = append([]byte(nil), value...)
 	s.versions[name]++
-	return s.versions[name], nil
+	return s.versions[name], s.lost
 }
 
 func (s *settings) SettingNames(_ context.Context, prefix string) ([]string, error) {

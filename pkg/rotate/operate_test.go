@@ -177,7 +177,8 @@ func TestReleaseLeavesOneWorkingKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			left, done, until, err := h.Let(t.Context(), "ci")
+			var left rotate.Credential
+			done, until, err := h.Let(t.Context(), "ci", func(c rotate.Credential) error { left = c; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}

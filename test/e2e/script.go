@@ -19,7 +19,7 @@ const (
 	badSync   = "sync"      // fsync fails
 	partition = "partition" // AWS does not answer
 	mixed     = "mixed"     // all kinds of weather at once
-	dates     = "date"      // AWS's clock differs from now on
+	dates     = "date"      // AWS's clock is set
 )
 
 // Episode is one fault of a script.
@@ -29,7 +29,7 @@ type Episode struct {
 	Kind   string
 	Daemon int
 	Share  float64 // of the calls of AWS
-	Shift  time.Duration
+	Step   time.Duration
 	Kinds  []string // of weather
 }
 
@@ -39,7 +39,7 @@ func (e Episode) String() string {
 	case kill, freeze, badSync:
 		return s + fmt.Sprintf(", daemon %d", e.Daemon)
 	case dates:
-		return fmt.Sprintf("%6.1f s: %-10s %s from now on", e.At.Seconds(), e.Kind, e.Shift)
+		return fmt.Sprintf("%6.1f s: %-10s %+.0f s from now on", e.At.Seconds(), e.Kind, e.Step.Seconds())
 	case killAll, full, partition:
 		return s
 	}
@@ -78,7 +78,7 @@ func track(seed, stream uint64, d time.Duration, daemons int, kinds []string) (o
 			left = slices.Clone(kinds)
 			r.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
 		}
-		e := Episode{At: at, For: between(2, 8), Kind: left[0], Daemon: r.IntN(daemons), Share: 0.15 + 0.6*r.Float64(), Shift: shifts[r.IntN(len(shifts))]}
+		e := Episode{At: at, For: between(2, 8), Kind: left[0], Daemon: r.IntN(daemons), Share: 0.15 + 0.6*r.Float64(), Step: steps[r.IntN(len(steps))]}
 		left = left[1:]
 		switch e.Kind {
 		case dates:
@@ -93,10 +93,13 @@ func track(seed, stream uint64, d time.Duration, daemons int, kinds []string) (o
 	}
 }
 
-// shifts are AWS's clock against the machine's.
-var shifts = []time.Duration{
-	0, time.Minute, -time.Minute, 10 * time.Minute, -10 * time.Minute, 24 * time.Hour, -24 * time.Hour,
-}
+// skews are how AWS's clock may differ from the machine's at the start, and
+// from that of a middlebox. steps are by how much it may be set in mid-run: not
+// far back, or nothing would be due until the end.
+var (
+	skews = []time.Duration{0, 0, time.Minute, -time.Minute, 10 * time.Minute, -10 * time.Minute, 24 * time.Hour, -24 * time.Hour}
+	steps = []time.Duration{-5 * time.Second, -15 * time.Second, time.Minute, 10 * time.Minute, 24 * time.Hour}
+)
 
 // short bounds what is counted: the last part of an error.
 func short(err error) string {

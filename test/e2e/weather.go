@@ -51,6 +51,7 @@ type Weather struct {
 	share   float64 // of the calls that are hit
 	kinds   []string
 	shift   time.Duration // of AWS's clock against this machine's
+	right   bool          // the clocks of all others are AWS's
 	shifted map[string]time.Duration
 	lists   map[string][]answered // of ListAccessKeys, by user
 	hits    map[string]int
@@ -65,15 +66,20 @@ type answered struct {
 	body   []byte
 }
 
-// NewWeather starts one in front of the server at an address.
-func NewWeather(to string, seed uint64) (*Weather, error) {
+// NewWeather starts one in front of the server at an address. Unless clocks are
+// to be right, AWS's clock differs from this machine's, and middleboxes' from
+// both.
+func NewWeather(to string, seed uint64, right bool) (*Weather, error) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return nil, err
 	}
 	w := &Weather{
 		to: u, draw: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a seed that is printed is the point
-		shifted: map[string]time.Duration{}, lists: map[string][]answered{}, hits: map[string]int{},
+		shifted: map[string]time.Duration{}, lists: map[string][]answered{}, hits: map[string]int{}, right: right,
+	}
+	if !right {
+		w.shift = skews[w.draw.IntN(len(skews))]
 	}
 	w.Server = httptest.NewServer(w)
 	return w, nil
@@ -86,12 +92,12 @@ func (w *Weather) Set(share float64, kinds ...string) {
 	w.share, w.kinds = share, kinds
 }
 
-// Shift sets AWS's clock against this machine's: the Date of all answers, and
-// when keys were created from now on.
+// Shift sets AWS's clock by so much: the Date of all answers, and when keys
+// were created from now on.
 func (w *Weather) Shift(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.shift = d
+	w.shift += d
 }
 
 // Now returns AWS's time.
@@ -106,6 +112,15 @@ func (w *Weather) Hits() (calls int, hits map[string]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.calls, w.hits
+}
+
+// off returns how wrong the clock of whatever answers is: a middlebox's often
+// is, and AWS's never.
+func (w *Weather) off(kind string, how float64) time.Duration {
+	if w.right || kind != html && kind != empty {
+		return 0
+	}
+	return skews[int(how*100)%len(skews)]
 }
 
 // fate draws what happens to a call, and a number from 0 to 1 for how.
@@ -135,7 +150,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	form, _ := url.ParseQuery(string(body)) // what is no form has no user
 	user := form.Get("UserName")
 	kind, how := w.fate(action, user)
-	out.Header().Set("Date", w.Now().UTC().Format(http.TimeFormat)) // a middlebox's clock is right, too
+	out.Header().Set("Date", w.Now().Add(w.off(kind, how)).UTC().Format(http.TimeFormat))
 	switch {
 	case kind == hanging:
 		<-req.Context().Done()

@@ -62,6 +62,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
 	},
 	{
+		Name: "take-back-a-saved-key", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "if err == nil {\n\t\t\treturn nil\n\t\t}\n\t\t// The failed save", New: "if err == nil || errors.Is(err, ErrConflict) {\n\t\t\treturn err\n\t\t}\n\t\t// The failed save",
+		Pkg: "./pkg/rotate", Test: "TestANewKeyOutlivesALostAnswer", Says: "keys were deleted, want none",
+	},
+	{
+		Name: "forget-before-showing", Rule: "never zero",
+		File: "pkg/rotate/operate.go", Old: "if err := show(left); err != nil {", New: "_ = r.forget(ctx, e)\n\tif err := show(left); err != nil {",
+		Pkg: "./pkg/rotate", Test: "TestAReleasedSecretIsShownBeforeItGoes", Says: "Give|shown after",
+	},
+	{
 		Name: "ignore-conflict", Rule: "one hand",
 		File: "pkg/rotate/save.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.saved.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
@@ -137,6 +147,16 @@ var mutants = []mutant{
 		Name: "stranger-withdraws", Rule: "served works",
 		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+	},
+	{
+		Name: "session-outlives-secret", Rule: "no leak",
+		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
+		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "metrics-of-others", Rule: "no leak",
+		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
+		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
 
 	// Each promise once more, caught by the simulation alone.
