@@ -70,7 +70,7 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults)$$' ./test/e2e
+	$(E2E) -timeout 30m -skip '^Test(Lambda|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(E2E) -timeout 10m -run '^Test(Lambda|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
@@ -83,7 +83,7 @@ e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; 
 DURATION ?= 5m
 e2e-faults: e2e-setup ## two daemons and a cron job under faults of AWS, machine and disk: DURATION=5m, SEED=n, WITHOUT=kinds
 	FAULTS_DURATION=$(DURATION) FAULTS_SEED=$(SEED) FAULTS_WITHOUT=$(WITHOUT) \
-		$(E2E) -timeout 0 -run '^TestFaults$$' ./test/e2e
+		$(E2E) -timeout 0 -run '^Test(Faults|DiskFails)$$' ./test/e2e
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh

@@ -69,7 +69,7 @@ func newTroupe(t *testing.T, seed uint64, without []string) *troupe {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Stop)
-	w, err := NewWeather(v.IAM.URL, seed, slices.Contains(without, dates))
+	w, err := NewWeather(v.IAM.URL, v.Root, seed, slices.Contains(without, dates))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func (p *troupe) judge(d time.Duration) {
 		t.Logf("daemon on %s: started %d times, ended by itself: %v", d.Addr, d.starts, d.ended)
 	}
 	// Faults may cost most rotations, but not all of them.
-	if want := len(p.users) * int(1+d/(30*time.Second)); len(keys) < want {
+	if want := len(p.users) * int(1+d/time.Minute); len(keys) < want {
 		t.Errorf("consumers have seen %d keys, want %d: the run has shown nothing", len(keys), want)
 	}
 	if out, err := p.Run(t.Context(), "audit", "verify"); err != nil {

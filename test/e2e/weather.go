@@ -5,6 +5,8 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +18,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // What may happen to a call of AWS.
@@ -53,6 +58,7 @@ type Weather struct {
 	shift   time.Duration // of AWS's clock against this machine's
 	right   bool          // the clocks of all others are AWS's
 	shifted map[string]time.Duration
+	secrets map[string]string     // by key id
 	lists   map[string][]answered // of ListAccessKeys, by user
 	hits    map[string]int
 	calls   int
@@ -69,14 +75,14 @@ type answered struct {
 // NewWeather starts one in front of the server at an address. Unless clocks are
 // to be right, AWS's clock differs from this machine's, and middleboxes' from
 // both.
-func NewWeather(to string, seed uint64, right bool) (*Weather, error) {
+func NewWeather(to string, root aws.Credentials, seed uint64, right bool) (*Weather, error) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return nil, err
 	}
 	w := &Weather{
 		to: u, draw: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a seed that is printed is the point
-		shifted: map[string]time.Duration{}, lists: map[string][]answered{}, hits: map[string]int{}, right: right,
+		shifted: map[string]time.Duration{}, secrets: map[string]string{root.AccessKeyID: root.SecretAccessKey}, lists: map[string][]answered{}, hits: map[string]int{}, right: right,
 	}
 	if !right {
 		w.shift = skews[w.draw.IntN(len(skews))]
@@ -146,7 +152,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the program was stopped
 	}
-	_, action := Action(req, string(body))
+	service, action := Action(req, string(body))
 	form, _ := url.ParseQuery(string(body)) // what is no form has no user
 	user := form.Get("UserName")
 	kind, how := w.fate(action, user)
@@ -157,6 +163,9 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 		return
 	case kind == dropped:
 		reset(out)
+	case w.skewed(req):
+		awsError(out, http.StatusForbidden, "SignatureDoesNotMatch", "Signature expired or not yet current")
+		return
 	case kind == throttled:
 		awsError(out, http.StatusBadRequest, "Throttling", "Rate exceeded")
 		return
@@ -172,7 +181,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 		babble(out, kind)
 		return
 	}
-	a, err := w.pass(req, body)
+	a, err := w.pass(req, service, body)
 	if err != nil {
 		reset(out)
 	}
@@ -193,8 +202,33 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	}
 }
 
+// skewed reports whether AWS would not take the request because of when it was
+// signed.
+func (w *Weather) skewed(req *http.Request) bool {
+	at, err := time.Parse("20060102T150405Z", req.Header.Get("X-Amz-Date"))
+	return err == nil && w.Now().Sub(at).Abs() > 15*time.Minute
+}
+
+// sign signs a request by the server's clock, which is this machine's.
+func (w *Weather) sign(r *http.Request, service string, body []byte) error {
+	m := signer.FindStringSubmatch(r.Header.Get("Authorization"))
+	if m == nil {
+		return nil
+	}
+	w.mu.Lock()
+	c := aws.Credentials{AccessKeyID: m[1], SecretAccessKey: w.secrets[m[1]]}
+	w.mu.Unlock()
+	if c.SecretAccessKey == "" {
+		return nil // a key that was not made here
+	}
+	r.Header.Del("Authorization")
+	r.Header.Del("X-Amz-Date")
+	sum := sha256.Sum256(body)
+	return v4.NewSigner().SignHTTP(r.Context(), c, r, hex.EncodeToString(sum[:]), service, Region, time.Now())
+}
+
 // pass asks the server. A caller that goes away does not take the call back.
-func (w *Weather) pass(req *http.Request, body []byte) (a answered, err error) {
+func (w *Weather) pass(req *http.Request, service string, body []byte) (a answered, err error) {
 	to := *req.URL
 	to.Scheme, to.Host = w.to.Scheme, w.to.Host
 	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to.String(), bytes.NewReader(body))
@@ -202,6 +236,9 @@ func (w *Weather) pass(req *http.Request, body []byte) (a answered, err error) {
 		return a, err
 	}
 	r.Header, r.Host = req.Header.Clone(), req.Host // which is signed
+	if err := w.sign(r, service, body); err != nil {
+		return a, err
+	}
 	res, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return a, err
@@ -221,6 +258,9 @@ func (w *Weather) note(action, user string, a answered) {
 	case action == "CreateAccessKey":
 		if m := keyID.FindSubmatch(a.body); m != nil {
 			w.shifted[string(m[1])] = w.shift
+			if secret := secretKey.FindSubmatch(a.body); secret != nil {
+				w.secrets[string(m[1])] = string(secret[1])
+			}
 		}
 	case action == "ListAccessKeys":
 		all := append(w.lists[user], a)
@@ -232,6 +272,7 @@ func (w *Weather) note(action, user string, a answered) {
 }
 
 var (
+	signer    = regexp.MustCompile(`Credential=([^/]+)/`)
 	keyID     = regexp.MustCompile(`<AccessKeyId>([^<]+)</AccessKeyId>`)
 	keyMember = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
 	created   = regexp.MustCompile(`<CreateDate>([^<]+)</CreateDate>`)
