@@ -230,4 +230,19 @@ var mutants = []mutant{
 		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
 		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
+	{
+		Name: "doctor-looks-once", Rule: "ours only",
+		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
+		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
+	},
+	{
+		Name: "small-pages", Rule: "on time",
+		File: "pkg/awsiam/iam.go", Old: "const largestPage = 1000", New: "const largestPage = 100",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "50 users have a key",
+	},
+	{
+		Name: "wait-for-the-selection", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "&& r.recall(ctx) {", New: "&& r.recall(ctx) && false {",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "does not wait for the selection",
+	},
 }
