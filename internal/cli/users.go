@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 type usersOptions struct {
@@ -215,7 +216,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
-		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
+		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
 		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -17,7 +18,7 @@ import (
 // acknowledged is newer than what it lists.
 func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 	var out plan.Outcome
-	user := p.entry.Record.User
+	user := p.entry.Record.IAMName()
 	switch step.Action {
 	case plan.Create:
 		return p.create(step)
@@ -56,6 +57,8 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, p.Proofs)
 	case plan.Probe:
 		return p.verify(step.KeyID, 1)
+	case plan.Check:
+		return p.check(step.KeyID)
 	case plan.Publish:
 		return out, p.publish(step.KeyID)
 	case plan.Copy:
@@ -67,7 +70,7 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 // create writes the intent down, calls CreateAccessKey once, and saves the
 // secret, whatever else is going on: IAM shows it only now.
 func (p *pass) create(step plan.Step) (plan.Outcome, error) {
-	id, user := rand.Text(), p.entry.Record.User
+	id, user := rand.Text(), p.entry.Record.IAMName()
 	if err := p.commitFor(func(e *Entry) {
 		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
 	}, p.stillDue); err != nil {
@@ -145,14 +148,14 @@ var errUnread = errors.New("the store cannot be read either")
 
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
-	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) ||
+	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
 		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
 }
 
 func (p *pass) setStatus(id string, s plan.Status) error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	err := p.IAM.SetStatus(ctx, p.entry.Record.User, id, s)
+	err := p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s)
 	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
@@ -172,7 +175,7 @@ func (p *pass) setStatus(id string, s plan.Status) error {
 // ends it; an error that says nothing about the key is returned.
 func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 	rec := p.entry.Record
-	u := User{Name: rec.User, ID: rec.UserID, ARN: rec.ARN}
+	u := User{Name: rec.IAMName(), ID: rec.UserID, ARN: rec.ARN}
 	secret, ok := p.entry.Secrets[id]
 	if !ok || secret.IsZero() {
 		return plan.Outcome{}, fmt.Errorf("the secret of key %s is not in the store", ShortID(id))
@@ -192,6 +195,25 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 		}
 	}
 	return plan.Outcome{}, nil
+}
+
+// check asks AWS, as often as makes a proof, whether it refuses the key: one
+// answer that accepts it is enough to say that it does not. For a key whose
+// secret is not known, IAM's list has to do.
+func (p *pass) check(id string) (plan.Outcome, error) {
+	if p.entry.Secrets[id].IsZero() {
+		active := slices.ContainsFunc(p.world.Keys, func(k plan.Key) bool { return k.ID == id && k.Status == plan.Active })
+		return plan.Outcome{Refused: !active}, nil
+	}
+	for i := range p.Proofs {
+		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
+			return plan.Outcome{}, p.ctx.Err()
+		}
+		if out, err := p.verify(id, 1); err != nil || !out.Refused {
+			return out, err
+		}
+	}
+	return plan.Outcome{Refused: true}, nil
 }
 
 func (p *pass) survey(id string) (plan.Outcome, error) {

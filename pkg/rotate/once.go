@@ -35,6 +35,7 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	users = p.underKnownNames(users)
 	if len(o.Users) == 0 {
 		users = append(users, p.unselected(users)...)
 	}
@@ -73,8 +74,9 @@ func (r *Rotator) continueWith(ctx context.Context, o Options) (Report, error) {
 		return Report{}, err
 	}
 	var first []User
-	for _, u := range r.selected.list() {
-		if _, stored := p.stored[u.Name]; stored || u.ID != "" {
+	last, recalled := r.selected.list()
+	for _, u := range p.underKnownNames(last) {
+		if _, stored := p.stored[u.Name]; stored || !recalled { // who is new has to be found by this process
 			first = append(first, u)
 		}
 	}
@@ -92,7 +94,7 @@ func (r *Rotator) continueWith(ctx context.Context, o Options) (Report, error) {
 	for _, u := range first {
 		seen[u.Name] = true
 	}
-	later := slices.DeleteFunc(got.users, func(u User) bool { return seen[u.Name] })
+	later := slices.DeleteFunc(p.underKnownNames(got.users), func(u User) bool { return seen[u.Name] })
 	return p.report(ctx, append(reports, p.visitAll(ctx, later)...), len(first)+len(later), nil), nil
 }
 
@@ -100,7 +102,8 @@ func (r *Rotator) continueWith(ctx context.Context, o Options) (Report, error) {
 type once struct {
 	*Rotator
 	o      Options
-	stored map[string]Entry // without secrets: most users are not due
+	all    []Entry          // of the store, without secrets: most users are not due
+	stored map[string]Entry // the same, by name
 }
 
 func (r *Rotator) begin(ctx context.Context, o Options) (*once, error) {
@@ -108,11 +111,32 @@ func (r *Rotator) begin(ctx context.Context, o Options) (*once, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the store: %w", err)
 	}
-	p := &once{Rotator: r, o: o, stored: make(map[string]Entry, len(all))}
+	p := &once{Rotator: r, o: o, all: all, stored: make(map[string]Entry, len(all))}
 	for _, e := range all {
 		p.stored[e.Record.User] = e
 	}
 	return p, nil
+}
+
+// underKnownNames returns the users under the names that keyrot manages them by:
+// one that was renamed in IAM keeps the name it was enrolled with.
+func (p *once) underKnownNames(users []User) []User {
+	names := make(map[string]string, len(p.all))
+	for _, e := range p.all {
+		names[e.Record.UserID] = e.Record.User
+	}
+	seen := make(map[string]bool, len(users))
+	out := users[:0:0]
+	for _, u := range users {
+		if name := names[u.ID]; u.ID != "" && name != "" {
+			u.Name = name
+		}
+		if !seen[u.Name] {
+			seen[u.Name] = true
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // unselected returns who is no longer selected, but still has steps under way to
@@ -136,7 +160,7 @@ func (p *once) unselected(users []User) []User {
 func (p *once) visitAll(ctx context.Context, users []User) []UserReport {
 	reports := make([]UserReport, len(users))
 	p.each(ctx, len(users), func(i int, free func()) {
-		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.o, free)
+		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.all, p.o, free)
 	})
 	return slices.DeleteFunc(reports, func(u UserReport) bool { return u.User == "" })
 }

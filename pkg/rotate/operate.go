@@ -53,7 +53,7 @@ func (r *Rotator) Order(ctx context.Context, user string, o plan.Order) (plan.Or
 	}
 	o.At = r.now()
 	if !r.Dry {
-		_, err = r.order(ctx, e, o, false)
+		_, o, err = r.order(ctx, e, o, false)
 	}
 	return o, err
 }
@@ -108,7 +108,7 @@ func (r *Rotator) Release(ctx context.Context, user, by string) error {
 // If it fails, nothing is forgotten. done is false while other keys still wait
 // to be deleted; until says when to ask again.
 func (r *Rotator) Let(ctx context.Context, user string, show func(Credential) error) (done bool, until time.Time, err error) {
-	rep := r.pass(ctx, user, 0, nil)
+	rep := r.attended(ctx, user, 0)
 	if rep.Err != nil {
 		return false, time.Time{}, rep.Err
 	}
@@ -178,6 +178,13 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 	keys, err := r.IAM.Keys(ctx, user)
 	if err != nil {
 		return fmt.Errorf("listing access keys of %q: %w", user, err)
+	}
+	stored, err := r.Store.List(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the store: %w", err)
+	}
+	if as := managedAs(u, keys, stored); as != "" {
+		return &ManagedAsError{User: user, As: as}
 	}
 	i := slices.IndexFunc(keys, func(k plan.Key) bool { return k.ID == keyID })
 	if i < 0 {
@@ -283,47 +290,6 @@ func (r *Rotator) Rehearse(ctx context.Context, user string, o plan.Order) (User
 		return UserReport{}, err
 	}
 	o.At = r.now().Add(-time.Millisecond) // what is proven now is proven after it
-	e.Record = e.Record.Clone()
-	e.Record.Order = &o
+	e.Record, _ = e.Record.Ordered(o)
 	return r.rehearse(ctx, e), nil
-}
-
-// How an order may stand when Obey returns.
-var (
-	ErrOrderOpen      = errors.New("the order stands, but is not carried out yet")
-	ErrOrderPointless = errors.New("the order was dropped: the key is gone, or AWS does not accept it")
-)
-
-// Obey makes passes over the user until its order is carried out or patience
-// is over (then ErrOrderOpen, and the next pass goes on with it);
-// ErrOrderPointless if it could not be carried out. The report
-// has all steps that were taken.
-func (r *Rotator) Obey(ctx context.Context, user string, patience time.Duration) (UserReport, error) {
-	r.init()
-	all := UserReport{User: user}
-	end := r.now().Add(patience)
-	for {
-		rep := r.pass(ctx, user, max(0, end.Sub(r.now())), nil)
-		all.Steps, all.Wait, all.Err = append(all.Steps, rep.Steps...), rep.Wait, rep.Err
-		e, err := r.Store.Load(ctx, user)
-		if err != nil {
-			return all, fmt.Errorf("user %q: %w", user, err)
-		}
-		if e.Record.Order == nil {
-			if slices.ContainsFunc(all.Steps, func(d Done) bool { return d.Step.Reason == plan.OrderPointless }) {
-				return all, fmt.Errorf("user %q: %w", user, ErrOrderPointless)
-			}
-			return all, nil
-		}
-		if !r.now().Before(end) {
-			return all, fmt.Errorf("user %q: %w", user, errors.Join(ErrOrderOpen, rep.Err))
-		}
-		t := time.NewTimer(min(time.Second, max(time.Millisecond, end.Sub(r.now()))))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return all, ctx.Err()
-		case <-t.C:
-		}
-	}
 }

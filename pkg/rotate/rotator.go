@@ -53,6 +53,7 @@ type Rotator struct {
 	once      sync.Once
 	copying   chan struct{} // who gives optional publishers a pair; see pass.step
 	elsewhere sync.Map      // users that another process was told to act on
+	rested    sync.Map      // user → rest: those that this process failed to look at
 	selected  selection
 }
 
@@ -140,7 +141,7 @@ func (r *Rotator) init() {
 // so that a saved time equals the one it was saved from.
 func (r *Rotator) now() time.Time { return r.Clock.Now().UTC().Round(0) }
 
-func (r *Rotator) policy(user string) plan.Policy {
+func (r *Rotator) policy(user, userID string) plan.Policy {
 	var p plan.Policy
 	if r.Policy != nil {
 		p = r.Policy(user)
@@ -153,7 +154,7 @@ func (r *Rotator) policy(user string) plan.Policy {
 	switch { // finish what is under way, start nothing
 	case !r.selected.known():
 		p.Frozen = plan.NotRead
-	case !r.selected.includes(user):
+	case !r.selected.includes(user, userID):
 		p.Frozen = plan.NoUserListed
 	}
 	return p
@@ -161,7 +162,7 @@ func (r *Rotator) policy(user string) plan.Policy {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, free func()) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options, free func()) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
@@ -171,12 +172,12 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, fre
 	if known.Version != 0 && !o.Force && !o.DryRun {
 		return r.pass(ctx, u.Name, o.Patience, free) // which loads the entry itself
 	}
-	e, err := r.enrol(ctx, u, o.DryRun)
+	e, err := r.enrol(ctx, u, stored, o.DryRun)
 	if err != nil {
 		return UserReport{User: u.Name, Err: err}
 	}
 	if o.Force {
-		if e, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
+		if e, _, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
 			return UserReport{User: u.Name, Err: err}
 		}
 	}

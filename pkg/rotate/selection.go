@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -47,6 +48,11 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	var some []User
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })
+		if i < 0 { // it may be the name from before a renaming
+			if e, err := r.Store.Load(ctx, n); err == nil {
+				i = slices.IndexFunc(all, func(u User) bool { return e.Record.Is(u.ID) })
+			}
+		}
 		if i < 0 {
 			return nil, fmt.Errorf("user %q: %w", n, ErrNotSelected)
 		}
@@ -57,21 +63,28 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 
 // selection remembers the last selection that could be read.
 type selection struct {
-	mu    sync.RWMutex
-	users map[string]User // nil: never read
-	until time.Time       // when to read it again
-	saved keptSelection   // as it was last kept or recalled
-	over  int64           // the version of that
+	mu       sync.RWMutex
+	users    map[string]User   // nil: never read
+	ids      map[string]string // their names by unique id
+	recalled bool              // another process read it; names may have changed since
+	until    time.Time         // when to read it again
+	saved    keptSelection     // as it was last kept or recalled
+	over     int64             // the version of that
 }
 
 func (s *selection) set(us []User, until time.Time) {
-	m := make(map[string]User, len(us))
-	for _, u := range us {
-		m[u.Name] = u
-	}
 	s.mu.Lock()
-	s.users, s.until = m, until
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.put(us)
+	s.until, s.recalled = until, false
+}
+
+func (s *selection) put(us []User) {
+	s.users, s.ids = make(map[string]User, len(us)), make(map[string]string, len(us))
+	for _, u := range us {
+		s.users[u.Name] = u
+		s.ids[u.ID] = u.Name
+	}
 }
 
 // known reports whether a selection could be read yet.
@@ -88,19 +101,31 @@ func (s *selection) fresh(now time.Time) bool {
 	return now.Before(s.until)
 }
 
-func (s *selection) includes(name string) bool {
+// includes reports whether the user is selected, by either.
+func (s *selection) includes(name, id string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.users[name]
-	return ok
+	return ok || id != "" && s.ids[id] != ""
+}
+
+// nameOf returns the name of the selected user with the unique id, or "" if it
+// is not known for sure.
+func (s *selection) nameOf(id string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id == "" || s.recalled {
+		return ""
+	}
+	return s.ids[id]
 }
 
 // list returns the users, ordered by name. Those of a selection that was
-// recalled have nothing but a name.
-func (s *selection) list() []User {
+// recalled have nothing but name and id, and may be gone.
+func (s *selection) list() (users []User, recalled bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(s.users), func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.SortedFunc(maps.Values(s.users), func(a, b User) int { return cmp.Compare(a.Name, b.Name) }), s.recalled
 }
 
 // How long a selection that was kept is good for other processes, and when it is
@@ -117,7 +142,7 @@ const (
 type keptSelection struct {
 	Rule  string    `json:"rule"`
 	At    time.Time `json:"at"`
-	Names []string  `json:"names"`
+	Users []string  `json:"users"` // name and unique id, with a space between
 }
 
 // recall reports whether a selection is known, to this process or from another
@@ -145,14 +170,16 @@ func (r *Rotator) recall(ctx context.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = version
-	if age := r.now().Sub(k.At); k.Rule != r.Rule || age > selectionKept || age < -time.Minute || len(k.Names) == 0 {
+	if age := r.now().Sub(k.At); k.Rule != r.Rule || age > selectionKept || age < -time.Minute || len(k.Users) == 0 {
 		return s.users != nil
 	}
 	if s.users == nil {
-		s.saved, s.users = k, make(map[string]User, len(k.Names))
-		for _, name := range k.Names {
-			s.users[name] = User{Name: name}
+		users := make([]User, len(k.Users))
+		for i, u := range k.Users {
+			users[i].Name, users[i].ID, _ = strings.Cut(u, " ")
 		}
+		s.put(users)
+		s.saved, s.recalled = k, true
 	}
 	return true
 }
@@ -164,14 +191,15 @@ func (r *Rotator) keep(ctx context.Context) {
 		return
 	}
 	k := keptSelection{Rule: r.Rule, At: r.now()}
-	for _, u := range r.selected.list() {
-		k.Names = append(k.Names, u.Name)
+	users, _ := r.selected.list()
+	for _, u := range users {
+		k.Users = append(k.Users, u.Name+" "+u.ID)
 	}
 	s := &r.selected
 	s.mu.RLock()
 	saved, over := s.saved, s.over
 	s.mu.RUnlock()
-	if saved.Rule == k.Rule && k.At.Sub(saved.At) < selectionAgain && slices.Equal(saved.Names, k.Names) {
+	if saved.Rule == k.Rule && k.At.Sub(saved.At) < selectionAgain && slices.Equal(saved.Users, k.Users) {
 		return
 	}
 	raw, err := pack(k)

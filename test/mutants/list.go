@@ -57,6 +57,16 @@ var mutants = []mutant{
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
 	},
 	{
+		Name: "another-users-list", Rule: "never zero",
+		File: "pkg/rotate/plan/orphan.go", Old: "if d.UserID == \"\" {", New: "if false {",
+		Pkg: "./pkg/rotate", Test: "TestNotEvenAListIsMistaken", Says: "keys are held",
+	},
+	{
+		Name: "renamed-is-gone", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "err == nil && rec.Is(u.ID) {", New: "err == nil && rec.Is(u.ID) && false {",
+		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
@@ -115,6 +125,21 @@ var mutants = []mutant{
 		Name: "query-for-the-end", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
+	},
+	{
+		Name: "believe-any-200", Rule: "never zero",
+		File: "internal/awsanswer/awsanswer.go", Old: "if err != nil || !sent || !got || res.StatusCode/100 != 2 {", New: "if err != nil || !sent || !got || true {",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
+	},
+	{
+		Name: "believe-any-write", Rule: "on record",
+		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
+	},
+	{
+		Name: "believe-any-call", Rule: "served works",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
