@@ -282,5 +282,18 @@ var mutants = []mutant{
 		Name: "suspended-lease", Rule: "one hand",
 		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
 		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+		Name: "doctor-looks-once", Rule: "ours only",
+		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
+		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
+	},
+	{
+		Name: "small-pages", Rule: "on time",
+		File: "pkg/awsiam/iam.go", Old: "const largestPage = 1000", New: "const largestPage = 100",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "50 users have a key",
+	},
+	{
+		Name: "wait-for-the-selection", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "&& r.recall(ctx) {", New: "&& r.recall(ctx) && false {",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "does not wait for the selection",
 	},
 }
