@@ -154,6 +154,8 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			}
 		case plan.Delete:
 			p.unlist(step.KeyID)
+		case plan.Adopt:
+			out, _ = p.act(step) // reads the world
 		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked
 			var err error
 			if out, err = p.act(step); err != nil {
@@ -161,7 +163,7 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 				return rep
 			}
 		}
-		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss || step.Action == plan.Adopt {
 			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
 		}
 	}
