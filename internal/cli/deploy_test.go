@@ -17,6 +17,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/templates"
 )
 
@@ -92,6 +93,22 @@ func TestJudge(t *testing.T) {
 		if len(got.Foreign) != c.foreign || (got.Refused != "") != c.refused {
 			t.Errorf("%s: judge = %+v", c.name, got)
 		}
+	}
+}
+
+func TestARenamedUserIsManaged(t *testing.T) {
+	t.Parallel()
+	aws := &rotatetest.AWS{}
+	u := aws.AddUser("ci-new", "/", nil)
+	id, err := aws.Plant("ci-new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &deployment{cfg: config.Config{Workers: 1, ExistingKeys: string(rotate.Refuse)}, aws: cloud{IAM: aws}}
+	known := map[string]plan.Record{"ci": {User: "ci", UserID: u.ID, Keys: []plan.Held{{ID: id}}}}
+	found, err := p.look(t.Context(), []rotate.User{u}, known)
+	if err != nil || len(found) != 1 || !found[0].Managed || len(found[0].Foreign) != 0 || found[0].Refused != "" {
+		t.Errorf("look = %+v, %v, want a user that is managed and has no foreign key", found, err)
 	}
 }
 

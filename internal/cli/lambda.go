@@ -77,6 +77,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		if cfg.Users.Empty() {
 			return nil, rotate.ErrNoUsers
 		}
+		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,

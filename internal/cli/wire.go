@@ -38,8 +38,11 @@ type cloud struct {
 	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
-	Clock  *rotate.Clock // AWS's time, as its answers tell it
-	Quick  bool          // consistent at once: proofs need no pauses
+	// Matches knows what the configuration says about users that Select does
+	// not find. nil: nobody looks.
+	Matches *matches
+	Clock   *rotate.Clock // AWS's time, as its answers tell it
+	Quick   bool          // consistent at once: proofs need no pauses
 }
 
 // store is what the commands need of a store.
@@ -91,6 +94,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	if m := aws.Matches; m != nil && m.tell == nil {
+		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 	}
 	history, recorded := historyOf(cfg, s.audit)
 	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}

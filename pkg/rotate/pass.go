@@ -69,7 +69,7 @@ func (r *Rotator) timed(ctx context.Context, user string) bool {
 	if r.Clock.Settle(ctx) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.policy(user).CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.policy(user, "").CallTimeout)
 	defer cancel()
 	_, _ = r.IAM.Keys(ctx, user) // for its date
 	return r.Clock.Known()
@@ -79,7 +79,7 @@ func (r *Rotator) timed(ctx context.Context, user string) bool {
 func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, policy: r.policy(user), report: UserReport{User: user}}
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
 		err = p.run(user)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
@@ -111,7 +111,7 @@ func (p *pass) run(user string) error {
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
-	p.entry = p.saved
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
@@ -230,16 +230,29 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 func (p *pass) observe() error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	keys, err := p.IAM.Keys(ctx, p.entry.Record.User)
+	name := p.nameNow(ctx)
+	keys, err := p.IAM.Keys(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
 	case err != nil:
 		return err
 	default:
-		p.world = plan.World{Keys: keys}
+		p.world = plan.World{Keys: keys, Name: name}
 	}
 	return nil
+}
+
+// nameNow returns what IAM calls the user: as before, or as the selection found
+// its unique id if IAM confirms that.
+func (p *pass) nameNow(ctx context.Context) string {
+	rec := p.entry.Record
+	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
+		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
+			return name
+		}
+	}
+	return rec.IAMName()
 }
 
 // do audits the step, has its effect and saves the result.

@@ -57,6 +57,16 @@ var mutants = []mutant{
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
 	},
 	{
+		Name: "another-users-list", Rule: "never zero",
+		File: "pkg/rotate/plan/orphan.go", Old: "if d.UserID == \"\" {", New: "if false {",
+		Pkg: "./pkg/rotate", Test: "TestNotEvenAListIsMistaken", Says: "keys are held",
+	},
+	{
+		Name: "renamed-is-gone", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "err == nil && rec.Is(u.ID) {", New: "err == nil && rec.Is(u.ID) && false {",
+		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
@@ -239,5 +249,10 @@ var mutants = []mutant{
 		Name: "follow-links", Rule: "no leak",
 		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
 		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
+	},
+	{
+		Name: "guess-text", Rule: "ours only",
+		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
+		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
 }

@@ -82,6 +82,10 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		default: // a mark stays: see [decision.misjudged]
 			r.Foreign = append(r.Foreign, step.KeyID)
 		}
+	case Follow:
+		if r.Renamed = step.Name; r.Renamed == r.User {
+			r.Renamed = "" // back again
+		}
 	case Dismiss:
 		r.Order = nil
 	}

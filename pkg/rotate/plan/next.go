@@ -95,6 +95,8 @@ func (d *decision) identity() *Step {
 		return d.sleep(UserGone, d.now.Add(d.p.RotateEvery))
 	case d.UserID != "" && d.r.UserID != "" && d.UserID != d.r.UserID:
 		return d.sleep(Stranger, d.now.Add(d.p.RotateEvery))
+	case d.Name != "" && d.Name != d.r.IAMName():
+		return &Step{Action: Follow, Reason: Renamed, Name: d.Name}
 	}
 	return nil
 }
@@ -287,7 +289,7 @@ func (d *decision) vanished(k *Held) *Step {
 	if again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
 		return d.later(NotDue, k.ID, again)
 	}
-	return d.step(Forget, k.ID, Vanished)
+	return d.ours(d.step(Forget, k.ID, Vanished))
 }
 
 func (d *decision) delete() *Step {
