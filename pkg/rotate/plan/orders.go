@@ -149,7 +149,7 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	idle := seen != nil && seen.Status != Active
 	gone := seen == nil && d.now.Sub(k.Made) > d.p.Lag
 	reactivated := seen != nil && seen.Status == Active && d.now.Sub(k.Deactivated) > d.p.Lag
-	usable := d.r.leaked(k).IsZero() && k.Stage != Retiring && (k.Deactivated.IsZero() || reactivated)
+	usable := d.r.leaked(k).IsZero() && !k.secretless() && k.Stage != Retiring && (k.Deactivated.IsZero() || reactivated)
 	switch {
 	case !usable && !d.r.leaked(k).IsZero() && d.now.Before(k.Deactivated.Add(d.p.Evidence)):
 		return nil // told to keep it
