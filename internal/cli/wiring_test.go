@@ -265,7 +265,7 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 	held(t, s.server, "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
 	held(t, s.server.Limits, "Connections")
 	d := s.server.Credentials.(*rotate.Dispenser)
-	held(t, d, "Late") // a function is frozen after its answer: what it cannot record it refuses
+	held(t, d, "Late")                    // a function is frozen after its answer: what it cannot record it refuses
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused
 		"the hand-out": d.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "health": s.health.now,
 	})

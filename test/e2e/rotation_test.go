@@ -68,7 +68,7 @@ func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, users ..
 	}
 	s := &scene{
 		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
-		now:    time.Now,
+		now: time.Now,
 		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: []string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",

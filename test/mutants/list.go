@@ -282,6 +282,8 @@ var mutants = []mutant{
 		Name: "suspended-lease", Rule: "one hand",
 		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
 		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+	},
+	{
 		Name: "doctor-looks-once", Rule: "ours only",
 		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
 		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
