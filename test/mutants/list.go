@@ -103,6 +103,26 @@ var mutants = []mutant{
 		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
+	{
+		Name: "mail-ends-after-its-data", Rule: "told",
+		File: "pkg/notify/mail.go", Old: "gomail.WithoutRset(),", New: "",
+		Pkg: "./pkg/notify", Test: "TestAMailIsSentWhenItsDataIsTaken", Says: "mails, want 1",
+	},
+	{
+		Name: "told-before-sent", Rule: "told",
+		File: "pkg/notify/outbox.go", Old: "case p.Taken && now.Sub(p.At) > giveUpAfter:", New: "case now.Sub(p.At) > giveUpAfter:",
+		Pkg: "./pkg/notify", Test: "TestNothingIsGivenUpThatNobodyTook", Says: "sent",
+	},
+	{
+		Name: "shed-counts-as-told", Rule: "told",
+		File: "pkg/notify/shelf.go", Old: "\tuntold := func(it Item) {\n\t\tif it.Kind == Trouble {", New: "\tuntold := func(it Item) {\n\t\tif false {",
+		Pkg: "./pkg/notify", Test: "TestAFullBookKeepsLeaks", Says: "told later",
+	},
+	{
+		Name: "copy-is-lost", Rule: "told",
+		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
+		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+	},
 
 	// Each promise once more, caught by the simulation alone.
 	{
