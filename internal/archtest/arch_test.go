@@ -61,7 +61,7 @@ var rules = []rule{
 	{who: "pkg/rotate", only: []string{"std", "pkg/rotate/plan"}, never: []string{"net/http", "net"}},
 	{who: "pkg/api", only: []string{"std"}, never: []string{"net/http"}},
 	{who: "pkg/auth", only: []string{"std", "pkg/rotate", "github.com/golang-jwt/jwt/v5"}, never: []string{"net/http"}},
-	{who: "pkg/auth/callerid", only: []string{"std", "pkg/api", "pkg/auth", "github.com/golang-jwt/jwt/v5"}},
+	{who: "pkg/auth/callerid", only: []string{"std", "internal/disk", "pkg/api", "pkg/auth", "github.com/golang-jwt/jwt/v5"}},
 	{who: "pkg/server", never: []string{"github.com/aws/...", "pkg/store/...", "pkg/awsiam", "pkg/auth/callerid", "internal/cli", "internal/config"}},
 	{who: "pkg/page", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "pkg/auth", "pkg/audit", "templates/web"}, never: []string{"text/template", "html/template"}},
 	{who: "pkg/metrics", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/prometheus/..."}},
@@ -69,25 +69,27 @@ var rules = []rule{
 	{who: "pkg/client/awscreds", only: []string{"std", "pkg/api", "pkg/client", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/client/awsidentity", only: []string{"std", "pkg/api", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
 	{who: "pkg/agent", only: []string{"std", "pkg/api", "pkg/client", "internal/disk"}},
-	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/disk", "internal/hint", "internal/getkey/entry", "internal/getkey/quick", "github.com/gofrs/flock"}},
-	{who: "internal/getkey/quick", only: []string{"std", "internal/harden"}}, // system calls: cmd/keyrot/early has a test
+	{who: "internal/getkey", never: []string{"net/http"}, only: []string{"std", "pkg/api", "internal/hint", "internal/trust", "internal/getkey/entry", "internal/getkey/quick", "github.com/gofrs/flock"}},
+	{who: "internal/getkey/quick", only: []string{"std", "internal/harden", "internal/trust"}}, // system calls: cmd/keyrot/early has a test
 	{who: "internal/getkey/entry", only: []string{"std", "golang.org/x/crypto/nacl/secretbox", "golang.org/x/crypto/salsa20"}},
 	{who: "internal/getkey/warm", only: []string{"std", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/getkey/profile", only: []string{"std", "internal/getkey", "internal/disk", "internal/hint"}},
 	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey", "internal/getkey/entry", "internal/getkey/quick"}},
+	{who: "internal/trust", only: []string{"syscall"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
-	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/getkey", "internal/getkey/entry", "internal/hint"}},
+	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/disk", "internal/getkey", "internal/getkey/entry", "internal/hint"}},
 	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/getkey/fetch", "internal/getkey/profile", "cmd/keyrot/early"}},
-	{who: "pkg/awsiam", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
+	{who: "pkg/awsiam", only: []string{"std", "internal/awsanswer", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
 	{who: "pkg/seal", never: []string{"pkg/rotate", "pkg/store/..."}},
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
 	{who: "pkg/store/dynamodb", never: []string{"pkg/store/sqlite", "pkg/awsiam"}},
 	{who: "pkg/audit", never: []string{"pkg/store/...", "pkg/seal", "pkg/awsiam", "github.com/aws/..."}},
 	{who: "pkg/publish", only: []string{"std", "pkg/rotate", "internal/awscall", "internal/webhook", "internal/disk", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/notify", never: []string{"pkg/store/...", "pkg/publish", "pkg/awsiam", "html/template"}},
-	{who: "internal/awscall", only: []string{"std", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
+	{who: "internal/awsanswer", only: []string{"std", "internal/hint", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/smithy-go/..."}},
+	{who: "internal/awscall", only: []string{"std", "internal/awsanswer", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
 	{who: "pkg/deploy", never: []string{"pkg/rotate/..."}},
-	{who: "internal/config", only: []string{"std", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
+	{who: "internal/config", only: []string{"std", "internal/disk", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
 	{who: "cmd/keyrot", only: []string{"os", "internal/cli", "cmd/keyrot/early"}},
 	{who: "cmd/keyrot/early", only: []string{"std", "internal/getkey", "internal/getkey/quick", "cmd/keyrot/early/cache"}},
@@ -116,6 +118,32 @@ var reserved = []struct {
 	{"html/template", nil}, // the same
 	{"github.com/wneessen/go-mail", []string{"pkg/notify"}},
 	{"unsafe", nil},
+}
+
+// Every client of AWS asks for the service's own answers.
+func TestClientsRequireAWSAnswers(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, p := range packages(t) {
+		if p.ImportPath == "internal/sandbox" || strings.HasPrefix(p.ImportPath, "test/") {
+			continue // talks to itself
+		}
+		for _, name := range p.GoFiles {
+			code, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(code), ".NewFromConfig(") {
+				found++
+				if !strings.Contains(string(code), "awsanswer.Require(") {
+					t.Errorf("%s/%s makes a client without awsanswer.Require", p.ImportPath, name)
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d files make clients, want all of them", found)
+	}
 }
 
 func TestImports(t *testing.T) {

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
@@ -62,47 +64,50 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
 	}
-	st, log := openTable(sdk, cfg), logger(e.Err, cfg.Log)
+	log := logger(e.Err, cfg.Log)
+	aws := e.cloudOf(sdk, cfg)
+	sdk, st := aws.Config, openTable(aws.Config, cfg)
+	now, policy := aws.Clock.Now, cfg.PolicyAt(aws.Clock.Now)
 	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
-	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: e.Now}
-	tell := &health{store: st, policy: cfg.PolicyAt(e.Now), now: e.Now}
+	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
+	tell := &health{store: st, policy: policy, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
 			return nil, rotate.ErrNoUsers
 		}
-		aws := cloudOf(sdk, cfg)
+		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.PolicyAt(e.Now), Select: aws.Select,
-			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Now: e.Now, Workers: cfg.Workers,
+			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
+			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
 		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
 			return nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, e)
+		n, err := notifier(cfg.Notify, sdk, st, now)
 		if err != nil {
 			return nil, usage(err, "")
 		}
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: cfg.PolicyAt(e.Now)})
+			f.Tell = teller(n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)
 			return h.Overdue, err
 		}
 	case "api":
-		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: e.Now}
-		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
+		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, err
 		}
 		s := &server.Server{
-			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: e.Now}, Health: tell, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.PolicyAt(e.Now), Audit: record, Handouts: st, Now: e.Now},
+			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: tell, Log: log,
+			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
@@ -114,17 +119,19 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 	return f, nil
 }
 
-type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
-
-// telling tells what a pass met before the function is frozen.
-func telling(run runOnce, n *notify.Notifier, w *notify.Watchdog) runOnce {
-	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
-		rep, err := run(ctx, o)
-		w.Review(ctx)
-		if ferr := n.Flush(ctx); ferr != nil {
-			n.Log.Warn("notices could not be written down", "err", ferr)
+// teller tells what a pass met before the function is frozen: what the records
+// say in half of the time, so that the rest is left for the messages.
+func teller(n *notify.Notifier, w *notify.Watchdog) func(context.Context) {
+	return func(ctx context.Context) {
+		review, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok {
+			review, cancel = context.WithTimeout(ctx, time.Until(end)/2)
 		}
-		return rep, err
+		w.Review(review)
+		cancel()
+		if err := n.Flush(ctx); err != nil {
+			n.Log.Warn("notices could not be written down; they are kept in memory", "err", err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // managing returns an Env with a store that manages the user "ci".
@@ -23,7 +24,7 @@ func managing(t *testing.T) (run func(args ...string) (code int, out, errs strin
 	}
 	save := func(f func(st store) error) {
 		t.Helper()
-		st, err := openStore(t.Context(), cfg, e.Getenv)
+		st, err := openStore(t.Context(), cfg, e.Getenv, rotatetest.Clock())
 		if err != nil {
 			t.Fatal(err)
 		}

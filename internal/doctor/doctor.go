@@ -35,17 +35,21 @@ type Finding struct {
 
 // Patient is what is examined. Functions that are nil are not examined.
 type Patient struct {
-	IAM      rotate.IAM
-	Select   func(context.Context) ([]rotate.User, error)
-	Existing rotate.ExistingKeys
-	Policy   func(user string) plan.Policy
-	Tick     time.Duration
-	Refresh  time.Duration // how often the slowest consumer asks for its key; 0: unknown
-	Now      func() time.Time
-	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
-	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
-	Callers  func(context.Context) []Caller                               // without an API key
-	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+	IAM    rotate.IAM
+	Select func(context.Context) ([]rotate.User, error)
+	// Unmatched returns the settings that match none of the users that Select
+	// found last.
+	Unmatched func() []string
+	Existing  rotate.ExistingKeys
+	Policy    func(user string) plan.Policy
+	Tick      time.Duration
+	Refresh   time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
+	Clock     *rotate.Clock                                                // AWS's time
+	Now       func() time.Time                                             // this machine's
+	Entries   func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
+	Callers   func(context.Context) []Caller                               // without an API key
+	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
 }
 
 // Caller tells whether those whom the server accepts without an API key by one
@@ -86,6 +90,11 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
 	default:
 		add("selection", OK, "", "%d users are selected", len(users))
+		if p.Unmatched != nil {
+			for _, entry := range p.Unmatched() {
+				add("selection", Warn, "correct the name, or remove the entry", "%s", entry)
+			}
+		}
 		p.clock(add)
 		p.keys(ctx, users, add)
 		p.permissions(ctx, users, add)
@@ -120,16 +129,11 @@ func (p Patient) schedule(add adder) {
 }
 
 func (p Patient) clock(add adder) {
-	c, ok := p.IAM.(rotate.Clock)
-	if !ok {
-		return
-	}
-	date, at, ok := c.ServerTime()
-	if !ok {
+	if !p.Clock.Known() {
 		add("clock", Warn, "", "AWS has not told its time")
 		return
 	}
-	if off := date.Sub(at); off.Abs() > 2*time.Second {
+	if off := p.Clock.Now().Sub(p.Now()); off.Abs() > 2*time.Second {
 		add("clock", Warn, "let this machine follow a time server", "AWS's clock is %s away from this machine's; keyrot goes by AWS's, but consumers here may not", off.Round(time.Second))
 		return
 	}
@@ -164,7 +168,7 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 			}
 			foreign++
 			if foreign <= 5 {
-				add("foreign keys", Warn, `import it ("keyrot users import"), delete it, or set existing_keys: retire`,
+				add("foreign keys", Warn, `find out who uses it: "keyrot users import" takes it over with its secret, existing_keys: retire replaces it once it is idle`,
 					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
 			}
 		}
@@ -234,7 +238,7 @@ func (p Patient) overdue(ctx context.Context, add adder) {
 	if err != nil {
 		return // told by keys
 	}
-	now, late := p.Now(), 0
+	now, late := p.Clock.Now(), 0
 	for _, e := range entries {
 		since, overdue := plan.Overdue(e.Record, p.Policy(e.Record.User), now)
 		if !overdue || e.Record.Paused(now) {

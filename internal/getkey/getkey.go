@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/getkey/quick"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -199,8 +200,11 @@ func APIKey(fromEnv, file string) (string, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	raw, err := quick.ReadFile(path)
+	raw, err := quick.ReadTrusted(path)
 	if err != nil {
+		if hint.Of(err) != "" { // it names the path itself, and what to do
+			return nil, err
+		}
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return raw, nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -80,7 +81,7 @@ func fail(w http.ResponseWriter, status int, code string) {
 }
 
 func reply(w http.ResponseWriter, action, result string) {
-	_, _ = fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
+	_, _ = fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></%[1]sResponse>`, action, result)
 }
 
 func reset(w http.ResponseWriter) {
@@ -120,7 +121,7 @@ func TestCreateIsSentOnce(t *testing.T) {
 					return nil, &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 				})
 			}
-			a := New(cfg)
+			a := New(cfg, &rotate.Clock{})
 			_, secret, err := a.Create(ctx, "u")
 			if err == nil || !secret.IsZero() {
 				t.Fatalf("Create = %v, want an error", err)
@@ -171,7 +172,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 400, row.code) })
-			err := row.call(t.Context(), New(cfg))
+			err := row.call(t.Context(), New(cfg, &rotate.Clock{}))
 			if err == nil || !strings.Contains(err.Error(), row.code) {
 				t.Fatalf("error = %v, want one that names %s", err, row.code)
 			}
@@ -187,7 +188,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 func TestDeletingNothingIsSuccess(t *testing.T) {
 	t.Parallel()
 	_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 404, "NoSuchEntity") })
-	if err := New(cfg).Delete(t.Context(), "u", "k"); err != nil {
+	if err := New(cfg, &rotate.Clock{}).Delete(t.Context(), "u", "k"); err != nil {
 		t.Errorf("Delete = %v, want success", err)
 	}
 }
@@ -195,12 +196,38 @@ func TestDeletingNothingIsSuccess(t *testing.T) {
 func TestEmptyAnswersAreErrors(t *testing.T) {
 	t.Parallel()
 	_, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) { reply(w, action, "") })
-	a := New(cfg)
+	a := New(cfg, &rotate.Clock{})
 	if _, err := a.User(t.Context(), "u"); err == nil {
 		t.Error("User = nil error")
 	}
 	if _, _, err := a.Create(t.Context(), "u"); err == nil {
 		t.Error("Create = nil error")
+	}
+}
+
+// What somebody else answers with status 200 is neither yes nor no, and an
+// empty list is not one.
+func TestAnswersOfSomebodyElseAreUnknown(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"a page": "<!DOCTYPE html><html><body>Please sign in</body></html>", "nothing": ""} {
+		_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { _, _ = io.WriteString(w, body) })
+		clock, ctx := &rotate.Clock{}, t.Context()
+		a := New(cfg, clock)
+		_, listErr := a.Keys(ctx, "u")
+		_, _, createErr := a.Create(ctx, "u")
+		_, usedErr := a.LastUsed(ctx, "k")
+		for call, err := range map[string]error{
+			"Keys": listErr, "Create": createErr, "LastUsed": usedErr,
+			"SetStatus": a.SetStatus(ctx, "u", "k", plan.Inactive), "Delete": a.Delete(ctx, "u", "k"),
+			"Verify": a.Verify(ctx, rotate.User{Name: "u", ID: "AIDAU"}, "k", rotate.NewSecret("s")),
+		} {
+			if !errors.Is(err, awsanswer.ErrForeign) || errors.Is(err, rotate.ErrRefused) || errors.Is(err, rotate.ErrNoKey) {
+				t.Errorf("%s, answered with %s = %v, want %v", call, name, err, awsanswer.ErrForeign)
+			}
+		}
+		if clock.Known() {
+			t.Errorf("%s told the time", name)
+		}
 	}
 }
 
@@ -213,7 +240,7 @@ func TestVerify(t *testing.T) {
 	srv, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) {
 		reply(w, action, "<Arn>arn:aws:iam::1:user/u</Arn><UserId>AIDAU</UserId>")
 	})
-	a := New(cfg)
+	a := New(cfg, &rotate.Clock{})
 	for range 3 {
 		if err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s")); err != nil {
 			t.Fatal(err)
@@ -244,7 +271,7 @@ func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			}),
-		})
+		}, &rotate.Clock{})
 		a.VerifyTimeout = 50 * time.Millisecond
 		err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s"))
 		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || calls != 1 || took != a.VerifyTimeout {

@@ -68,6 +68,9 @@ func TestInvoke(t *testing.T) {
 			if r.URL.Path != "/2015-03-31/functions/f/invocations" || !strings.Contains(r.Header.Get("Authorization"), "/eu-west-1/lambda/aws4_request") {
 				t.Errorf("request %s, %s", r.URL, r.Header.Get("Authorization"))
 			}
+			if status == http.StatusOK {
+				w.Header().Set("X-Amzn-Requestid", "r")
+			}
 			if failed {
 				w.Header().Set("X-Amz-Function-Error", "Unhandled")
 			}
@@ -76,7 +79,7 @@ func TestInvoke(t *testing.T) {
 		}))
 		defer srv.Close()
 		cfg := aws.Config{Region: "eu-west-1", BaseEndpoint: &srv.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
-		return deploy.Invoke(t.Context(), cfg, "https://lambda.eu-west-1.amazonaws.com/2015-03-31/functions/f/invocations", []byte("{}"))
+		return deploy.Invoke(t.Context(), cfg, "https://lambda.eu-west-1.amazonaws.com/2015-03-31/functions/f/invocations", []byte("{}"), time.Now())
 	}
 	if body, err := answer(200, false, `{"x":1}`); err != nil || string(body) != `{"x":1}` {
 		t.Errorf("Invoke = %s, %v", body, err)

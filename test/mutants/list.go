@@ -42,9 +42,44 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
 	},
 	{
+		Name: "stale-list-is-an-owner", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./pkg/rotate", Test: "TestAStaleListBlocksNobody", Says: "is an orphan, for ever",
+	},
+	{
+		Name: "sim-orphans-die-old-lists", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./internal/sim", Test: "TestOldLists", Says: "orphans die",
+	},
+	{
+		Name: "hasty-quarantine", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return 2 * p.Lag }", New: "return p.Lag / 4 }",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
+	},
+	{
+		Name: "another-users-list", Rule: "never zero",
+		File: "pkg/rotate/plan/orphan.go", Old: "if d.UserID == \"\" {", New: "if false {",
+		Pkg: "./pkg/rotate", Test: "TestNotEvenAListIsMistaken", Says: "keys are held",
+	},
+	{
+		Name: "renamed-is-gone", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "err == nil && rec.Is(u.ID) {", New: "err == nil && rec.Is(u.ID) && false {",
+		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
+	},
+	{
+		Name: "take-back-a-saved-key", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "if err == nil {\n\t\t\treturn nil\n\t\t}\n\t\t// The failed save", New: "if err == nil || errors.Is(err, ErrConflict) {\n\t\t\treturn err\n\t\t}\n\t\t// The failed save",
+		Pkg: "./pkg/rotate", Test: "TestANewKeyOutlivesALostAnswer", Says: "keys were deleted, want none",
+	},
+	{
+		Name: "forget-before-showing", Rule: "never zero",
+		File: "pkg/rotate/operate.go", Old: "if err := show(left); err != nil {", New: "_ = r.forget(ctx, e)\n\tif err := show(left); err != nil {",
+		Pkg: "./pkg/rotate", Test: "TestAReleasedSecretIsShownBeforeItGoes", Says: "Give|shown after",
 	},
 	{
 		Name: "ignore-conflict", Rule: "one hand",
@@ -62,6 +97,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
 	},
 	{
+		Name: "sync-failure-lasts", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "if time.Now().Before(l.ill.next) {", New: "if !l.ill.next.IsZero() {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "recording handout: syncing the audit log",
+	},
+	{
+		Name: "heal-forgets-lines", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "for _, c := range chunks {", New: "for _, c := range chunks[:0] {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
+	},
+	{
+		Name: "late-twice", Rule: "on record",
+		File: "pkg/rotate/late.go", Old: "*audited = true", New: "*audited = len(e.Caller) > 100",
+		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -70,6 +120,26 @@ var mutants = []mutant{
 		Name: "take-over-forged-lines", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines))", New: "false",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
+	},
+	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
+	},
+	{
+		Name: "believe-any-200", Rule: "never zero",
+		File: "internal/awsanswer/awsanswer.go", Old: "if err != nil || !sent || !got || res.StatusCode/100 != 2 {", New: "if err != nil || !sent || !got || true {",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
+	},
+	{
+		Name: "believe-any-write", Rule: "on record",
+		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
+	},
+	{
+		Name: "believe-any-call", Rule: "served works",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
@@ -122,6 +192,14 @@ var mutants = []mutant{
 		Name: "copy-is-lost", Rule: "told",
 		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
 		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+		Name: "session-outlives-secret", Rule: "no leak",
+		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
+		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "metrics-of-others", Rule: "no leak",
+		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
+		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
 
 	// Each promise once more, caught by the simulation alone.
@@ -142,7 +220,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-ours-only-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		File: "pkg/rotate/plan/orphan.go", Old: "if sure := mark.At.Add(d.p.doubt()); k.Status == Active && !d.now.Before(sure) {", New: "if false {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
@@ -177,7 +255,22 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "if off.Abs() > clockSlack {", New: "if off.Abs() > 1000*time.Hour {",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
+	{
+		Name: "believe-anybody", Rule: "no leak",
+		File: "internal/trust/trust.go", Old: "case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:", New: "default:",
+		Pkg: "./internal/trust", Test: "TestPath", Says: "want a refusal",
+	},
+	{
+		Name: "follow-links", Rule: "no leak",
+		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
+		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
+	},
+	{
+		Name: "guess-text", Rule: "ours only",
+		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
+		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
 }
