@@ -179,6 +179,24 @@ var mutants = []mutant{
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
 	{
+		Name: "mail-ends-after-its-data", Rule: "told",
+		File: "pkg/notify/mail.go", Old: "gomail.WithoutRset(),", New: "",
+		Pkg: "./pkg/notify", Test: "TestAMailIsSentWhenItsDataIsTaken", Says: "mails, want 1",
+	},
+	{
+		Name: "told-before-sent", Rule: "told",
+		File: "pkg/notify/outbox.go", Old: "case p.Taken && now.Sub(p.At) > giveUpAfter:", New: "case now.Sub(p.At) > giveUpAfter:",
+		Pkg: "./pkg/notify", Test: "TestNothingIsGivenUpThatNobodyTook", Says: "sent",
+	},
+	{
+		Name: "shed-counts-as-told", Rule: "told",
+		File: "pkg/notify/shelf.go", Old: "\tuntold := func(it Item) {\n\t\tif it.Kind == Trouble {", New: "\tuntold := func(it Item) {\n\t\tif false {",
+		Pkg: "./pkg/notify", Test: "TestAFullBookKeepsLeaks", Says: "told later",
+	},
+	{
+		Name: "copy-is-lost", Rule: "told",
+		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
+		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
