@@ -27,15 +27,6 @@ func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (
 	if err != nil {
 		return Entry{}, fmt.Errorf("listing access keys of %q: %w", u.Name, err)
 	}
-	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
-		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
-	}
-	return r.admit(ctx, u, keys, dry)
-}
-
-// admit makes an entry for a user that is new. The keys that it has are kept
-// until they are idle.
-func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) (Entry, error) {
 	if u.ID == "" {
 		full, err := r.IAM.User(ctx, u.Name)
 		if err != nil {
@@ -46,6 +37,15 @@ func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) 
 	if as := managedAs(u, keys, stored); as != "" {
 		return Entry{}, &ManagedAsError{User: u.Name, As: as}
 	}
+	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
+		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
+	}
+	return r.admit(ctx, u, keys, dry)
+}
+
+// admit makes an entry for a user that is new. The keys that it has are kept
+// until they are idle.
+func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) (Entry, error) {
 	now := r.now()
 	e := Entry{
 		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},

@@ -30,9 +30,13 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
+	stored, err := r.Store.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the store: %w", err)
+	}
 	var all []Loss
 	for _, u := range users {
-		l, err := r.loss(ctx, u)
+		l, err := r.loss(ctx, u, stored)
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +47,7 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 	return all, nil
 }
 
-func (r *Rotator) loss(ctx context.Context, u User) (Loss, error) {
+func (r *Rotator) loss(ctx context.Context, u User, stored []Entry) (Loss, error) {
 	l := Loss{User: u}
 	e, err := r.Store.Load(ctx, u.Name)
 	if l.New = errors.Is(err, ErrNotFound); err != nil && !l.New {
@@ -51,6 +55,14 @@ func (r *Rotator) loss(ctx context.Context, u User) (Loss, error) {
 	}
 	if l.Keys, err = r.IAM.Keys(ctx, u.Name); err != nil {
 		return l, fmt.Errorf("listing access keys of %q: %w", u.Name, err)
+	}
+	if l.New {
+		if l.User, err = r.IAM.User(ctx, u.Name); err != nil {
+			return l, fmt.Errorf("looking up user %q: %w", u.Name, err)
+		}
+		if managedAs(l.User, l.Keys, stored) != "" {
+			return l, nil // renamed, which is another matter
+		}
 	}
 	w := plan.World{Record: e.Record, Keys: l.Keys}
 	for _, k := range l.Keys {
@@ -72,7 +84,7 @@ func (r *Rotator) loss(ctx context.Context, u User) (Loss, error) {
 // serves reports whether the user has a key that can be handed out and that AWS
 // accepts.
 func (r *Rotator) serves(ctx context.Context, u User, e Entry) bool {
-	o, ok := plan.Serve(e.Record, r.policy(u.Name), r.now())
+	o, ok := plan.Serve(e.Record, r.policy(u.Name, e.Record.UserID), r.now())
 	return ok && r.IAM.Verify(ctx, User{Name: u.Name, ID: e.Record.UserID, ARN: e.Record.ARN}, o.KeyID, e.Secrets[o.KeyID]) == nil
 }
 
