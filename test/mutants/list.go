@@ -197,6 +197,8 @@ var mutants = []mutant{
 		Name: "copy-is-lost", Rule: "told",
 		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
 		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+	},
+	{
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
