@@ -273,7 +273,6 @@ func (w *Weather) note(action, user string, a answered) {
 
 var (
 	signer    = regexp.MustCompile(`Credential=([^/]+)/`)
-	keyID     = regexp.MustCompile(`<AccessKeyId>([^<]+)</AccessKeyId>`)
 	keyMember = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
 	created   = regexp.MustCompile(`<CreateDate>([^<]+)</CreateDate>`)
 )
