@@ -274,7 +274,6 @@ func (w *Weather) note(action, user string, a answered) {
 var (
 	signer    = regexp.MustCompile(`Credential=([^/]+)/`)
 	keyMember = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
-	created   = regexp.MustCompile(`<CreateDate>([^<]+)</CreateDate>`)
 )
 
 // answer answers what AWS said, by AWS's clock.
