@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -357,7 +358,7 @@ func artefact(file string) (deploy.Artefact, error) {
 	const how = `take keyrot-lambda_linux_arm64.zip from the release and give it with --function-zip, or build it: ` +
 		`GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -tags lambda.norpc,nosandbox -o bootstrap ./cmd/keyrot && zip keyrot-lambda.zip bootstrap`
 	if file != "" {
-		raw, err := os.ReadFile(file)
+		raw, err := disk.ReadTrusted(file)
 		if err != nil {
 			return deploy.Artefact{}, usage(fmt.Errorf("--function-zip: %w", err), how)
 		}
