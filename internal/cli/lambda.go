@@ -84,10 +84,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
-		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk, log); err != nil {
 			return nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, now)
+		n, err := notifier(cfg.Notify, sdk, st, now, log)
 		if err != nil {
 			return nil, usage(err, "")
 		}

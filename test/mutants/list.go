@@ -192,6 +192,8 @@ var mutants = []mutant{
 		Name: "copy-is-lost", Rule: "told",
 		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
 		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+	},
+	{
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
@@ -200,6 +202,11 @@ var mutants = []mutant{
 		Name: "metrics-of-others", Rule: "no leak",
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
+	},
+	{
+		Name: "api-key-read-once", Rule: "served works",
+		File: "internal/disk/value.go", Old: "\tif v.has {\n\t\tif info", New: "\tif v.has {\n\t\tif true {\n\t\t\treturn v.last, nil\n\t\t}\n\t\tif info",
+		Pkg: "./internal/cli", Test: "TestClientsKeyIsReadAgain", Says: "after the file was replaced",
 	},
 
 	// Each promise once more, caught by the simulation alone.
