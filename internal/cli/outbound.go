@@ -25,10 +25,10 @@ import (
 
 // publishers makes the required and the optional targets. It reports all that
 // cannot work.
-func publishers(cfg config.Config, sdk aws.Config, log *slog.Logger) (required, optional []rotate.Publisher, err error) {
+func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *slog.Logger) (required, optional []rotate.Publisher, err error) {
 	var errs []error
 	for i, t := range cfg.Publish {
-		p, err := publisher(cfg, t, sdk, log)
+		p, err := publisher(cfg, t, sdk, now, log)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				errs = append(errs, fmt.Errorf("publish[%d].%s", i, line))
@@ -45,18 +45,19 @@ func publishers(cfg config.Config, sdk aws.Config, log *slog.Logger) (required, 
 	return required, optional, errors.Join(errs...)
 }
 
-func publisher(cfg config.Config, t config.Target, sdk aws.Config, log *slog.Logger) (rotate.Publisher, error) {
+func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
 	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
 	switch t.Type {
 	case "secretsmanager":
-		p := &publish.SecretsManager{AWS: sdk, Label: t.Label(), Secrets: t.Secrets, Properties: props}
+		p := &publish.SecretsManager{AWS: sdk, Now: now, Label: t.Label(), Secrets: t.Secrets, Properties: props}
 		errs := []error{perUser(t, "secrets", t.Secrets...)}
 		if err := p.Check(cfg.Shortest(t.Users)); err != nil {
 			errs = append(errs, fmt.Errorf("secrets: %w", err))
 		}
 		return p, errors.Join(errs...)
 	case "ssm":
-		return &publish.SSM{AWS: sdk, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}, perUser(t, "parameter", t.Parameter)
+		p := &publish.SSM{AWS: sdk, Now: now, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}
+		return p, perUser(t, "parameter", t.Parameter)
 	case "file":
 		var mode uint64
 		if t.Mode != "" {
@@ -85,7 +86,7 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, log *slog.Log
 		if err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
-		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key}, nil
+		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
 }
@@ -120,7 +121,7 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 	n := &notify.Notifier{Settings: settings, Log: log, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
 		for _, to := range unique(cfg.SES.To) {
-			n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: to})
+			n.Channels = append(n.Channels, &notify.SES{AWS: sdk, Now: now, From: cfg.SES.From, To: to})
 		}
 	}
 	if cfg.SMTP.Host != "" {
@@ -131,7 +132,7 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 		n.Channels = append(n.Channels, mails...)
 	}
 	if cfg.SNS.Topic != "" {
-		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Topic: cfg.SNS.Topic})
+		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Now: now, Topic: cfg.SNS.Topic})
 	}
 	if cfg.Slack.URLFile != "" {
 		u, err := secretIn(cfg.Slack.URLFile, log, webhook.Check)

@@ -53,7 +53,7 @@ publish:
 	if err := cfg.Validate(); err != nil {
 		t.Fatalf("Validate() = %v", err)
 	}
-	required, optional, err := publishers(cfg, aws.Config{}, slog.New(slog.DiscardHandler))
+	required, optional, err := publishers(cfg, aws.Config{}, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("publishers() = %v", err)
 	}
@@ -89,7 +89,7 @@ func TestTargetsThatCannotWork(t *testing.T) {
 		cfg := outboundConfig(t, tt.yaml)
 		err := cfg.Validate()
 		if err == nil {
-			_, _, err = publishers(cfg, aws.Config{}, slog.New(slog.DiscardHandler))
+			_, _, err = publishers(cfg, aws.Config{}, time.Now, slog.New(slog.DiscardHandler))
 		}
 		if err == nil {
 			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now, slog.New(slog.DiscardHandler))
@@ -181,7 +181,7 @@ publish:
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, _, err := publishers(cfg, aws.Config{}, log)
+	hooks, _, err := publishers(cfg, aws.Config{}, time.Now, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ import (
 // message's id.
 type SNS struct {
 	AWS   aws.Config
-	Topic string // ARN
+	Now   func() time.Time // AWS's time, to sign with; nil: time.Now
+	Topic string           // ARN
 }
 
 // Name implements Channel.
@@ -36,7 +37,7 @@ func (s *SNS) Send(ctx context.Context, m Message) error {
 		in.Set("MessageGroupId", "keyrot")
 		in.Set("MessageDeduplicationId", m.ID)
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SNS", Host: "sns"}
+	service := awscall.Service{Config: s.AWS, ID: "SNS", Host: "sns", Now: s.Now}
 	if a := strings.Split(s.Topic, ":"); len(a) == 6 && a[3] != "" {
 		service.Config.Region = a[3] // the topic's own
 	}

@@ -21,6 +21,7 @@ import (
 // sandbox the receiver, must be verified.
 type SES struct {
 	AWS  aws.Config
+	Now  func() time.Time // AWS's time, to sign with; nil: time.Now
 	From string
 	To   string
 }
@@ -40,7 +41,7 @@ func (s *SES) Send(ctx context.Context, m Message) error {
 			"Body":    map[string]any{"Text": text(m.Text()), "Html": text(m.HTML())},
 		}},
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses"}
+	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses", Now: s.Now}
 	return spoken("sending through SES", service.REST(ctx, "/v2/email/outbound-emails", in, nil))
 }
 

@@ -18,7 +18,7 @@ type Webhook struct {
 	Label string                        // Name; default webhook
 	URL   string                        // https, or http to loopback
 	Key   func() (rotate.Secret, error) // of the HMAC, at least 32 bytes; asked at every post
-	Now   func() time.Time              // nil: time.Now
+	Now   func() time.Time              // AWS's time, which the signature is dated by; nil: time.Now
 }
 
 // MinKey is the least length of a webhook's key in bytes.

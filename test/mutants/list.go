@@ -27,6 +27,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",
 	},
 	{
+		Name: "count-down", Rule: "served works",
+		File: "pkg/rotate/plan/serve.go", Old: "full.After(o.Expiration) {", New: "full.After(o.Expiration) && false {",
+		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
@@ -279,5 +284,45 @@ var mutants = []mutant{
 		Name: "guess-text", Rule: "ours only",
 		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
 		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
+	},
+	{
+		Name: "wiring-undated", Rule: "served works",
+		File: "internal/cli/aws.go", Old: "sdk = awsiam.Dated(sdk, c)", New: "sdk = awsiam.Dated(sdk, &rotate.Clock{})",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the rotator is .* away from AWS's time",
+	},
+	{
+		Name: "wiring-own-clock", Rule: "served works",
+		File: "internal/cli/wire.go", Old: "Handouts: s.store, Clock: s.clock},", New: "Handouts: s.store, Clock: &rotate.Clock{Wall: e.Now}},",
+		Pkg: "./internal/cli", Test: "TestServeAsksForTheTime", Says: "want a rolled promise",
+	},
+	{
+		Name: "wiring-health-clock", Rule: "on time",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now}",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
+	},
+	{
+		Name: "roll-without-time", Rule: "served works",
+		File: "pkg/rotate/dispense.go", Old: "if !sure {", New: "if !sure && false {",
+		Pkg: "./pkg/rotate", Test: "TestHandOutBeforeAWSHasToldTheTime", Says: "the saved promise moved",
+	},
+	{
+		Name: "suspended-lease", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
+		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+	},
+	{
+		Name: "doctor-looks-once", Rule: "ours only",
+		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
+		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
+	},
+	{
+		Name: "small-pages", Rule: "on time",
+		File: "pkg/awsiam/iam.go", Old: "const largestPage = 1000", New: "const largestPage = 100",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "50 users have a key",
+	},
+	{
+		Name: "wait-for-the-selection", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "&& r.recall(ctx) {", New: "&& r.recall(ctx) && false {",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "does not wait for the selection",
 	},
 }
