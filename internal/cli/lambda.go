@@ -87,10 +87,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
-		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now); err != nil {
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now, log); err != nil {
 			return nil, nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, now)
+		n, err := notifier(cfg.Notify, sdk, st, now, log)
 		if err != nil {
 			return nil, nil, usage(err, "")
 		}

@@ -180,10 +180,10 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 
 // outbound joins what tells and gives others something.
 func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
-	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now); err != nil {
+	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now, s.rotator.Log); err != nil {
 		return err
 	}
-	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now, s.rotator.Log)
 	if err != nil || s.notify == nil {
 		return err
 	}

@@ -209,6 +209,13 @@ var mutants = []mutant{
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
 	{
+		Name: "api-key-read-once", Rule: "served works",
+		File: "internal/disk/value.go", Old: "\tif v.has {\n\t\tif info", New: "\tif v.has {\n\t\tif true {\n\t\t\treturn v.last, nil\n\t\t}\n\t\tif info",
+		Pkg: "./internal/cli", Test: "TestClientsKeyIsReadAgain", Says: "after the file was replaced",
+	},
+
+	// Each promise once more, caught by the simulation alone.
+	{
 		Name: "sim-served-works", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=6"},
