@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
@@ -78,6 +80,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if cfg.Users.Empty() {
 			return nil, nil, rotate.ErrNoUsers
 		}
+		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
@@ -96,7 +99,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
-			f.RunOnce = telling(r.RunOnce, n, s.watch)
+			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := s.health.Health(ctx)
@@ -111,7 +114,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
 		}
-		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, s, err
 		}
 		f.API = s.server.Handler()
@@ -121,17 +124,19 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	return f, s, nil
 }
 
-type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
-
-// telling tells what a pass met before the function is frozen.
-func telling(run runOnce, n *notify.Notifier, w *notify.Watchdog) runOnce {
-	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
-		rep, err := run(ctx, o)
-		w.Review(ctx)
-		if ferr := n.Flush(ctx); ferr != nil {
-			n.Log.Warn("notices could not be written down", "err", ferr)
+// teller tells what a pass met before the function is frozen: what the records
+// say in half of the time, so that the rest is left for the messages.
+func teller(n *notify.Notifier, w *notify.Watchdog) func(context.Context) {
+	return func(ctx context.Context) {
+		review, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok {
+			review, cancel = context.WithTimeout(ctx, time.Until(end)/2)
 		}
-		return rep, err
+		w.Review(review)
+		cancel()
+		if err := n.Flush(ctx); err != nil {
+			n.Log.Warn("notices could not be written down; they are kept in memory", "err", err)
+		}
 	}
 }
 

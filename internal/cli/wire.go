@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,8 +38,11 @@ type cloud struct {
 	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
-	Clock  *rotate.Clock // AWS's time, as its answers tell it
-	Quick  bool          // consistent at once: proofs need no pauses
+	// Matches knows what the configuration says about users that Select does
+	// not find. nil: nobody looks.
+	Matches *matches
+	Clock   *rotate.Clock // AWS's time, as its answers tell it
+	Quick   bool          // consistent at once: proofs need no pauses
 }
 
 // store is what the commands need of a store.
@@ -68,6 +73,7 @@ type system struct {
 	clock   *rotate.Clock
 	store   store
 	audit   record
+	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -90,10 +96,14 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	if m := aws.Matches; m != nil && m.tell == nil {
+		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
+	}
 	history, recorded := historyOf(cfg, s.audit)
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
+		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -103,12 +113,12 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	s.health = &health{store: s.store, policy: policy, now: now}
-	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.audit, Actor: operator()}
+	s.health = &health{store: s.store, policy: policy, now: now, late: s.late}
+	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Audit: recorded, Handouts: s.store, Clock: s.clock},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
 		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
@@ -124,13 +134,23 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
-	if cfg.Server.TLSCert != "" {
-		files := server.TLSFiles{Cert: cfg.Server.TLSCert, Key: cfg.Server.TLSKey, ClientCA: cfg.Server.ClientCA, Log: log, Now: e.Now}
-		if s.server.TLS, err = files.Config(); err != nil {
-			return nil, usage(err, "")
-		}
+	if s.server.TLS, err = tlsConfig(cfg.Server, log, e.Now); err != nil {
+		return nil, usage(err, "")
 	}
 	return s, nil
+}
+
+// tlsConfig returns nil if the server speaks plain HTTP.
+func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
+	if cfg.TLSCert == "" {
+		return nil, nil //nolint:nilnil // documented
+	}
+	files := server.TLSFiles{Cert: cfg.TLSCert, Key: cfg.TLSKey, ClientCA: cfg.ClientCA, NoHTTP2: !cfg.HTTP2, Log: log, Now: now}
+	if cfg.HTTP2 && !server.SafeHTTP2(runtime.Version()) {
+		log.Warn("HTTP/2 is off: keyrot was built by a release of Go whose HTTP/2 server any client can end (GO-2026-6617)", "go", runtime.Version())
+		files.NoHTTP2 = true
+	}
+	return files.Config()
 }
 
 // measure counts what the parts do, if anybody may see it.
@@ -142,7 +162,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -154,7 +174,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 		}
 	}
 	s.server.Credentials = m.Handouts(s.server.Credentials)
-	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler(), cfg.Server.Metrics == "open"
+	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler, cfg.Server.Metrics == "open"
 }
 
 // outbound joins what tells and gives others something.
@@ -186,6 +206,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
+		if s.late != nil {
+			errs = append(errs, s.late.Close(grace))
+		}
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {

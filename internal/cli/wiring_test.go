@@ -117,7 +117,8 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.server.Keys, "Fixed", "Adopted", "MaxAge")
 	held(t, s.server.Tokens, "Issuer", "Audience")
 	held(t, s.server.Limits)
-	held(t, s.server.Page, "Failure", "Secure")
+	held(t, s.late)
+	held(t, s.server.Page, "Failure", "Secure", "Charge") // the server's own limits, once it serves
 	held(t, s.notify, "Instance", "Gather")
 	held(t, s.watch, "Missed", "Every")
 	if len(s.rotator.Publishers) != 1 || len(s.rotator.Optional) != 1 || len(s.notify.Channels) != 2 {
@@ -130,7 +131,7 @@ func TestServeIsWired(t *testing.T) {
 		t.Error("a failed step reaches no notice")
 	}
 	w := httptest.NewRecorder()
-	s.server.Metrics.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	s.server.Metrics(func(string) bool { return true }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `keyrot_steps_total{action="create",result="timeout"} 1`) {
 		t.Errorf("a failed step reaches no metric:\n%s", w.Body)
 	}
@@ -180,7 +181,7 @@ func TestServeHasOneClock(t *testing.T) {
 	s, requests := opened(t)
 	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "the page": s.server.Page.Now,
-		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
+		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now, "late records": s.late.Now,
 		"the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
 		"the webhook":            s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
 		"SES":                    s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
@@ -192,7 +193,7 @@ func TestServeHasOneClock(t *testing.T) {
 		t.Errorf("Health() = %+v, %v, want the user overdue", h, err)
 	}
 	w := httptest.NewRecorder()
-	s.server.Metrics.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	s.server.Metrics(func(string) bool { return true }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `keyrot_overdue{user="ci"} 1`) {
 		t.Errorf("the metrics do not show the user overdue:\n%s", w.Body)
 	}
@@ -264,7 +265,7 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 	held(t, s.server, "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
 	held(t, s.server.Limits, "Connections")
 	d := s.server.Credentials.(*rotate.Dispenser)
-	held(t, d)
+	held(t, d, "Late")
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused
 		"the hand-out": d.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "health": s.health.now,
 	})

@@ -20,8 +20,10 @@ type TLSFiles struct {
 	// ClientCA holds the authorities that a client's certificate must descend
 	// from. Default none: clients need no certificate.
 	ClientCA string
-	Log      *slog.Logger     // default: discards
-	Now      func() time.Time // default time.Now
+	// NoHTTP2 offers HTTP/1.1 only.
+	NoHTTP2 bool
+	Log     *slog.Logger     // default: discards
+	Now     func() time.Time // default time.Now
 }
 
 // certCheckEvery is how often the files are looked at, at most.
@@ -89,6 +91,9 @@ func (f TLSFiles) load() (*tls.Config, error) {
 		MinVersion:   tls.VersionTLS12, // Go offers only suites with forward secrecy
 		Certificates: []tls.Certificate{cert},
 		NextProtos:   []string{"h2", "http/1.1"},
+	}
+	if f.NoHTTP2 {
+		c.NextProtos = []string{"http/1.1"}
 	}
 	if f.ClientCA == "" {
 		return c, nil
