@@ -104,7 +104,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
 		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
-		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	if aws.Quick {
@@ -123,7 +123,8 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
-			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
+			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate,
+			Connections: cfg.Server.MaxConnections, Requests: cfg.Server.MaxRequests,
 		},
 	}
 	if err := s.identities(ctx, cfg.Server, aws.Config, now); err != nil {

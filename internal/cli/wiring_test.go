@@ -118,7 +118,7 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.server.Tokens, "Issuer", "Audience")
 	held(t, s.server.Limits)
 	held(t, s.late)
-	held(t, s.server.Page, "Failure", "Secure", "Charge") // the server's own limits, once it serves
+	held(t, s.server.Page, "Failure", "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")
 	held(t, s.watch, "Missed", "Every")
 	if len(s.rotator.Publishers) != 1 || len(s.rotator.Optional) != 1 || len(s.notify.Channels) != 2 {
@@ -181,10 +181,10 @@ func TestServeHasOneClock(t *testing.T) {
 	s, requests := opened(t)
 	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "the page": s.server.Page.Now,
-		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now, "late records": s.late.Now,
-		"the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
-		"the webhook":            s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
-		"SES":                    s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
+		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
+		"late records": s.late.Now, "the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
+		"the webhook": s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
+		"SES":         s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
 	})
 	if _, err := s.store.Save(t.Context(), late()); err != nil {
 		t.Fatal(err)
@@ -263,9 +263,9 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 		t.Fatalf("newFunction() = %v, want that the stack's API key cannot be read", err)
 	}
 	held(t, s.server, "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
-	held(t, s.server.Limits, "Connections")
+	held(t, s.server.Limits, "Connections", "Requests") // one at a time
 	d := s.server.Credentials.(*rotate.Dispenser)
-	held(t, d, "Late")
+	held(t, d, "Late")                    // a function is frozen after its answer: what it cannot record it refuses
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused
 		"the hand-out": d.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "health": s.health.now,
 	})

@@ -125,10 +125,10 @@ func (p *pass) run(user string) error {
 	if err := p.timely(); err != nil {
 		return err
 	}
+	p.rested.Delete(user)
 	if err := p.redate(); err != nil {
 		return err
 	}
-	p.rested.Delete(user)
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -216,31 +216,10 @@ func (p *pass) lease(user string) error {
 // which AWS did not tell the time, the time at which it is seen.
 func (p *pass) redate() error {
 	now := p.now()
-	rec, ahead := p.entry.Record.Clone(), false
-	for _, at := range orderTimes(&rec) {
-		ahead = ahead || at.After(now.Add(clockSlack))
-	}
-	if !ahead {
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
 		return nil
 	}
-	return p.commit(func(e *Entry) {
-		e.Record = e.Record.Clone()
-		for _, at := range orderTimes(&e.Record) {
-			*at = earlier(*at, now)
-		}
-	})
-}
-
-// orderTimes returns when the record's orders were given.
-func orderTimes(r *plan.Record) []*time.Time {
-	var all []*time.Time
-	if r.Order != nil {
-		all = append(all, &r.Order.At)
-	}
-	for i := range r.Keys {
-		all = append(all, &r.Keys[i].Burned) // the order that stands on a key
-	}
-	return all
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
 }
 
 // timely returns an error unless the time that the pass began with still is

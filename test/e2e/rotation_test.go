@@ -56,6 +56,12 @@ type scene struct {
 
 func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string) *scene {
 	t.Helper()
+	return newSceneIn(t, shortDir(t), iamURL, root, users...)
+}
+
+// newSceneIn is newScene with its state in a given folder.
+func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, users ...string) *scene {
+	t.Helper()
 	folder, err := bin()
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +69,7 @@ func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string
 	s := &scene{
 		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
 		now: time.Now,
-		Keyrot: &Keyrot{Bin: folder, Dir: shortDir(t), Env: []string{
+		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: []string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",
 			"KEYROT_USERS_NAMES=" + strings.Join(users, ","), "KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
@@ -350,60 +356,4 @@ func TestKillAtAnyMoment(t *testing.T) {
 	if out, err := s.Run(t.Context(), "audit", "verify"); err != nil {
 		t.Errorf("the audit log after 20 kills: %v\n%s", err, out)
 	}
-}
-
-// wait waits until IAM's list and keyrot's status agree on the user.
-func (s *scene) wait(user string) {
-	s.t.Helper()
-	var inIAM, inStore []string
-	for range 100 {
-		inIAM, inStore = nil, nil
-		list, err := s.admin.ListAccessKeys(s.t.Context(), &iam.ListAccessKeysInput{UserName: &user})
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, k := range list.AccessKeyMetadata {
-			id := *k.AccessKeyId
-			inIAM = append(inIAM, id[:4]+id[len(id)-2:])
-		}
-		out, err := s.Run(s.t.Context(), "status", "-o", "json")
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		var status []struct {
-			User string
-			Keys []struct{ Key string }
-		}
-		if err := json.Unmarshal(out, &status); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, u := range status {
-			if u.User == user {
-				for _, k := range u.Keys {
-					inStore = append(inStore, strings.ReplaceAll(k.Key, "…", ""))
-				}
-			}
-		}
-		if sameSet(inIAM, inStore) {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	s.t.Errorf("orphans die: IAM lists %v for %s, keyrot knows %v", inIAM, user, inStore)
-}
-
-func sameSet(a, b []string) bool {
-	m := map[string]int{}
-	for _, x := range a {
-		m[x]++
-	}
-	for _, x := range b {
-		m[x]--
-	}
-	for _, n := range m {
-		if n != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -58,11 +58,11 @@ func (s *Skew) Now() time.Time {
 const amzDate = "20060102T150405Z"
 
 var (
-	signedAs   = regexp.MustCompile(`Credential=([A-Z0-9]+)/\d{8}/([a-z0-9-]+)/([a-z0-9]+)/aws4_request`)
-	keyPart = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
-	keyID   = regexp.MustCompile(`<AccessKeyId>(.*?)</AccessKeyId>`)
-	secret  = regexp.MustCompile(`<SecretAccessKey>(.*?)</SecretAccessKey>`)
-	created = regexp.MustCompile(`<CreateDate>(.*?)</CreateDate>`)
+	signedAs = regexp.MustCompile(`Credential=([A-Z0-9]+)/\d{8}/([a-z0-9-]+)/([a-z0-9]+)/aws4_request`)
+	keyPart  = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
+	keyID    = regexp.MustCompile(`<AccessKeyId>(.*?)</AccessKeyId>`)
+	secret   = regexp.MustCompile(`<SecretAccessKey>(.*?)</SecretAccessKey>`)
+	created  = regexp.MustCompile(`<CreateDate>(.*?)</CreateDate>`)
 )
 
 // ServeHTTP implements http.Handler.
