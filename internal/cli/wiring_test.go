@@ -182,9 +182,9 @@ func TestServeHasOneClock(t *testing.T) {
 	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "the page": s.server.Page.Now,
 		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
-		"the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
-		"the webhook":            s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
-		"SES":                    s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
+		"late records": s.late.Now, "the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
+		"the webhook": s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
+		"SES":         s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
 	})
 	if _, err := s.store.Save(t.Context(), late()); err != nil {
 		t.Fatal(err)
