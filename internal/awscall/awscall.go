@@ -24,6 +24,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/keyrot/keyrot/internal/awsanswer"
 )
 
 // maxAnswer bounds what is read of an answer.
@@ -113,6 +115,9 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 	}
 	if res.StatusCode/100 != 2 {
 		return refusal(res, raw)
+	}
+	if err := awsanswer.Check(h, res.Header, raw); err != nil {
+		return fmt.Errorf("calling %s: %w", s.ID, err)
 	}
 	if out == nil {
 		return nil

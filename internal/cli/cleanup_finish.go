@@ -131,7 +131,7 @@ func (f *finisher) cut(ctx context.Context, open int) error {
 // visit makes one pass over the user. nil: it is at its end, or will not be in
 // time, and that was told.
 func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
-	rep, err := f.rotator.Obey(ctx, w.user, 0)
+	rep, err := f.rotator.Obey(ctx, w.user, plan.Order{}, 0)
 	if err != nil && !errors.Is(err, rotate.ErrOrderOpen) {
 		return nil, err
 	}

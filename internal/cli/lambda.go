@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
@@ -75,6 +77,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		if cfg.Users.Empty() {
 			return nil, rotate.ErrNoUsers
 		}
+		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
@@ -91,7 +94,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
+			f.Tell = teller(n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)
@@ -99,7 +102,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 		}
 	case "api":
 		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
-		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, err
 		}
 		s := &server.Server{
@@ -116,17 +119,19 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 	return f, nil
 }
 
-type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
-
-// telling tells what a pass met before the function is frozen.
-func telling(run runOnce, n *notify.Notifier, w *notify.Watchdog) runOnce {
-	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
-		rep, err := run(ctx, o)
-		w.Review(ctx)
-		if ferr := n.Flush(ctx); ferr != nil {
-			n.Log.Warn("notices could not be written down", "err", ferr)
+// teller tells what a pass met before the function is frozen: what the records
+// say in half of the time, so that the rest is left for the messages.
+func teller(n *notify.Notifier, w *notify.Watchdog) func(context.Context) {
+	return func(ctx context.Context) {
+		review, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok {
+			review, cancel = context.WithTimeout(ctx, time.Until(end)/2)
 		}
-		return rep, err
+		w.Review(review)
+		cancel()
+		if err := n.Flush(ctx); err != nil {
+			n.Log.Warn("notices could not be written down; they are kept in memory", "err", err)
+		}
 	}
 }
 

@@ -213,7 +213,7 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 			return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s of key %s of %s is ordered\n", kind, rotate.ShortID(order.KeyID), o.User)
-		rep, err := s.rotator.Obey(ctx, o.User, o.Wait)
+		rep, err := s.rotator.Obey(ctx, o.User, order, o.Wait)
 		if serr := e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
 			return serr
 		}

@@ -88,6 +88,7 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer limitMemory()()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
+	g.Go(func() error { return s.late.Run(ctx) })
 	g.Go(func() error { return s.server.Serve(ctx, ln) })
 	if s.notify != nil {
 		g.Go(func() error { return s.notify.Run(ctx) })

@@ -13,6 +13,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // wired is the server as "keyrot serve" joins it, without an AWS behind it.
@@ -34,7 +35,7 @@ func openWired(t *testing.T, change func(*config.Config)) *wired {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := open(t.Context(), e, cfg, cloud{Clock: &rotate.Clock{}})
+	s, err := open(t.Context(), e, cfg, cloud{Clock: rotatetest.Clock()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,9 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 type usersOptions struct {
@@ -142,12 +144,18 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			return e.tell(o.common, deed{User: name, Did: "release", DryRun: true}, "%s is let go once one key is left", name)
 		}
 		for {
-			left, done, until, err := s.rotator.Let(ctx, name)
-			if err != nil {
+			var left rotate.Credential
+			done, until, err := s.rotator.Let(ctx, name, func(c rotate.Credential) error {
+				left = c
+				return e.showLeft(o, c)
+			})
+			switch {
+			case err != nil && left.KeyID != "":
+				return hint.Wrap(err, fmt.Sprintf("keyrot may still hold key %s; run the command again until it says that %s is forgotten", rotate.ShortID(left.KeyID), name))
+			case err != nil:
 				return err
-			}
-			if done {
-				return e.showLeft(o, left)
+			case done:
+				return e.tellForgotten(o, left)
 			}
 			wait := until.Sub(s.clock.Now())
 			_, _ = fmt.Fprintf(e.Err, "keyrot: %s still has a key that works for others; waiting %s\n", name, span(max(0, wait)))
@@ -162,18 +170,27 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 	})
 }
 
+// showLeft prints the pair that is left, if that is asked for, before keyrot
+// forgets it.
 func (e Env) showLeft(o usersOptions, left rotate.Credential) error {
-	if left.KeyID == "" {
-		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
+	if left.KeyID == "" || !o.ShowSecret {
 		return nil
 	}
-	if !o.ShowSecret {
-		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
-	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
 	return writeJSON(e.Out, struct {
 		UserName, AccessKeyId, SecretAccessKey string //nolint:revive // as AWS spells it
 	}{left.User, left.KeyID, left.Secret.Reveal()})
+}
+
+func (e Env) tellForgotten(o usersOptions, left rotate.Credential) error {
+	switch {
+	case left.KeyID == "":
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
+	case o.ShowSecret:
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
+	default:
+		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
+	}
+	return nil
 }
 
 func (e Env) importUser(ctx context.Context, o usersOptions) error {
@@ -199,7 +216,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
-		rep, err := s.rotator.Obey(ctx, o.Users[0], o.Wait)
+		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
 		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }

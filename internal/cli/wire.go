@@ -38,8 +38,11 @@ type cloud struct {
 	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
-	Clock  *rotate.Clock // AWS's time, as its answers tell it
-	Quick  bool          // consistent at once: proofs need no pauses
+	// Matches knows what the configuration says about users that Select does
+	// not find. nil: nobody looks.
+	Matches *matches
+	Clock   *rotate.Clock // AWS's time, as its answers tell it
+	Quick   bool          // consistent at once: proofs need no pauses
 }
 
 // store is what the commands need of a store.
@@ -70,6 +73,7 @@ type system struct {
 	clock   *rotate.Clock
 	store   store
 	audit   record
+	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -91,10 +95,14 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	if m := aws.Matches; m != nil && m.tell == nil {
+		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
+	}
 	history, recorded := historyOf(cfg, s.audit)
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
+		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -104,12 +112,12 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.audit, Actor: operator()}
+	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Audit: recorded, Handouts: s.store, Clock: s.clock},
-		Health:      &health{store: s.store, policy: policy, now: now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
+		Health:      &health{store: s.store, policy: policy, now: now, late: s.late},
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
@@ -153,7 +161,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -197,6 +205,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
+		if s.late != nil {
+			errs = append(errs, s.late.Close(grace))
+		}
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {

@@ -88,7 +88,7 @@ type Override struct {
 type Users struct {
 	// Names are user names; each must exist. Default none.
 	Names []string `mapstructure:"names"`
-	// PathPrefix is an IAM path, such as /machines/. Default none.
+	// PathPrefix is an IAM path, such as /machines/, with its final slash. Default none.
 	PathPrefix string `mapstructure:"path_prefix"`
 	// Tag is KEY=VALUE. Default none.
 	Tag string `mapstructure:"tag"`

@@ -97,6 +97,8 @@ func (u Users) validate() []error {
 	}
 	if p := u.PathPrefix; p != "" && (!strings.HasPrefix(p, "/") || len(p) > 512) {
 		errs = append(errs, fmt.Errorf("users.path_prefix: %q does not begin with /", p))
+	} else if p != "" && !strings.HasSuffix(p, "/") {
+		errs = append(errs, fmt.Errorf("users.path_prefix: %q does not end with / and would select %q, too; write %q", p, p+"-other/", p+"/"))
 	}
 	if key, _, ok := strings.Cut(u.Tag, "="); u.Tag != "" && (!ok || key == "") {
 		errs = append(errs, fmt.Errorf("users.tag: %q is not KEY=VALUE", u.Tag))

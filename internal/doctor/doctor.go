@@ -35,18 +35,21 @@ type Finding struct {
 
 // Patient is what is examined. Functions that are nil are not examined.
 type Patient struct {
-	IAM      rotate.IAM
-	Select   func(context.Context) ([]rotate.User, error)
-	Existing rotate.ExistingKeys
-	Policy   func(user string) plan.Policy
-	Tick     time.Duration
-	Refresh  time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
-	Clock    *rotate.Clock                                                // AWS's time
-	Now      func() time.Time                                             // this machine's
-	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
-	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
-	Callers  func(context.Context) []Caller                               // without an API key
-	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+	IAM    rotate.IAM
+	Select func(context.Context) ([]rotate.User, error)
+	// Unmatched returns the settings that match none of the users that Select
+	// found last.
+	Unmatched func() []string
+	Existing  rotate.ExistingKeys
+	Policy    func(user string) plan.Policy
+	Tick      time.Duration
+	Refresh   time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
+	Clock     *rotate.Clock                                                // AWS's time
+	Now       func() time.Time                                             // this machine's
+	Entries   func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
+	Callers   func(context.Context) []Caller                               // without an API key
+	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
 }
 
 // Caller tells whether those whom the server accepts without an API key by one
@@ -87,6 +90,11 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
 	default:
 		add("selection", OK, "", "%d users are selected", len(users))
+		if p.Unmatched != nil {
+			for _, entry := range p.Unmatched() {
+				add("selection", Warn, "correct the name, or remove the entry", "%s", entry)
+			}
+		}
 		p.clock(add)
 		p.keys(ctx, users, add)
 		p.permissions(ctx, users, add)
@@ -160,7 +168,7 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 			}
 			foreign++
 			if foreign <= 5 {
-				add("foreign keys", Warn, `import it ("keyrot users import"), delete it, or set existing_keys: retire`,
+				add("foreign keys", Warn, `find out who uses it: "keyrot users import" takes it over with its secret, existing_keys: retire replaces it once it is idle`,
 					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -56,7 +57,7 @@ var _ rotate.IAM = (*IAM)(nil)
 // pace. Its answers tell clock the time, and keys are proven by that time.
 // Requests carry "keyrot" in the User-Agent.
 func New(cfg aws.Config, clock *rotate.Clock) *IAM {
-	cfg = Dated(cfg, clock)
+	cfg = awsanswer.Require(Dated(cfg, clock))
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	return &IAM{

@@ -135,7 +135,8 @@ func TestSelect(t *testing.T) {
 		{name: "nobody has the tag", sel: Selection{Tag: "x=y"}, err: rotate.ErrNoUsers},
 		{name: "everybody excluded", sel: Selection{All: true, Exclude: []string{"*"}}, err: rotate.ErrNoUsers},
 		{name: "a tag without a value", sel: Selection{Tag: "keyrot"}, says: "key=value"},
-		{name: "a path without a slash", sel: Selection{PathPrefix: "keyrot"}, says: "slash"},
+		{name: "a path without a slash", sel: Selection{PathPrefix: "keyrot/"}, says: "slash"},
+		{name: "a path that is the beginning of others", sel: Selection{PathPrefix: "/keyrot"}, says: "end with a slash"},
 		{name: "a bad glob", sel: Selection{All: true, Exclude: []string{"["}}, says: `"["`},
 		{name: "all and a tag", sel: Selection{All: true, Tag: managed}, says: "exclude each other"},
 	} {
@@ -156,6 +157,22 @@ func TestSelect(t *testing.T) {
 				t.Errorf("Select(%+v) error = %v, want %v saying %q", row.sel, err, row.err, row.says)
 			}
 		})
+	}
+}
+
+func TestExclusionsOfNobody(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]map[string]string{"by details": nil, "by each user's tags": {"details": "AccessDenied"}} {
+		d := account()
+		d.refuse = refuse
+		var got [][]string
+		_, err := (&IAM{API: d.api()}).Select(Selection{
+			Tag: "keyrot:managed=true", Names: []string{"eve", "app"}, Exclude: []string{"app", "d*", "eva", "x-*"},
+			Unused: func(exclusions []string) { got = append(got, exclusions) },
+		})(t.Context())
+		if diff := cmp.Diff([][]string{{"eva", "x-*"}}, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, unused (-want +got):\n%s", name, err, diff)
+		}
 	}
 }
 

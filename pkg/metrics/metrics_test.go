@@ -53,6 +53,7 @@ func newMetrics(s *store) *metrics.Metrics {
 	return metrics.New(metrics.Options{
 		Store: s, Policy: func(string) plan.Policy { return plan.Policy{} },
 		Now: func() time.Time { return t0.Add(20 * time.Minute) }, Pace: func() (float64, float64) { return 1, 2 },
+		Late: &rotate.Late{},
 	})
 }
 

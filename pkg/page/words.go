@@ -18,7 +18,7 @@ var waits = map[plan.Reason][2]string{
 	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose."},
 	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it anew."},
 	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
-	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it; delete or adopt it."},
+	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
 	plan.Unpublished:   {"A required publisher has not confirmed the new key, so the old one stays in use.", "Look at the target that the last failure names."},
@@ -34,6 +34,9 @@ var waits = map[plan.Reason][2]string{
 func word(u *User, r plan.Record, dueSince time.Time) {
 	why := waits[r.Waiting]
 	u.Level, u.State = Good, "on time"
+	if r.Renamed != "" {
+		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings go on with %q.", clean(r.Renamed), r.User)
+	}
 	u.Error = clean(r.Error)
 	switch {
 	case u.Overdue:
@@ -105,7 +108,7 @@ var (
 		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
 		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
 		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "forget": "A key is gone",
-		"notice": "A key appeared that keyrot did not create", "released": "The user was let go",
+		"notice": "A key appeared that keyrot did not create", "released": "The user was let go", "follow": "The user was renamed in IAM",
 	}
 	failed = map[string]string{
 		"create": "Making a new key failed", "deactivate": "Switching the old key off failed", "delete": "Deleting the old key failed",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -17,7 +18,7 @@ import (
 // acknowledged is newer than what it lists.
 func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 	var out plan.Outcome
-	user := p.entry.Record.User
+	user := p.entry.Record.IAMName()
 	switch step.Action {
 	case plan.Create:
 		return p.create(step)
@@ -56,6 +57,8 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, p.Proofs)
 	case plan.Probe:
 		return p.verify(step.KeyID, 1)
+	case plan.Check:
+		return p.check(step.KeyID)
 	case plan.Publish:
 		return out, p.publish(step.KeyID)
 	case plan.Copy:
@@ -67,7 +70,7 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 // create writes the intent down, calls CreateAccessKey once, and saves the
 // secret, whatever else is going on: IAM shows it only now.
 func (p *pass) create(step plan.Step) (plan.Outcome, error) {
-	id, user := rand.Text(), p.entry.Record.User
+	id, user := rand.Text(), p.entry.Record.IAMName()
 	if err := p.commitFor(func(e *Entry) {
 		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
 	}, p.stillDue); err != nil {
@@ -87,7 +90,11 @@ func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 	p.world.Keys = append(p.world.Keys, plan.Key{ID: key.ID, Status: plan.Active, Created: key.Created})
 	if err := p.keep(step, out, secret, now); err != nil {
 		// The secret is lost with this process. Take the key back at once;
-		// if that fails too, the intent will find it.
+		// if that fails too, or the store may have it after all, the intent
+		// will find it.
+		if errors.Is(err, errUnread) {
+			return plan.Outcome{}, fmt.Errorf("saving the new key %s: %w", ShortID(key.ID), err)
+		}
 		del, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.policy.CallTimeout)
 		defer cancel()
 		if derr := p.IAM.Delete(del, user, key.ID); derr == nil {
@@ -100,7 +107,7 @@ func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 
 // keep saves a created key with its secret, several times if need be.
 func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Time) error {
-	var err error
+	var err, unread error
 	for try := range 4 {
 		if try > 0 {
 			t := time.NewTimer(time.Duration(try) * 500 * time.Millisecond) // not cut short by a shutdown
@@ -113,31 +120,42 @@ func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Ti
 			e.Secrets = cloneSecrets(e.Secrets)
 			e.Secrets[out.Key.ID] = secret
 		})
-		if err == nil || errors.Is(err, ErrConflict) {
-			break
+		if err == nil {
+			return nil
 		}
-		// The failed save may have taken effect; a reload shows it.
+		// The failed save may have taken effect, and a promise may have been
+		// saved on top of it since, which makes a conflict; a reload shows it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		fresh, lerr := p.Store.Load(ctx, p.entry.Record.User)
 		cancel()
-		if lerr == nil && fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero() {
-			p.saved, p.later, p.entry = fresh, nil, fresh
+		switch {
+		case lerr != nil:
+			unread = fmt.Errorf("%w: %w", errUnread, lerr)
+		case fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero():
+			p.saved, p.later, p.entry, p.looked = fresh, nil, fresh, false
 			return nil
+		case errors.Is(err, ErrConflict):
+			return err
+		default:
+			unread = nil
 		}
 	}
-	return err
+	return errors.Join(err, unread)
 }
+
+// errUnread: it could not be seen whether a save took effect.
+var errUnread = errors.New("the store cannot be read either")
 
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
-	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) ||
+	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
 		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
 }
 
 func (p *pass) setStatus(id string, s plan.Status) error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	err := p.IAM.SetStatus(ctx, p.entry.Record.User, id, s)
+	err := p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s)
 	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
@@ -157,7 +175,7 @@ func (p *pass) setStatus(id string, s plan.Status) error {
 // ends it; an error that says nothing about the key is returned.
 func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 	rec := p.entry.Record
-	u := User{Name: rec.User, ID: rec.UserID, ARN: rec.ARN}
+	u := User{Name: rec.IAMName(), ID: rec.UserID, ARN: rec.ARN}
 	secret, ok := p.entry.Secrets[id]
 	if !ok || secret.IsZero() {
 		return plan.Outcome{}, fmt.Errorf("the secret of key %s is not in the store", ShortID(id))
@@ -177,6 +195,25 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 		}
 	}
 	return plan.Outcome{}, nil
+}
+
+// check asks AWS, as often as makes a proof, whether it refuses the key: one
+// answer that accepts it is enough to say that it does not. For a key whose
+// secret is not known, IAM's list has to do.
+func (p *pass) check(id string) (plan.Outcome, error) {
+	if p.entry.Secrets[id].IsZero() {
+		active := slices.ContainsFunc(p.world.Keys, func(k plan.Key) bool { return k.ID == id && k.Status == plan.Active })
+		return plan.Outcome{Refused: !active}, nil
+	}
+	for i := range p.Proofs {
+		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
+			return plan.Outcome{}, p.ctx.Err()
+		}
+		if out, err := p.verify(id, 1); err != nil || !out.Refused {
+			return out, err
+		}
+	}
+	return plan.Outcome{Refused: true}, nil
 }
 
 func (p *pass) survey(id string) (plan.Outcome, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -11,8 +12,9 @@ import (
 
 // enrol returns the user's entry, made if the user is new. A user that has
 // keys already is refused or its keys are kept until they are idle, as
-// Existing says. With dry nothing is saved.
-func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
+// Existing says; one whose keys another of the stored entries holds is that
+// entry's. With dry nothing is saved.
+func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (Entry, error) {
 	e, err := r.Store.Load(ctx, u.Name)
 	if err == nil || !errors.Is(err, ErrNotFound) {
 		if err != nil {
@@ -30,6 +32,9 @@ func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
 			return Entry{}, fmt.Errorf("looking up user %q: %w", u.Name, err)
 		}
 		u = full
+	}
+	if as := managedAs(u, keys, stored); as != "" {
+		return Entry{}, &ManagedAsError{User: u.Name, As: as}
 	}
 	now := r.now()
 	e = Entry{
@@ -64,6 +69,31 @@ func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
 	return e, nil
 }
 
+// managedAs returns under which other name the user is managed, "" if it is
+// not: the unique id and the keys are the same, whatever IAM calls the user now.
+func managedAs(u User, keys []plan.Key, stored []Entry) string {
+	for _, e := range stored {
+		if e.Record.User == u.Name {
+			continue
+		}
+		if e.Record.Is(u.ID) || slices.ContainsFunc(keys, func(k plan.Key) bool { return e.Record.Key(k.ID) != nil }) {
+			return e.Record.User
+		}
+	}
+	return ""
+}
+
+// ManagedAsError says that keyrot manages the user already, under the name that
+// it had when it was enrolled. It matches ErrManagedAs.
+type ManagedAsError struct{ User, As string }
+
+func (e *ManagedAsError) Error() string {
+	return fmt.Sprintf("user %q is managed as %q: it was renamed in IAM, and its keys are those that keyrot rotates", e.User, e.As)
+}
+
+// Is makes errors.Is(err, ErrManagedAs) true.
+func (e *ManagedAsError) Is(target error) bool { return target == ErrManagedAs }
+
 // ForeignKeysError says which keys stand in the way of enrolling a user.
 // It matches ErrForeignKey.
 type ForeignKeysError struct {
@@ -82,15 +112,18 @@ func (e *ForeignKeysError) Error() string {
 // Is makes errors.Is(err, ErrForeignKey) true.
 func (e *ForeignKeysError) Is(target error) bool { return target == ErrForeignKey }
 
-// order saves an operator's order. An order that waits already is replaced.
-func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, error) {
+// order saves an operator's order and returns it as it stands then: see
+// [plan.Record.Ordered].
+func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, plan.Order, error) {
 	user := e.Record.User
 	if !dry && r.Audit != nil {
 		if err := r.Audit.Append(ctx, Event{Time: o.At, Action: string(o.Kind), User: user, Key: o.KeyID, Reason: o.Reason, Actor: o.By}); err != nil {
-			return e, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
+			return e, o, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
 		}
 	}
-	return r.Update(ctx, e, dry, func(rec *plan.Record) { rec.Order = &o })
+	stands := o
+	e, err := r.Update(ctx, e, dry, func(rec *plan.Record) { *rec, stands = rec.Ordered(o) })
+	return e, stands, err
 }
 
 // Update changes a record on an operator's behalf and makes the user due at
@@ -123,7 +156,7 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 	rep := UserReport{User: e.Record.User}
-	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User)}
+	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User, e.Record.UserID)}
 	p.leased = r.now().Add(leaseTTL)
 	if err := p.observe(); err != nil {
 		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)

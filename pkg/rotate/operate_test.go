@@ -35,7 +35,7 @@ func (h *house) order(t *testing.T, o plan.Order) rotate.UserReport {
 	if err != nil {
 		t.Fatalf("Order(%+v) = %v", o, err)
 	}
-	rep, err := h.Obey(t.Context(), "ci", 2*time.Minute)
+	rep, err := h.Obey(t.Context(), "ci", o, 2*time.Minute)
 	if err != nil {
 		t.Fatalf("Obey() = %v", err)
 	}
@@ -177,7 +177,8 @@ func TestReleaseLeavesOneWorkingKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			left, done, until, err := h.Let(t.Context(), "ci")
+			var left rotate.Credential
+			done, until, err := h.Let(t.Context(), "ci", func(c rotate.Credential) error { left = c; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -368,11 +369,12 @@ func TestARollbackThatIsDroppedIsAnError(t *testing.T) {
 		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback, KeyID: "AKIAUNKNOWN"}); !errors.Is(err, rotate.ErrNotHeld) {
 			t.Errorf("Order(an unknown key) = %v, want %v", err, rotate.ErrNotHeld)
 		}
-		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback}); err != nil {
+		o, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback})
+		if err != nil {
 			t.Fatal(err)
 		}
 		h.aws.Uproot("ci", old.KeyID) // somebody was faster
-		if _, err := h.Obey(t.Context(), "ci", time.Minute); !errors.Is(err, rotate.ErrOrderPointless) {
+		if _, err := h.Obey(t.Context(), "ci", o, time.Minute); !errors.Is(err, rotate.ErrOrderPointless) {
 			t.Errorf("Obey() = %v, want %v", err, rotate.ErrOrderPointless)
 		}
 	})
@@ -385,11 +387,12 @@ func TestAnOperatorsCommandDoesNotCallAUserUnselected(t *testing.T) {
 		h, old, cur := twoKeys(t)
 		time.Sleep(15 * time.Minute) // another rotation is due
 		command := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "command"}
-		if _, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: old.KeyID}); err != nil {
+		o, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: old.KeyID})
+		if err != nil {
 			t.Fatal(err)
 		}
 		made := h.aws.Calls(rotatetest.CreateKey)
-		if _, err := command.Obey(t.Context(), "ci", time.Minute); err != nil {
+		if _, err := command.Obey(t.Context(), "ci", o, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		e, err := h.store.Load(t.Context(), "ci")

@@ -19,6 +19,7 @@ const (
 // → save until there is nothing to do. It holds the user's lease throughout.
 type pass struct {
 	*Rotator
+	way
 	ctx    context.Context // ends when the pass should start nothing new
 	saved  Entry           // as the store has it
 	later  []func(*Entry)  // what changed since and waits for the next save
@@ -27,29 +28,39 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
-	turns  int       // corrections of the clock before that
-	free   func()    // gives the worker back; nil: there is none
 	report UserReport
+}
+
+// way is how a pass is made.
+type way struct {
+	patience time.Duration // how long it waits for a key to settle
+	free     func()        // gives the worker back; nil: there is none
+	private  bool          // an operator waits for it: its failures are not saved
+	turns    int           // corrections of the clock before the lease was taken
 }
 
 // errClock ends a pass that began by a wrong clock, or can no longer be sure of
 // the time: its lease may be over.
 var errClock = errors.New("the clock was corrected")
 
-// pass takes the user's lease and makes a pass. Of several daemons all but one
-// are refused it, at every tick: that must be cheap.
+// pass takes the user's lease and makes a pass, unless this process rests. Of
+// several daemons all but one are refused the lease, at every tick: that must
+// be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
+	if r.resting(ctx, user) {
+		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
+	}
 	if !r.timed(ctx, user) {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
 	}
-	turns := r.Clock.corrections()
+	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
 	until, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
 		return UserReport{User: user}
 	}
-	return r.leased(ctx, user, patience, free, turns, until, err)
+	return r.leased(ctx, user, w, until, err)
 }
 
 // timed sees to it that the time is known before a lease is taken by it: if it
@@ -58,24 +69,24 @@ func (r *Rotator) timed(ctx context.Context, user string) bool {
 	if r.Clock.Settle(ctx) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.policy(user).CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.policy(user, "").CallTimeout)
 	defer cancel()
 	_, _ = r.IAM.Keys(ctx, user) // for its date
 	return r.Clock.Known()
 }
 
 // leased goes on with a pass once the lease was asked for, with err.
-func (r *Rotator) leased(ctx context.Context, user string, patience time.Duration, free func(), turns int, until time.Time, err error) UserReport {
+func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, ctx: ctx, leased: until, turns: turns, policy: r.policy(user), free: free, report: UserReport{User: user}}
-		err = p.run(user, patience)
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
+		err = p.run(user)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
 		r.Clock.Settle(ctx)
-		turns = r.Clock.corrections()
+		w.turns = r.Clock.corrections()
 		until, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
@@ -89,7 +100,7 @@ func (r *Rotator) leased(ctx context.Context, user string, patience time.Duratio
 	return report
 }
 
-func (p *pass) run(user string, patience time.Duration) error {
+func (p *pass) run(user string) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
@@ -100,7 +111,7 @@ func (p *pass) run(user string, patience time.Duration) error {
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
-	p.entry = p.saved
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
@@ -111,7 +122,8 @@ func (p *pass) run(user string, patience time.Duration) error {
 	if err := p.timely(); err != nil {
 		return err
 	}
-	limit := p.now().Add(patience)
+	p.rested.Delete(user)
+	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
@@ -125,7 +137,7 @@ func (p *pass) run(user string, patience time.Duration) error {
 					continue
 				}
 			}
-			return p.rest(step)
+			return p.finish(step)
 		}
 		if p.ctx.Err() != nil {
 			_ = p.flush() // a look that is lost is only taken again
@@ -218,16 +230,29 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 func (p *pass) observe() error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	keys, err := p.IAM.Keys(ctx, p.entry.Record.User)
+	name := p.nameNow(ctx)
+	keys, err := p.IAM.Keys(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
 	case err != nil:
 		return err
 	default:
-		p.world = plan.World{Keys: keys}
+		p.world = plan.World{Keys: keys, Name: name}
 	}
 	return nil
+}
+
+// nameNow returns what IAM calls the user: as before, or as the selection found
+// its unique id if IAM confirms that.
+func (p *pass) nameNow(ctx context.Context) string {
+	rec := p.entry.Record
+	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
+		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
+			return name
+		}
+	}
+	return rec.IAMName()
 }
 
 // do audits the step, has its effect and saves the result.
@@ -274,9 +299,9 @@ func (p *pass) doCopy(step plan.Step) error {
 	}
 }
 
-// rest notes when to look again, and why nothing moves if that is not as it
+// finish notes when to look again, and why nothing moves if that is not as it
 // should be.
-func (p *pass) rest(step plan.Step) error {
+func (p *pass) finish(step plan.Step) error {
 	waiting := plan.Reason("")
 	if step.Reason.Stuck() {
 		waiting = step.Reason
@@ -298,14 +323,27 @@ func (p *pass) rest(step plan.Step) error {
 }
 
 // failed saves that a step failed, so that the next attempt waits, also after
-// a restart. It returns cause.
+// a restart. If the failure is this process's own, only this process waits:
+// another one may be able to act. An operator's pass saves nothing, and tells
+// the operator. It returns cause.
 func (p *pass) failed(step plan.Step, cause error) error {
+	if p.private {
+		return cause
+	}
 	now := p.now()
+	own := step.Action == plan.Wait || errors.Is(cause, ErrDenied) || errors.Is(cause, ErrNoIdentity)
+	if own {
+		p.rest(p.report.User)
+	}
 	if step.Action == plan.Publish && p.entry.Record.Waiting != plan.Unpublished {
 		p.held(plan.Step{Action: plan.Wait, KeyID: step.KeyID, Reason: plan.Unpublished})
 	}
 	if err := p.commit(func(e *Entry) {
+		retryAt := e.Record.RetryAt
 		e.Record = e.Record.Failed(p.policy, step, cause.Error(), now)
+		if own {
+			e.Record.RetryAt = retryAt
+		}
 		e.Due = now
 	}); err != nil && !errors.Is(err, ErrConflict) {
 		return errors.Join(cause, err)

@@ -18,11 +18,14 @@ var (
 	ErrLimit       = errors.New("access key quota exceeded")           // IAM: LimitExceeded
 	ErrThrottled   = errors.New("throttled")                           // IAM: Throttling and kin
 	ErrDenied      = errors.New("access denied")                       // IAM: AccessDenied
+	ErrNoIdentity  = errors.New("no AWS credentials")                  // IAM: the call could not be signed, nothing was sent
 	ErrRefused     = errors.New("key not accepted")                    // STS refused the key itself
 	ErrNoUsers     = errors.New("no user is selected")                 // selection is empty
 	ErrNoKeyReady  = errors.New("no working key")                      // hand-out: nothing to give now
 	ErrNotSelected = errors.New("not among the selected users")        // an option names a user outside
 	ErrForeignKey  = errors.New("user has keys that are not keyrot's") // enrolment refused
+	ErrManagedAs   = errors.New("user is managed under another name")  // it was renamed in IAM
+	ErrNameTaken   = errors.New("name is that of another user still")  // who was renamed in IAM
 )
 
 // User is an IAM user as selection finds it.
@@ -46,7 +49,8 @@ type IAM interface {
 	// (minutes to hours late); zero if never.
 	LastUsed(ctx context.Context, keyID string) (time.Time, error)
 	// Create calls CreateAccessKey exactly once. Any error other than
-	// ErrLimit, ErrDenied, ErrNoUser and ErrThrottled means "unknown".
+	// ErrLimit, ErrDenied, ErrNoIdentity, ErrNoUser and ErrThrottled means
+	// "unknown".
 	Create(ctx context.Context, user string) (plan.Key, Secret, error)
 	// SetStatus calls UpdateAccessKey. ErrNoKey if the key is gone.
 	SetStatus(ctx context.Context, user, keyID string, s plan.Status) error
@@ -80,8 +84,9 @@ type Store interface {
 	// Save writes e if the stored version still is e.Version (0: no entry
 	// exists) and returns the new version. ErrConflict otherwise.
 	Save(ctx context.Context, e Entry) (int64, error)
-	// Remove deletes the entry if its version is version. ErrConflict or
-	// ErrNotFound otherwise.
+	// Remove deletes the entry if its version is version, ErrConflict
+	// otherwise. An entry that is gone is success: an earlier call whose
+	// answer was lost may have removed it.
 	Remove(ctx context.Context, user string, version int64) error
 	// List returns all entries ordered by user, without secrets.
 	List(ctx context.Context) ([]Entry, error)
@@ -102,7 +107,7 @@ type Settings interface {
 	Setting(ctx context.Context, name string) (value []byte, version int64, err error)
 	// SaveSetting writes the value if the stored version still is version (0:
 	// unset) and returns the new one. ErrConflict otherwise. A nil value
-	// deletes the setting.
+	// deletes the setting; one that is gone is success, as for Remove.
 	SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error)
 	// SettingNames lists the names that begin with prefix, sorted.
 	SettingNames(ctx context.Context, prefix string) ([]string, error)

@@ -53,6 +53,7 @@ type Rotator struct {
 	once      sync.Once
 	copying   chan struct{} // who gives optional publishers a pair; see pass.step
 	elsewhere sync.Map      // users that another process was told to act on
+	rested    sync.Map      // user → rest: those that this process failed to look at
 	selected  selection
 }
 
@@ -135,7 +136,7 @@ func (r *Rotator) init() {
 // so that a saved time equals the one it was saved from.
 func (r *Rotator) now() time.Time { return r.Clock.Now().UTC().Round(0) }
 
-func (r *Rotator) policy(user string) plan.Policy {
+func (r *Rotator) policy(user, userID string) plan.Policy {
 	var p plan.Policy
 	if r.Policy != nil {
 		p = r.Policy(user)
@@ -148,7 +149,7 @@ func (r *Rotator) policy(user string) plan.Policy {
 	switch { // finish what is under way, start nothing
 	case !r.selected.known():
 		p.Frozen = plan.NotRead
-	case !r.selected.includes(user):
+	case !r.selected.includes(user, userID):
 		p.Frozen = plan.NoUserListed
 	}
 	return p
@@ -176,15 +177,37 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	for _, e := range stored {
 		known[e.Record.User] = e
 		// Who is no longer selected still has steps under way to be finished.
-		if len(o.Users) == 0 && !r.selected.includes(e.Record.User) {
+		if len(o.Users) == 0 && !r.selected.includes(e.Record.User, e.Record.UserID) {
 			users = append(users, User{Name: e.Record.User, ID: e.Record.UserID, ARN: e.Record.ARN})
 		}
 	}
+	users = underKnownNames(users, stored)
 	reports := make([]UserReport, len(users))
 	r.each(ctx, len(users), func(i int, free func()) {
-		reports[i] = r.visit(ctx, users[i], known[users[i].Name], o, free)
+		reports[i] = r.visit(ctx, users[i], known[users[i].Name], stored, o, free)
 	})
 	return Report{Users: reports}, nil
+}
+
+// underKnownNames returns the users under the names that keyrot manages them by:
+// one that was renamed in IAM keeps the name it was enrolled with.
+func underKnownNames(users []User, stored []Entry) []User {
+	names := make(map[string]string, len(stored))
+	for _, e := range stored {
+		names[e.Record.UserID] = e.Record.User
+	}
+	seen := make(map[string]bool, len(users))
+	out := users[:0:0]
+	for _, u := range users {
+		if name := names[u.ID]; u.ID != "" && name != "" {
+			u.Name = name
+		}
+		if !seen[u.Name] {
+			seen[u.Name] = true
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // choose reads the selection and narrows it to names. With ErrNoUser, for names
@@ -211,6 +234,11 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	var some []User
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })
+		if i < 0 { // it may be the name from before a renaming
+			if e, err := r.Store.Load(ctx, n); err == nil {
+				i = slices.IndexFunc(all, func(u User) bool { return e.Record.Is(u.ID) })
+			}
+		}
 		if i < 0 {
 			return nil, fmt.Errorf("user %q: %w", n, ErrNotSelected)
 		}
@@ -221,7 +249,7 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, free func()) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options, free func()) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
@@ -231,12 +259,12 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, o Options, fre
 	if known.Version != 0 && !o.Force && !o.DryRun {
 		return r.pass(ctx, u.Name, o.Patience, free) // which loads the entry itself
 	}
-	e, err := r.enrol(ctx, u, o.DryRun)
+	e, err := r.enrol(ctx, u, stored, o.DryRun)
 	if err != nil {
 		return UserReport{User: u.Name, Err: err}
 	}
 	if o.Force {
-		if e, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
+		if e, _, err = r.order(ctx, e, plan.Order{Kind: plan.Force, At: r.now(), By: r.Owner}, o.DryRun); err != nil {
 			return UserReport{User: u.Name, Err: err}
 		}
 	}
@@ -268,16 +296,18 @@ func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
 // selection remembers the last selection that could be read.
 type selection struct {
 	mu    sync.RWMutex
-	users map[string]User // nil: never read
+	users map[string]User   // nil: never read
+	ids   map[string]string // their names by unique id
 }
 
 func (s *selection) set(us []User) {
-	m := make(map[string]User, len(us))
+	m, ids := make(map[string]User, len(us)), make(map[string]string, len(us))
 	for _, u := range us {
 		m[u.Name] = u
+		ids[u.ID] = u.Name
 	}
 	s.mu.Lock()
-	s.users = m
+	s.users, s.ids = m, ids
 	s.mu.Unlock()
 }
 
@@ -288,9 +318,20 @@ func (s *selection) known() bool {
 	return s.users != nil
 }
 
-func (s *selection) includes(name string) bool {
+// includes reports whether the user is selected, by either.
+func (s *selection) includes(name, id string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.users[name]
-	return ok
+	return ok || id != "" && s.ids[id] != ""
+}
+
+// nameOf returns the name of the selected user with the unique id, or "".
+func (s *selection) nameOf(id string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id == "" {
+		return ""
+	}
+	return s.ids[id]
 }

@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -221,16 +222,25 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		s.Log.Error("listing the store", "err", err)
 		return
 	}
-	have := make(map[string]bool, len(known))
+	byName, byID := make(map[string]Entry, len(known)), make(map[string]bool, len(known))
 	for _, e := range known {
-		have[e.Record.User] = true
+		byName[e.Record.User] = e
+		byID[e.Record.UserID] = true
 	}
 	told := map[string]string{}
 	for _, u := range users {
-		if have[u.Name] || ctx.Err() != nil {
+		e, have := byName[u.Name]
+		taken := have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID)
+		if have && !taken || u.ID != "" && byID[u.ID] || ctx.Err() != nil {
 			continue
 		}
-		if _, err := s.enrol(ctx, u, false); err != nil {
+		err := error(nil)
+		if taken {
+			err = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
+		} else {
+			_, err = s.enrol(ctx, u, known, false)
+		}
+		if err != nil {
 			told[u.Name] = err.Error()
 			if s.told[u.Name] != err.Error() {
 				s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))

@@ -184,14 +184,16 @@ func (p *pass) wake(step plan.Step) time.Time {
 }
 
 // sameKeys reports whether two records differ in nothing that a decision about
-// a key rests on: promises and orders may have been added.
+// a key rests on: promises and orders may have been added, and failures noted.
 func sameKeys(a, b plan.Record) bool {
 	strip := func(r plan.Record) plan.Record {
 		r = r.Clone()
 		for i := range r.Keys {
-			r.Keys[i].Promise = time.Time{}
+			k := &r.Keys[i]
+			k.Promise, k.Burned, k.Dead, k.Again = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		}
 		r.Order, r.Pause = nil, nil
+		r.Failures, r.RetryAt, r.Error, r.Waiting, r.Since = 0, time.Time{}, "", "", time.Time{}
 		return r
 	}
 	ja, jb := marshal(strip(a)), marshal(strip(b))

@@ -57,9 +57,29 @@ var mutants = []mutant{
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
 	},
 	{
+		Name: "another-users-list", Rule: "never zero",
+		File: "pkg/rotate/plan/orphan.go", Old: "if d.UserID == \"\" {", New: "if false {",
+		Pkg: "./pkg/rotate", Test: "TestNotEvenAListIsMistaken", Says: "keys are held",
+	},
+	{
+		Name: "renamed-is-gone", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "err == nil && rec.Is(u.ID) {", New: "err == nil && rec.Is(u.ID) && false {",
+		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
+	},
+	{
+		Name: "take-back-a-saved-key", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "if err == nil {\n\t\t\treturn nil\n\t\t}\n\t\t// The failed save", New: "if err == nil || errors.Is(err, ErrConflict) {\n\t\t\treturn err\n\t\t}\n\t\t// The failed save",
+		Pkg: "./pkg/rotate", Test: "TestANewKeyOutlivesALostAnswer", Says: "keys were deleted, want none",
+	},
+	{
+		Name: "forget-before-showing", Rule: "never zero",
+		File: "pkg/rotate/operate.go", Old: "if err := show(left); err != nil {", New: "_ = r.forget(ctx, e)\n\tif err := show(left); err != nil {",
+		Pkg: "./pkg/rotate", Test: "TestAReleasedSecretIsShownBeforeItGoes", Says: "Give|shown after",
 	},
 	{
 		Name: "ignore-conflict", Rule: "one hand",
@@ -87,6 +107,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
 	},
 	{
+		Name: "late-twice", Rule: "on record",
+		File: "pkg/rotate/late.go", Old: "*audited = true", New: "*audited = len(e.Caller) > 100",
+		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -100,6 +125,21 @@ var mutants = []mutant{
 		Name: "query-for-the-end", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
+	},
+	{
+		Name: "believe-any-200", Rule: "never zero",
+		File: "internal/awsanswer/awsanswer.go", Old: "if err != nil || !sent || !got || res.StatusCode/100 != 2 {", New: "if err != nil || !sent || !got || true {",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
+	},
+	{
+		Name: "believe-any-write", Rule: "on record",
+		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
+	},
+	{
+		Name: "believe-any-call", Rule: "served works",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
@@ -127,6 +167,11 @@ var mutants = []mutant{
 		Name: "printable-secret", Rule: "no leak",
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
+	},
+	{
+		Name: "stranger-withdraws", Rule: "served works",
+		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
+		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
 	{
 		Name: "session-outlives-secret", Rule: "no leak",
@@ -209,5 +254,10 @@ var mutants = []mutant{
 		Name: "follow-links", Rule: "no leak",
 		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
 		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
+	},
+	{
+		Name: "guess-text", Rule: "ours only",
+		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
+		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
 	},
 }

@@ -29,6 +29,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		k.verified(p, out.Refused, now)
 	case Probe:
 		k.probed(out.Refused, now)
+	case Check:
+		k.checked(p, out.Refused, now)
 	case Publish:
 		k.Published, k.Tries, k.Again = now, 0, time.Time{}
 	case Copy:
@@ -42,13 +44,10 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 			r.known(step.KeyID)
 			break
 		}
-		k.Deactivated = now
 		if step.Reason == Burning {
-			k.Burned = now
-			if k.Stage == Current {
-				k.Stage = Previous
-			}
+			k.Burned, k.Dead, k.Stage = r.leaked(k), time.Time{}, Previous
 		}
+		k.Deactivated = now
 	case Reactivate:
 		if k == nil { // taken for an orphan by mistake
 			r.unmark(step.KeyID)
@@ -81,10 +80,11 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		default: // a mark stays: see [decision.misjudged]
 			r.Foreign = append(r.Foreign, step.KeyID)
 		}
-	case Dismiss:
-		if step.Reason == OrderDone && r.Order.Kind == Burn && k != nil {
-			k.Burned = r.Order.At
+	case Follow:
+		if r.Renamed = step.Name; r.Renamed == r.User {
+			r.Renamed = "" // back again
 		}
+	case Dismiss:
 		r.Order = nil
 	}
 	r.prune(now)
@@ -121,7 +121,7 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 	r = r.Clone()
 	r.Failures++
 	r.Error = message
-	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish) {
+	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish || step.Action == Check) {
 		k.Tries++
 		k.Again = now.Add(p.retry(k.Tries))
 		if step.Action == Publish && r.Waiting != Unpublished {
@@ -204,6 +204,17 @@ func (k *Held) probed(refused bool, now time.Time) {
 	k.Broken, k.Probed = time.Time{}, now
 }
 
+// checked notes whether AWS refuses a burned key.
+func (k *Held) checked(p Policy, refused bool, now time.Time) {
+	if refused {
+		k.Dead, k.Again, k.Tries = now, time.Time{}, 0
+		return
+	}
+	k.Probed = now
+	k.Tries++
+	k.Again = now.Add(min(p.retry(k.Tries), burnRepeat))
+}
+
 // promote makes k Current. Its promise is fixed here, in the same save: if the
 // schedule is changed later, what was promised stays promised.
 func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
@@ -212,7 +223,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 			c.Stage = Previous
 		}
 	}
-	k.Stage, k.Promoted, k.Broken, k.Probed = Current, now, time.Time{}, time.Time{}
+	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated = Current, now, time.Time{}, time.Time{}, time.Time{}
 	k.Again, k.Tries = time.Time{}, 0
 	if k.Confirmed.IsZero() {
 		k.Confirmed = k.Proven

@@ -177,7 +177,8 @@ func world(states ...keyState) (Record, []Key) {
 func judge(w World, p Policy, now time.Time) error {
 	step := Next(w, p, now)
 	k, seen := w.Record.Key(step.KeyID), w.listed(step.KeyID)
-	burning := w.Record.Order != nil && w.Record.Order.Kind == Burn
+	burning := w.Record.Order != nil && w.Record.Order.Kind == Burn || w.Record.leakedOpen() != ""
+	rollingBack := w.Record.Order != nil && w.Record.Order.Kind == Rollback
 	switch step.Action {
 	case Wait:
 		if !step.Wake.After(now) {
@@ -214,18 +215,18 @@ func judge(w World, p Policy, now time.Time) error {
 		}
 	}
 	paused := w.Record.Pause != nil
-	if paused && !burning && step.Action != Wait {
+	if paused && !burning && !rollingBack && step.Action != Wait {
 		return fmt.Errorf("%s of a paused user", step.Action)
 	}
-	if w.Record.RetryAt.After(now) && !burning {
+	if w.Record.RetryAt.After(now) && !burning && !rollingBack {
 		return fmt.Errorf("%s while backing off", step.Action)
 	}
 	return judgeApply(w, p, step, now)
 }
 
 func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) error {
-	if burning && k.ID == w.Record.Order.KeyID {
-		if k.Stage == Current && now.Sub(w.Record.Order.At) < burnPatience {
+	if since := w.Record.leaked(k); !since.IsZero() {
+		if k.Stage == Current && now.Sub(since) < burnPatience {
 			return fmt.Errorf("burns the current key without waiting for a replacement")
 		}
 		return nil
@@ -257,13 +258,17 @@ func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time
 	switch {
 	case k.Stage == Pending:
 		return nil // never handed out
+	case burning && seen != nil && seen.Status != Active && k.Stage != Current:
+		return nil // it makes room, and nobody can use it
+	case !w.Record.leaked(k).IsZero() && k.Dead.IsZero() && !burning:
+		return fmt.Errorf("deletes a burned key before AWS refuses it")
 	case k.Stage != Previous:
 		return fmt.Errorf("never zero: deletes a key that is %s", k.Stage)
 	case k.Deactivated.IsZero():
 		return fmt.Errorf("deletes a key that it has not deactivated")
 	case seen != nil && seen.Status == Active && now.Sub(k.Deactivated) > p.Lag && !burning:
 		return fmt.Errorf("deletes an active key")
-	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning:
+	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
 		return fmt.Errorf("deletes before its age")
 	}
 	return nil

@@ -14,8 +14,8 @@ func Next(w World, p Policy, now time.Time) Step {
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
-		d.backoff,    // after a failure, wait
 		d.rollback,   // an order, carried out although the user may be paused
+		d.backoff,    // after a failure, wait
 		d.paused,     // frozen: look, do not touch
 		d.doubt,      // IAM's list and the record differ about the served key: ask STS
 		d.fallBack,   // the served key is refused, the one before it still works
@@ -47,8 +47,12 @@ func (d *decision) step(a Action, key string, why Reason) *Step {
 	return &Step{Action: a, KeyID: key, Reason: why}
 }
 
-// sleep is a wait that ends the run.
+// sleep is a wait that ends the run, at the latest when what was noted before
+// is due.
 func (d *decision) sleep(why Reason, until time.Time) *Step {
+	if d.wait.Action != "" {
+		until = earliest(until, d.wait.Wake)
+	}
 	return &Step{Action: Wait, Reason: why, Wake: until}
 }
 
@@ -90,6 +94,8 @@ func (d *decision) identity() *Step {
 		return d.sleep(UserGone, d.now.Add(d.p.RotateEvery))
 	case d.UserID != "" && d.r.UserID != "" && d.UserID != d.r.UserID:
 		return d.sleep(Stranger, d.now.Add(d.p.RotateEvery))
+	case d.Name != "" && d.Name != d.r.IAMName():
+		return &Step{Action: Follow, Reason: Renamed, Name: d.Name}
 	}
 	return nil
 }
@@ -282,7 +288,7 @@ func (d *decision) vanished(k *Held) *Step {
 	if again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
 		return d.later(NotDue, k.ID, again)
 	}
-	return d.step(Forget, k.ID, Vanished)
+	return d.ours(d.step(Forget, k.ID, Vanished))
 }
 
 func (d *decision) delete() *Step {
@@ -295,6 +301,9 @@ func (d *decision) delete() *Step {
 		if seen == nil || seen.Status == Active && d.now.Sub(k.Deactivated) > d.p.Lag {
 			continue // gone, or reactivated: an active key is never deleted
 		}
+		if !k.Burned.IsZero() && k.Dead.IsZero() {
+			continue // first AWS is seen to refuse it; see burn
+		}
 		due := d.deleteDue(k)
 		if d.now.Before(due) {
 			d.later(NotDue, k.ID, due)
@@ -306,8 +315,11 @@ func (d *decision) delete() *Step {
 }
 
 // deleteDue keeps the time for a roll-back (X−D) also when the deactivation
-// was late.
+// was late. A burned key that was never handed out only takes a slot.
 func (d *decision) deleteDue(k *Held) time.Time {
+	if !k.Burned.IsZero() && k.Promoted.IsZero() && !k.Adopted {
+		return k.Deactivated.Add(d.p.Evidence)
+	}
 	grace := d.p.DeleteAfter - d.p.DeactivateAfter
 	if !k.Burned.IsZero() {
 		grace = max(grace, d.p.Evidence)

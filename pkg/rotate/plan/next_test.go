@@ -142,6 +142,8 @@ func TestNext(t *testing.T) {
 		// A crash leaves a world.
 		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
 		{"an unused orphan is made inactive first", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Deactivate, "X", Orphan},
+		{"an orphan is not touched before it is known whose list this is", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Identify, "", Orphan},
+		{"nor is a held key forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Identify, "", Vanished},
 		{"an orphan stays inactive for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(12.9), Wait, "X", LostCreate},
 		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(13), Delete, "X", Orphan},
 		{"an orphan dies also when its intent is forgotten", rec(current("A", 0)).orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(13), Delete, "X", Orphan},
@@ -208,7 +210,11 @@ func TestNext(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := Next(World{Record: tt.rec, Keys: tt.keys}, tt.policy, tt.now)
+			w := World{Record: tt.rec, UserID: tt.rec.UserID, Keys: tt.keys}
+			if tt.want == Identify {
+				w.UserID = ""
+			}
+			got := Next(w, tt.policy, tt.now)
 			if got.Action != tt.want || got.KeyID != tt.key || got.Reason != tt.reason {
 				t.Errorf("Next() = %s %q because %s, want %s %q because %s", got.Action, got.KeyID, got.Reason, tt.want, tt.key, tt.reason)
 			}

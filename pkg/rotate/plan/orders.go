@@ -7,65 +7,143 @@ import "time"
 // keyrot takes the last working key, and only on an explicit order.
 const burnPatience = time.Minute
 
-// burn carries out an order to burn a leaked key.
+// burnRepeat is how long a key may still be accepted before it is made inactive
+// once more: the call may not have done what its answer said.
+const burnRepeat = 10 * time.Second
+
+// Ordered returns r with the order o, and o as it stands. A burn that stands
+// already keeps its time, however often it is ordered, and stands whatever is
+// ordered after it: it is noted with the key. What failed before the order does
+// not delay it.
+func (r Record) Ordered(o Order) (Record, Order) {
+	r = r.Clone()
+	if k := r.Key(o.KeyID); k != nil && o.Kind == Burn {
+		if k.Burned.IsZero() {
+			k.Burned = o.At
+		}
+		o.At, k.Dead, k.Again = k.Burned, time.Time{}, time.Time{}
+	}
+	stands := o
+	r.Order, r.Failures, r.RetryAt = &stands, 0, time.Time{}
+	return r, o
+}
+
+// burn carries out orders to burn leaked keys: they stop working before
+// anything else happens to the user.
 func (d *decision) burn() *Step {
+	var served *Held
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		switch since := d.r.leaked(k); {
+		case since.IsZero():
+		case !k.Dead.IsZero():
+			// Somebody made it active again.
+			if seen := d.listed(k.ID); seen != nil && seen.Status == Active && d.now.Sub(latest(k.Dead, k.Deactivated)) > d.p.Lag {
+				return d.step(Deactivate, k.ID, Burning)
+			}
+		case !k.Deactivated.IsZero():
+			if s := d.check(k); s != nil {
+				return s
+			}
+		case k.Stage == Current && d.now.Sub(since) < burnPatience:
+			served = k
+		default:
+			return d.step(Deactivate, k.ID, Burning)
+		}
+	}
+	if served != nil {
+		return d.replaceLeaked(served, d.r.leaked(served))
+	}
+	return d.burned()
+}
+
+// leaked returns since when the key is to be burned; zero: it is not.
+func (r *Record) leaked(k *Held) time.Time {
+	if o := r.Order; k.Burned.IsZero() && o != nil && o.Kind == Burn && o.KeyID == k.ID {
+		return o.At
+	}
+	return k.Burned
+}
+
+// check asks AWS about a key that was made inactive, until AWS refuses it. What
+// IAM acknowledges, the rest of AWS follows seconds later, and an answer may
+// have been somebody else's.
+func (d *decision) check(k *Held) *Step {
+	again := k.Again
+	if k.Adopted && k.Proven.IsZero() { // its secret is not known: IAM's list has to do
+		again = latest(again, k.Deactivated.Add(d.p.Lag))
+	}
+	switch {
+	case k.Probed.After(k.Deactivated) && d.now.Sub(k.Deactivated) >= burnRepeat: // accepted since
+		return d.step(Deactivate, k.ID, Burning)
+	case d.now.Before(again):
+		return d.later(Burning, k.ID, again)
+	}
+	return d.step(Check, k.ID, Burning)
+}
+
+// burned ends the order once AWS was seen to refuse its key, or the key is gone.
+func (d *decision) burned() *Step {
 	o := d.r.Order
 	if o == nil || o.Kind != Burn {
 		return nil
 	}
-	k := d.r.Key(o.KeyID)
-	switch {
-	case k == nil:
+	switch k := d.r.Key(o.KeyID); {
+	case k == nil && d.r.tombstone(o.KeyID) == nil:
 		return d.step(Dismiss, o.KeyID, OrderPointless)
-	case !k.Deactivated.IsZero():
+	case k == nil, !k.Dead.IsZero():
 		return d.step(Dismiss, o.KeyID, OrderDone)
-	case k.Stage == Pending:
-		return d.step(Delete, k.ID, Burning)
-	case k.Stage != Current:
-		return d.step(Deactivate, k.ID, Burning)
-	case d.now.Sub(o.At) >= burnPatience:
-		return d.step(Deactivate, k.ID, Burning)
 	}
-	if d.now.Before(d.r.RetryAt) {
-		return d.sleep(BackingOff, earliest(d.r.RetryAt, o.At.Add(burnPatience)))
-	}
-	return d.replaceLeaked(k)
+	return nil
 }
 
 // replaceLeaked finds a successor for a leaked Current key as fast as can be:
-// a pending key without the settle time, a new key, or the Previous one.
-func (d *decision) replaceLeaked(leaked *Held) *Step {
-	if k := d.r.In(Pending); k != nil && !d.now.Before(k.Again) {
-		if k.Proven.IsZero() {
-			return d.step(Verify, k.ID, Burning)
+// another key that AWS accepts, without the settle time, or a new one.
+func (d *decision) replaceLeaked(leaked *Held, since time.Time) *Step {
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		if k.ID == leaked.ID {
+			continue
 		}
-		return d.step(Promote, k.ID, Burning)
-	}
-	if prev := d.r.In(Previous); prev != nil && prev.Burned.IsZero() {
-		seen := d.listed(prev.ID)
-		switch {
-		case seen == nil:
-		case seen.Status == Active && prev.Deactivated.IsZero():
-			if prev.Confirmed.Before(d.r.Order.At) && !d.now.Before(prev.Again) {
-				return d.step(Verify, prev.ID, Burning)
-			}
-			if !prev.Confirmed.Before(d.r.Order.At) {
-				return d.step(Promote, prev.ID, Burning)
-			}
-		case !prev.Deactivated.IsZero():
-			return d.step(Delete, prev.ID, Burning) // makes room
-		}
-	}
-	if d.r.In(Pending) == nil {
-		if s := d.createNow(d.r.Order.At, Burning); s != nil {
+		if s := d.instead(k, since); s != nil {
 			return s
 		}
 	}
-	until := d.r.Order.At.Add(burnPatience)
-	if d.wait.Action != "" {
-		until = earliest(until, d.wait.Wake)
+	if s := d.unknown(); s != nil {
+		return s // an orphan may leave its slot
 	}
-	return d.sleep(Burning, until)
+	if d.r.In(Pending) == nil {
+		if s := d.createNow(since, Burning); s != nil {
+			return s
+		}
+	}
+	return d.sleep(Burning, since.Add(burnPatience))
+}
+
+// instead lets another held key take the leaked one's place if AWS accepts it.
+// If it is inactive, or gone, it leaves its slot: what the record says of it
+// may be wrong, and IAM's list may be old, so the key itself is asked first.
+func (d *decision) instead(k *Held, since time.Time) *Step {
+	seen := d.listed(k.ID)
+	idle := seen != nil && seen.Status != Active
+	gone := seen == nil && d.now.Sub(k.Made) > d.p.Lag
+	reactivated := seen != nil && seen.Status == Active && d.now.Sub(k.Deactivated) > d.p.Lag
+	usable := d.r.leaked(k).IsZero() && k.Stage != Retiring && (k.Deactivated.IsZero() || reactivated)
+	switch {
+	case !usable && !d.r.leaked(k).IsZero() && d.now.Before(k.Deactivated.Add(d.p.Evidence)):
+		return nil // told to keep it
+	case !usable && (idle || !k.Deactivated.IsZero()), usable && idle && !k.Refused.IsZero():
+		return d.step(Delete, k.ID, Burning)
+	case gone && (!usable || !k.Refused.IsZero()):
+		return d.step(Forget, k.ID, Vanished)
+	case !usable:
+		return nil
+	case !latest(k.Proven, k.Confirmed).Before(since):
+		return d.step(Promote, k.ID, Burning)
+	case d.now.Before(k.Again):
+		return d.later(Burning, k.ID, k.Again)
+	}
+	return d.step(Verify, k.ID, Burning)
 }
 
 // rollback carries out an order to make the Previous key Current again.

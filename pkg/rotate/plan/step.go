@@ -18,6 +18,7 @@ const (
 	Survey   Action = "survey"   // ask the hand-out log who holds a key
 	Verify   Action = "verify"   // prove a key with k GetCallerIdentity calls
 	Probe    Action = "probe"    // one GetCallerIdentity for a key IAM's list disagrees on
+	Check    Action = "check"    // k GetCallerIdentity calls with a burned key: AWS must refuse them all
 	Publish  Action = "publish"
 	Copy     Action = "copy" // give the Current pair to optional publishers
 	Promote  Action = "promote"
@@ -25,6 +26,7 @@ const (
 	Forget   Action = "forget"  // the key is gone: drop it from the record
 	Notice   Action = "notice"  // a foreign key appeared: remember that it was told
 	Dismiss  Action = "dismiss" // an order is done or cannot be carried out
+	Follow   Action = "follow"  // IAM calls the user by another name now: go by that
 
 	Wait Action = "wait" // nothing to do before Wake
 )
@@ -57,6 +59,7 @@ const (
 	NeverAccepted  Reason = "never_accepted"   // AWS refused the new key until the deadline
 	SpoiltPending  Reason = "pending_inactive" // somebody made the new key inactive
 	Vanished       Reason = "vanished"         // IAM no longer lists it
+	Renamed        Reason = "renamed"          // somebody renamed the user in IAM
 	ListDisagrees  Reason = "list_disagrees"   // IAM's list and the record differ about the served key
 	Burning        Reason = "burning"          // leaked: must stop working
 	Idle           Reason = "idle"             // unused for long enough to retire
@@ -104,4 +107,5 @@ type Step struct {
 	Due    time.Time // when the step was planned for; zero if not planned
 	Wake   time.Time // Wait: when to look again at the latest
 	Slot   time.Time // Create: the slot the new key counts from
+	Name   string    // Follow: what IAM calls the user now
 }

@@ -66,7 +66,8 @@ type Held struct {
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
 	Probed      time.Time `json:"probed,omitzero"`      // last probe that was accepted though IAM's list disagreed
-	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it
+	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it, the first time
+	Dead        time.Time `json:"dead,omitzero"`        // Burned: AWS was asked, and refused it
 	Adopted     bool      `json:"adopted,omitempty"`    // not created by keyrot
 	Surveyed    time.Time `json:"surveyed,omitzero"`    // Retiring: when its use was last looked up
 	Again       time.Time `json:"again,omitzero"`       // no proof or publication is tried before this
@@ -124,8 +125,9 @@ type Pause struct {
 // Record is all that keyrot remembers about one user, secrets apart.
 type Record struct {
 	User     string      `json:"user"`
-	UserID   string      `json:"user_id"` // AIDA…; a user re-created under the same name is a stranger
-	ARN      string      `json:"arn,omitempty"`
+	UserID   string      `json:"user_id"`           // AIDA…; a user re-created under the same name is a stranger
+	ARN      string      `json:"arn,omitempty"`     // when it was enrolled; secrets are sealed for it
+	Renamed  string      `json:"renamed,omitempty"` // what IAM calls the user now, if it was renamed since
 	Enrolled time.Time   `json:"enrolled"`
 	Slot     time.Time   `json:"slot,omitzero"` // due time of the newest creation; zero: none yet
 	Keys     []Held      `json:"keys,omitempty"`
@@ -140,7 +142,7 @@ type Record struct {
 	Waiting  Reason    `json:"waiting,omitempty"`
 	Since    time.Time `json:"since,omitzero"` // since when Waiting
 	Failures int       `json:"failures,omitempty"`
-	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, orders to burn excepted
+	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, unless a burn or a rollback is open
 	Error    string    `json:"error,omitempty"`   // last failure, without secrets
 }
 
@@ -148,9 +150,22 @@ type Record struct {
 type World struct {
 	Record Record
 	UserID string // as IAM answers now; empty: not asked during this pass
+	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
 	Keys   []Key  // IAM's list, which may lag behind
 }
+
+// IAMName returns what IAM calls the user. Record.User stays as it was at
+// enrolment: callers, settings and the log know the user by it.
+func (r *Record) IAMName() string {
+	if r.Renamed != "" {
+		return r.Renamed
+	}
+	return r.User
+}
+
+// Is reports whether the record is that of the user with this unique id.
+func (r *Record) Is(userID string) bool { return userID != "" && r.UserID == userID }
 
 // Key returns the held key with the given id, or nil.
 func (r *Record) Key(id string) *Held {

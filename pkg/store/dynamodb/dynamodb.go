@@ -22,6 +22,7 @@ import (
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/content"
@@ -41,13 +42,13 @@ type API struct {
 // NewAPI returns the API of the SDK configuration as it is. Requests carry
 // "keyrot" in the User-Agent; throttled ones are repeated by the SDK.
 func NewAPI(cfg aws.Config) API {
-	cfg = cfg.Copy()
+	cfg = awsanswer.Require(cfg)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	c := ddb.NewFromConfig(cfg)
-	return API{
+	return metered(API{
 		GetItem: c.GetItem, PutItem: c.PutItem, UpdateItem: c.UpdateItem, DeleteItem: c.DeleteItem,
 		Query: c.Query,
-	}
+	})
 }
 
 // Store is a store in a table that looks as [Schema] says. It is safe for
@@ -192,15 +193,20 @@ func (s *Store) putIf(ctx context.Context, it item, c *condition) error {
 	return err
 }
 
-// erase deletes the item if its version still is version.
+// erase deletes the item if its version still is version. An item that is gone
+// is success: the SDK repeats a request whose answer was lost.
 func (s *Store) erase(ctx context.Context, kind, id string, version int64) error {
 	c := ifVersion(version)
 	_, err := s.API.DeleteItem(ctx, &ddb.DeleteItemInput{
 		TableName: &s.Table, Key: key(kind, id), ConditionExpression: &c.expression,
 		ExpressionAttributeNames: c.names, ExpressionAttributeValues: c.values,
 	})
-	if isCondition(err) {
-		return rotate.ErrConflict
+	if !isCondition(err) {
+		return err
+	}
+	there, err := s.get(ctx, kind, id, attrVersion)
+	if err == nil && there != nil {
+		err = rotate.ErrConflict
 	}
 	return err
 }

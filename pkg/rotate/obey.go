@@ -1,0 +1,110 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// How an order may stand when Obey returns.
+var (
+	ErrOrderOpen      = errors.New("the order stands, but is not carried out yet")
+	ErrOrderPointless = errors.New("the order was dropped: the key is gone, or AWS does not accept it")
+)
+
+// Obey makes passes over the user until the order o, or whatever order stands
+// if o is zero, is carried out by them or by another process. A burn is carried
+// out once AWS was asked and refuses the key. When patience is over the error
+// is ErrOrderOpen, with what is known about the key, and the next pass of any
+// process goes on with it; ErrOrderPointless if the order could not be carried
+// out. Without AWS credentials (ErrNoIdentity) it returns at once. The report
+// has all steps that were taken. What fails is reported, but not saved: another
+// process may be able to do what this one cannot.
+func (r *Rotator) Obey(ctx context.Context, user string, o plan.Order, patience time.Duration) (UserReport, error) {
+	r.init()
+	all := UserReport{User: user}
+	end := r.now().Add(patience)
+	for denied := false; ; {
+		if !denied { // otherwise another process has to do it
+			rep := r.attended(ctx, user, max(0, end.Sub(r.now())))
+			all.Steps, all.Wait, all.Err = append(all.Steps, rep.Steps...), rep.Wait, rep.Err
+			denied = errors.Is(rep.Err, ErrDenied)
+		}
+		e, err := r.Store.Load(ctx, user)
+		if err != nil {
+			return all, fmt.Errorf("user %q: %w", user, err)
+		}
+		open, err := standing(e.Record, o)
+		if !open && err == nil && slices.ContainsFunc(all.Steps, func(d Done) bool { return d.Step.Reason == plan.OrderPointless }) {
+			err = ErrOrderPointless
+		}
+		if !open {
+			return all, wrapUser(user, err)
+		}
+		if errors.Is(all.Err, ErrNoIdentity) || !r.now().Before(end) {
+			return all, wrapUser(user, errors.Join(ErrOrderOpen, err, all.Err))
+		}
+		t := time.NewTimer(min(time.Second, max(time.Millisecond, end.Sub(r.now()))))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return all, ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+func wrapUser(user string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("user %q: %w", user, err)
+}
+
+// standing reports whether the order is open still. If it is a burn, err says
+// what is known about the key; if it is not, err says how it failed.
+func standing(r plan.Record, o plan.Order) (open bool, err error) {
+	k := r.Key(o.KeyID)
+	switch o.Kind {
+	case plan.Burn:
+		if k == nil || !k.Dead.IsZero() {
+			return r.Order != nil && r.Order.KeyID == o.KeyID, nil
+		}
+		return true, burnState(*k)
+	case plan.Rollback:
+		if open = r.Order != nil && r.Order.Kind == o.Kind; !open && (k == nil || k.Stage != plan.Current) {
+			err = ErrOrderPointless
+		}
+		return open, err
+	}
+	return r.Order != nil, nil
+}
+
+// burnState says how a key is that is to be burned.
+func burnState(k plan.Held) error {
+	id := ShortID(k.ID)
+	switch {
+	case k.Deactivated.IsZero():
+		return fmt.Errorf("key %s is still active", id)
+	case k.Probed.After(k.Burned):
+		return fmt.Errorf("key %s was made inactive at %s, but AWS still accepted it at %s", id, stamp(k.Deactivated), stamp(k.Probed))
+	}
+	return fmt.Errorf("key %s was made inactive at %s, but AWS was not seen to refuse it yet", id, stamp(k.Deactivated))
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// attended makes a pass that an operator waits for: its failures are kept to
+// itself.
+func (r *Rotator) attended(ctx context.Context, user string, patience time.Duration) UserReport {
+	if !r.timed(ctx, user) {
+		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
+	}
+	w := way{patience: patience, private: true, turns: r.Clock.corrections()}
+	until, err := r.acquire(ctx, user)
+	return r.leased(ctx, user, w, until, err)
+}
