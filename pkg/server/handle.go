@@ -186,7 +186,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	level := slog.LevelDebug
-	if status >= http.StatusInternalServerError && !errors.Is(err, rotate.ErrNoKeyReady) {
+	gone := r.Context().Err() != nil // the client is: what failed then says nothing about us
+	if status >= http.StatusInternalServerError && !gone && !errors.Is(err, rotate.ErrNoKeyReady) {
 		level = slog.LevelError
 	}
 	s.log().Log(r.Context(), level, "request refused", "request", w.Header().Get(api.HeaderRequestID),
