@@ -112,7 +112,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
-			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
+			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
 		}
 		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, s, err

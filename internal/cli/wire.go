@@ -114,6 +114,10 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	s.health = &health{store: s.store, policy: policy, now: now, late: s.late}
+	proxies, err := cfg.Server.Proxies()
+	if err != nil {
+		return nil, usage(err, "")
+	}
 	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
@@ -122,6 +126,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
+		Proxies:     proxies,
 		Limits: server.Limits{
 			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate,
 			Connections: cfg.Server.MaxConnections, Requests: cfg.Server.MaxRequests,
