@@ -49,7 +49,7 @@ const (
 // and of the kinds that it is told to. Which call is hit is drawn from a seed.
 type Weather struct {
 	*httptest.Server
-	to *url.URL
+	to map[string]string // address by service
 
 	mu      sync.Mutex
 	draw    *rand.Rand
@@ -72,23 +72,20 @@ type answered struct {
 	body   []byte
 }
 
-// NewWeather starts one in front of the server at an address. Unless clocks are
-// to be right, AWS's clock differs from this machine's, and middleboxes' from
+// NewWeather starts one in front of servers, by service. Unless clocks are to
+// be right, AWS's clock differs from this machine's, and middleboxes' from
 // both.
-func NewWeather(to string, root aws.Credentials, seed uint64, right bool) (*Weather, error) {
-	u, err := url.Parse(to)
-	if err != nil {
-		return nil, err
-	}
+func NewWeather(to map[string]string, root aws.Credentials, seed uint64, right bool) *Weather {
 	w := &Weather{
-		to: u, draw: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a seed that is printed is the point
-		shifted: map[string]time.Duration{}, secrets: map[string]string{root.AccessKeyID: root.SecretAccessKey}, lists: map[string][]answered{}, hits: map[string]int{}, right: right,
+		to: to, draw: rand.New(rand.NewPCG(seed, 1)), right: right, //nolint:gosec // a seed that is printed is the point
+		shifted: map[string]time.Duration{}, secrets: map[string]string{root.AccessKeyID: root.SecretAccessKey},
+		lists: map[string][]answered{}, hits: map[string]int{},
 	}
 	if !right {
 		w.shift = skews[w.draw.IntN(len(skews))]
 	}
 	w.Server = httptest.NewServer(w)
-	return w, nil
+	return w
 }
 
 // Set has a share of the calls hit by faults of the kinds, from now on.
@@ -164,10 +161,10 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	case kind == dropped:
 		reset(out)
 	case w.skewed(req):
-		awsError(out, http.StatusForbidden, "SignatureDoesNotMatch", "Signature expired or not yet current")
+		awsError(out, req, http.StatusForbidden, "SignatureDoesNotMatch", "Signature expired or not yet current")
 		return
 	case kind == throttled:
-		awsError(out, http.StatusBadRequest, "Throttling", "Rate exceeded")
+		awsError(out, req, http.StatusBadRequest, "Throttling", "Rate exceeded")
 		return
 	case kind == delayed:
 		time.Sleep(time.Duration(how * float64(delayMax)))
@@ -178,7 +175,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 		w.answer(out, old)
 		return
 	case how < 0.5 && (kind == html || kind == empty || kind == failing): // without an effect
-		babble(out, kind)
+		babble(out, req, kind)
 		return
 	}
 	a, err := w.pass(req, service, body)
@@ -190,7 +187,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	case lost:
 		reset(out)
 	case html, empty, failing:
-		babble(out, kind)
+		babble(out, req, kind)
 	case cut:
 		out.Header().Set("Content-Type", a.header.Get("Content-Type"))
 		out.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
@@ -229,9 +226,8 @@ func (w *Weather) sign(r *http.Request, service string, body []byte) error {
 
 // pass asks the server. A caller that goes away does not take the call back.
 func (w *Weather) pass(req *http.Request, service string, body []byte) (a answered, err error) {
-	to := *req.URL
-	to.Scheme, to.Host = w.to.Scheme, w.to.Host
-	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to.String(), bytes.NewReader(body))
+	to := w.to[service] + req.URL.RequestURI()
+	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to, bytes.NewReader(body))
 	if err != nil {
 		return a, err
 	}
@@ -306,19 +302,25 @@ func (w *Weather) answer(out http.ResponseWriter, a answered) {
 }
 
 // babble answers as what is not AWS, or as AWS when it is not well.
-func babble(out http.ResponseWriter, kind string) {
+func babble(out http.ResponseWriter, req *http.Request, kind string) {
 	switch kind {
 	case html:
 		out.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(out, "<!doctype html><html><head><title>Sign in</title></head><body><form action=/login></form></body></html>\n")
 	case failing:
-		awsError(out, http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
+		awsError(out, req, http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
 	default:
 		out.WriteHeader(http.StatusOK)
 	}
 }
 
-func awsError(out http.ResponseWriter, status int, code, message string) {
+func awsError(out http.ResponseWriter, req *http.Request, status int, code, message string) {
+	if req.Header.Get("X-Amz-Target") != "" { // the JSON protocol
+		out.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		out.WriteHeader(status)
+		_, _ = fmt.Fprintf(out, `{"__type":"com.amazon.coral.service#%sException","message":%q}`, code, message)
+		return
+	}
 	out.Header().Set("Content-Type", "text/xml")
 	out.Header().Set("X-Amzn-Requestid", "00000000-0000-0000-0000-000000000000")
 	out.WriteHeader(status)
