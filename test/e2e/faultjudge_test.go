@@ -8,10 +8,32 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/audit"
 )
+
+// The seed that a run prints is enough to have its faults again.
+func TestScript(t *testing.T) {
+	a, b, other := Script(5, time.Hour, 2, nil), Script(5, time.Hour, 2, nil), Script(6, time.Hour, 2, nil)
+	same := func(a, b []Episode) bool {
+		return slices.EqualFunc(a, b, func(x, y Episode) bool { return x.String() == y.String() })
+	}
+	if !same(a, b) || same(a, other) {
+		t.Errorf("the same seed draws the same script: %v, another seed another one: %v", same(a, b), !same(a, other))
+	}
+	kinds := map[string]int{}
+	for _, e := range Script(5, time.Hour, 2, []string{full, stale}) {
+		kinds[e.Kind]++
+		if slices.Contains(e.Kinds, stale) {
+			kinds[stale]++
+		}
+	}
+	if kinds[full]+kinds[stale] > 0 || kinds[kill] == 0 || kinds[mixed] == 0 {
+		t.Errorf("without the full disk and stale lists there is %v", kinds)
+	}
+}
 
 // judge says what was wrong.
 func (p *troupe) judge(d time.Duration) {
