@@ -113,6 +113,9 @@ func (p *pass) run(user string) error {
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
+		}
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
 			p.Observe(user, plan.Step{Action: plan.Wait}, err)
@@ -123,6 +126,9 @@ func (p *pass) run(user string) error {
 		return err
 	}
 	p.rested.Delete(user)
+	if err := p.redate(); err != nil {
+		return err
+	}
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -206,6 +212,16 @@ func (p *pass) lease(user string) error {
 	return err
 }
 
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
+}
+
 // timely returns an error unless the time that the pass began with still is
 // right, and with it the end of its lease.
 func (p *pass) timely() error {
@@ -275,6 +291,8 @@ func (p *pass) do(step plan.Step) error {
 	case step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
 		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+	case p.timely() != nil: // it says nothing about the step
+		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}

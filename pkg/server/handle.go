@@ -134,7 +134,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				write(w, http.StatusInternalServerError, second(api.Answer(api.ErrInternal)))
 			}
 		}()
+		leave, ok := s.flight.enter(r)
+		if !ok {
+			s.overloaded(w, r)
+			return
+		}
+		defer leave()
 		next.ServeHTTP(w, r)
+		sent(w, r)
 	})
 }
 
@@ -219,6 +226,7 @@ func write(w http.ResponseWriter, status int, body any) {
 		status, raw = http.StatusInternalServerError, []byte(`{"message":"Internal Server Error","code":"internal"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)+1))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(raw, '\n')) // the client is gone: nobody to tell
 }

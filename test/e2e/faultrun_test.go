@@ -191,7 +191,7 @@ func (p *troupe) perform(ctx context.Context, d time.Duration, script []Episode)
 		p.t.Log(e)
 		switch e.Kind {
 		case dates:
-			p.weather.Shift(e.Step)
+			p.weather.Shift(time.Until(p.weather.Now()) + e.Step)
 		case kill:
 			p.daemons[e.Daemon].Kill(e.For)
 		case killAll:

@@ -44,6 +44,8 @@ type scene struct {
 	admin *iam.Client
 	users []string
 	call  func(context.Context, Pair) error // one signed request
+	now   func() time.Time                  // the clients' clock
+	get   func(context.Context, string) (Pair, error)
 
 	mu      sync.Mutex
 	calls   int
@@ -67,12 +69,14 @@ func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, env []st
 	}
 	s := &scene{
 		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
+		now: time.Now,
 		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: append([]string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",
 			"KEYROT_USERS_NAMES=" + strings.Join(users, ","), "KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
 		}, env...)},
 	}
+	s.get = s.GetKey
 	for _, u := range users {
 		s.keys[u] = map[string]bool{}
 		if _, err := s.admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &u}); err != nil {
@@ -109,8 +113,8 @@ func (s *scene) client(ctx context.Context, user string) {
 			return
 		case <-tick.C:
 		}
-		if !time.Now().Before(pair.Expiration) {
-			got, err := s.GetKey(ctx, user)
+		if !s.now().Before(pair.Expiration) {
+			got, err := s.get(ctx, user)
 			if err != nil {
 				s.mu.Lock()
 				s.failed[err.Error()]++
@@ -119,7 +123,7 @@ func (s *scene) client(ctx context.Context, user string) {
 			}
 			pair = got
 		}
-		began := time.Now()
+		began := s.now()
 		if !began.Before(pair.Expiration) {
 			continue
 		}
@@ -223,6 +227,12 @@ func (s *scene) delete(p Pair) error {
 // onVersitygw is a scene whose clients read and write S3 objects.
 func onVersitygw(t *testing.T, users ...string) *scene {
 	t.Helper()
+	s, _ := versity(t, users...)
+	return s
+}
+
+func versity(t *testing.T, users ...string) (*scene, *Versitygw) {
+	t.Helper()
 	v, err := StartVersitygw(t.Context(), shortDir(t))
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +252,7 @@ func onVersitygw(t *testing.T, users ...string) *scene {
 		_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket-" + p.UserName), Key: aws.String("k"), Body: bytes.NewReader([]byte("x"))})
 		return err
 	}
-	return s
+	return s, v
 }
 
 func (s *scene) serve() {
