@@ -36,7 +36,7 @@ var advice = map[error]string{
 	ErrAccess:          "the role needs GetItem, PutItem, UpdateItem, DeleteItem, Query and DescribeTable on the table, and Query on its index",
 	ErrBusy:            "switch the table to on-demand, or raise its limits",
 	ErrGlobal:          "delete its replicas: writes to another region would undo the conditions on which keyrot writes",
-	content.ErrCorrupt: "restore the table from its point-in-time backup as docs/operations.md says: \"keyrot recover\" replaces the keys made since",
+	content.ErrCorrupt: "restore the table from its point-in-time backup, then run \"keyrot recover\": docs/restore.md",
 	seal.ErrWrongKey:   "check that this is the KMS key the table was filled with",
 }
 
