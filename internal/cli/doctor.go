@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
 func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
@@ -22,7 +23,7 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
 		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, clock, foreign
-keys, permissions, session tokens, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
+keys, permissions, session tokens, the table, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
 Nothing is changed: permissions are tried on a key that does not exist, and simulated.
 
 Exit code 1 means that a check failed.`,
@@ -75,11 +76,26 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	if st, err := openExisting(ctx, cfg, where.Clock); err == nil {
 		defer func() { _ = st.Close() }() // only read
 		p.Entries = st.List
+		if t, ok := st.(tableStore); ok {
+			p.Table = t.examine
+		}
 	} else if !errors.Is(err, errUsage) { // no store yet is fine
 		return err
 	}
 	findings := doctor.Examine(ctx, p)
 	return errors.Join(e.showFindings(c, findings), diagnosis(findings))
+}
+
+// examine tells doctor how the table is set up.
+func (t tableStore) examine(ctx context.Context) doctor.Table {
+	found := doctor.Table{Name: t.Table}
+	single := t.Single(ctx)
+	d, err := t.Describe(ctx)
+	if errors.Is(single, dynamodb.ErrGlobal) {
+		found.Global, single = single, nil
+	}
+	found.TTL, found.Backups, found.Err = d.TTL, d.Backups, errors.Join(single, err)
+	return found
 }
 
 // simulator returns what asks IAM's policy simulator, or nil where there is

@@ -80,6 +80,9 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if cfg.Users.Empty() {
 			return nil, nil, rotate.ErrNoUsers
 		}
+		if err := onlyHere(ctx, st, log); err != nil {
+			return nil, usage(err, "")
+		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,

@@ -93,6 +93,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.store, err = openStore(ctx, cfg, e.Getenv, s.clock); err != nil {
 		return nil, err
 	}
+	if t, ok := s.store.(tableStore); ok {
+		if err := onlyHere(ctx, t.Store, log); err != nil {
+			return nil, usage(err, "")
+		}
+	}
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -261,6 +266,18 @@ func openStore(ctx context.Context, cfg config.Config, getenv func(string) strin
 		return nil, fmt.Errorf("store %s: %w", cfg.Store.Path, err)
 	}
 	return st, nil
+}
+
+// onlyHere refuses a global table. What cannot be seen is no reason to stop.
+func onlyHere(ctx context.Context, st *dynamodb.Store, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := st.Single(ctx)
+	if err != nil && !errors.Is(err, dynamodb.ErrGlobal) {
+		log.Warn("whether the table has replicas in other regions is not known; keyrot must not share such a one", "err", err)
+		return nil
+	}
+	return err
 }
 
 // connectTable joins the store in the table that the configuration names.
