@@ -37,7 +37,8 @@ var failures = map[plan.Action]string{
 	plan.Create: "creating a key fails", plan.Deactivate: "deactivating the old key fails",
 	plan.Reactivate: "reactivating a key fails", plan.Delete: "deleting the old key fails",
 	plan.Verify: "the new key cannot be proven", plan.Publish: "publishing the new key fails",
-	plan.Copy: "an optional publisher fails", plan.Wait: "the keys cannot be listed",
+	plan.Check: "AWS cannot be asked whether it refuses a burned key",
+	plan.Copy:  "an optional publisher fails", plan.Wait: "the keys cannot be listed",
 }
 
 // changes words what happened unasked, or by an operator's order.

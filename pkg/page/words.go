@@ -35,7 +35,12 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 	why := waits[r.Waiting]
 	u.Level, u.State = Good, "on time"
 	u.Error = clean(r.Error)
+	orders := rotate.OpenOrders(r)
 	switch {
+	case u.Burning:
+		u.Level, u.State, u.Since = Bad, "burning", orders[0].At
+		u.Why = orderWords(orders)
+		u.Do = "A running keyrot carries it out; \"keyrot burn\" does it at once. \"keyrot whohas\" names who held the key."
 	case u.Overdue:
 		u.Level, u.State, u.Since = Bad, "overdue", dueSince
 		u.Why = "A new key should be in place by now. The old one keeps working and keeps being handed out."
@@ -56,9 +61,26 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "waiting", r.Since, why[0], why[1]
 	case !u.Serving:
 		u.Level, u.State, u.Why = Warn, "starting", "The first key is being made and proven."
+	case len(orders) > 0:
+		u.Level, u.State, u.Since, u.Why = Warn, "ordered", orders[0].At, orderWords(orders)
 	case r.In(plan.Pending) != nil:
 		u.State = "rotating"
 	}
+}
+
+func orderWords(orders []rotate.OpenOrder) string {
+	var all []string
+	for _, o := range orders {
+		s := map[plan.OrderKind]string{plan.Burn: "A key was reported as leaked", plan.Rollback: "A roll-back was ordered", plan.Force: "A rotation was ordered"}[o.Kind]
+		if o.By != "" {
+			s += " by " + clean(o.By)
+		}
+		if o.State != "" {
+			s += ": " + o.State
+		}
+		all = append(all, s+".")
+	}
+	return strings.Join(all, " ")
 }
 
 func pauseWords(p plan.Pause) string {
@@ -80,6 +102,8 @@ func headline(s Status, failing int) (Level, string) {
 	switch {
 	case s.Total == 0:
 		return Warn, "No user is managed yet"
+	case s.Burning > 0:
+		return Bad, users(s.Burning) + " with a leaked key that is not dead yet"
 	case s.Overdue > 0:
 		return Bad, users(s.Overdue) + " overdue"
 	case s.Held > 0:
@@ -110,7 +134,7 @@ var (
 	failed = map[string]string{
 		"create": "Making a new key failed", "deactivate": "Switching the old key off failed", "delete": "Deleting the old key failed",
 		"reactivate": "Switching a key on failed", "publish": "Publishing the new key failed", "copy": "Copying the key failed",
-		"promote": "Promoting the new key failed",
+		"promote": "Promoting the new key failed", "check": "AWS could not be asked whether it refuses the burned key",
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",

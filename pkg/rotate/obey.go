@@ -96,6 +96,37 @@ func burnState(k plan.Held) error {
 	return fmt.Errorf("key %s was made inactive at %s, but AWS was not seen to refuse it yet", id, stamp(k.Deactivated))
 }
 
+// OpenOrder is an order that is not carried out yet.
+type OpenOrder struct {
+	plan.Order
+	State string // what is known about it; may be empty
+}
+
+// OpenOrders returns the orders of a record that are open: burns, whatever was
+// ordered after them, and the latest one.
+func OpenOrders(r plan.Record) []OpenOrder {
+	var open []OpenOrder
+	seen := false
+	for _, k := range r.Keys {
+		latest := r.Order != nil && r.Order.Kind == plan.Burn && r.Order.KeyID == k.ID
+		if !latest && (k.Burned.IsZero() || !k.Dead.IsZero()) {
+			continue
+		}
+		o := OpenOrder{Order: plan.Order{Kind: plan.Burn, KeyID: k.ID, At: k.Burned}}
+		if latest {
+			o.Order, seen = *r.Order, true
+		}
+		if k.Dead.IsZero() {
+			o.State = burnState(k).Error()
+		}
+		open = append(open, o)
+	}
+	if r.Order != nil && !seen {
+		open = append(open, OpenOrder{Order: *r.Order})
+	}
+	return open
+}
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // attended makes a pass that an operator waits for: its failures are kept to

@@ -3,8 +3,6 @@ package rotate
 import (
 	"context"
 	"time"
-
-	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // rest is how long this process leaves a user alone after a failure of its own:
@@ -47,15 +45,5 @@ func (r *Rotator) resting(ctx context.Context, user string) bool {
 	at.peek = now.Add(peekEvery)
 	r.rested.Store(user, at)
 	e, err := r.Store.Load(ctx, user)
-	return err != nil || !ordered(e.Record)
-}
-
-// ordered reports whether an operator waits for something.
-func ordered(r plan.Record) bool {
-	for _, k := range r.Keys {
-		if !k.Burned.IsZero() && k.Dead.IsZero() {
-			return true
-		}
-	}
-	return r.Order != nil
+	return err != nil || len(OpenOrders(e.Record)) == 0
 }

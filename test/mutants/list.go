@@ -47,6 +47,26 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
 	},
 	{
+		Name: "burn-restarts-its-minute", Rule: "no leak",
+		File: "pkg/rotate/plan/orders.go", Old: "if k.Burned.IsZero() {\n\t\t\tk.Burned = o.At\n\t\t}", New: "k.Burned = o.At",
+		Pkg: "./pkg/rotate", Test: "TestBurnKeepsItsTime", Says: "want a minute after the first order",
+	},
+	{
+		Name: "burn-believes-the-answer", Rule: "no leak",
+		File: "pkg/rotate/act.go", Old: "if out, err := p.verify(id, 1); err != nil || !out.Refused {", New: "if out, err := p.verify(id, 1); err != nil || !out.Refused && false {",
+		Pkg: "./pkg/rotate", Test: "TestBurnIsDoneWhenAWSRefusesTheKey", Says: "that AWS still accepted the key",
+	},
+	{
+		Name: "burn-makes-no-room", Rule: "never zero",
+		File: "pkg/rotate/plan/orders.go", Old: "usable && idle && !k.Refused.IsZero():", New: "usable && idle && false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryBurn", Says: "although there was room",
+	},
+	{
+		Name: "operators-failures-are-saved", Rule: "no leak",
+		File: "pkg/rotate/pass.go", Old: "if p.private {", New: "if p.private && false {",
+		Pkg: "./pkg/rotate", Test: "TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon", Says: "the record has failures",
+	},
+	{
 		Name: "ignore-conflict", Rule: "one hand",
 		File: "pkg/rotate/save.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.saved.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
