@@ -1,6 +1,17 @@
 # build and test need nothing but Go; the rest says what is missing.
 SHELL := /bin/sh
 GO ?= go
+# What is tested and what ships is built by the toolchain of go.mod, which go
+# downloads. GOTOOLCHAIN=local builds with what is there; "make vuln" refuses it.
+PINNED := $(shell sed -n 's/^toolchain //p' go.mod)
+ifndef GOTOOLCHAIN
+GOTOOLCHAIN := $(if $(shell GOTOOLCHAIN=$(PINNED) $(GO) version 2>/dev/null),$(PINNED),local)
+endif
+export GOTOOLCHAIN
+BUILDER := $(shell GOTOOLCHAIN=$(GOTOOLCHAIN) $(GO) env GOVERSION)
+ifneq ($(BUILDER),$(PINNED))
+$(warning building with $(BUILDER) instead of $(PINNED): not for release)
+endif
 # Without it the linker keeps every method of every SDK client.
 TAGS := lambda.norpc
 # The race detector needs a C compiler.
@@ -9,7 +20,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 # Tests on servers that are started for them.
 E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes fuzz bench bench-get help \
+.PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
 	e2e-setup e2e e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
@@ -41,6 +52,9 @@ mutants: ## break keyrot on purpose and see a named test fail
 
 sizes: ## build the release's binaries and hold them against their limits
 	sh test/sizes.sh
+
+vuln: ## check the release's binaries: the pinned toolchain, and no known vulnerability
+	sh test/vuln.sh
 
 FUZZTIME ?= 60s
 fuzz: ## fuzz every parser for FUZZTIME=60s each

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -21,6 +23,7 @@ func TestThin(t *testing.T) {
 		"github.com/keyrot/keyrot/cmd/keyrot/early/agent": true, "github.com/keyrot/keyrot/cmd/keyrot/early/cache": true,
 		"github.com/keyrot/keyrot/internal/getkey/quick": true, "github.com/keyrot/keyrot/internal/getkey/entry": true, "github.com/keyrot/keyrot/internal/getkey/warm": true,
 		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true, "github.com/keyrot/keyrot/internal/harden": true,
+		"github.com/keyrot/keyrot/internal/trust": true,
 		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
 		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,
 		"golang.org/x/crypto/nacl/secretbox": true, "golang.org/x/crypto/salsa20": true, "golang.org/x/crypto/salsa20/salsa": true,
@@ -36,6 +39,15 @@ func TestThin(t *testing.T) {
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
+	exposed := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(exposed, []byte("k"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{exposed, filepath.Dir(exposed), filepath.Dir(filepath.Dir(exposed))} {
+		if err := os.Chmod(path, 0o777); err != nil { //nolint:gosec // the point of the test
+			t.Fatal(err)
+		}
+	}
 	for _, tc := range []struct {
 		name string
 		args []string
@@ -49,6 +61,7 @@ func TestCommandLine(t *testing.T) {
 		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is none of`},
 		{"signing needs the AWS SDK", []string{"--user", "ci", "--identity", "aws", "--no-agent"}, 2, `needs "keyrot get-key"`},
 		{"a token file that is not there", []string{"--user", "ci", "--oidc-token-file", "testdata/none", "--no-agent"}, 2, "reading the OIDC token"},
+		{"an API key that others can change", []string{"--user", "ci", "--no-agent", "--api-key-file", exposed}, 2, "can be changed by others"},
 		{"nobody answers", []string{"--user", "ci", "--no-cache", "--no-agent", "--endpoint", "http://127.0.0.1:1", "--api-key-file", "testdata/key"}, 1, "cannot be reached"},
 	} {
 		var out, errs bytes.Buffer

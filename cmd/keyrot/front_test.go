@@ -21,33 +21,43 @@ import (
 // fronts are servers in front of the scripts' keyrot servers, which make
 // trouble when they are told to.
 type fronts struct {
-	mu   sync.Mutex
-	mode map[*testscript.TestScript]*atomic.Value
+	mu    sync.Mutex
+	front map[*testscript.TestScript]*front
+}
+
+type front struct {
+	mode  atomic.Value
+	asked atomic.Int64 // since the mode changed
 }
 
 // command is "front": with HOST:PORT it starts one for the server there and
-// sets FRONT to its address; pass, 500 and hang say how it answers from now on.
+// sets FRONT to its address; pass, 500, 403 (a gateway's) and hang say how it
+// answers from now on; asked waits until it has done so twice.
 func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: front HOST:PORT | pass | 500 | hang")
+		ts.Fatalf("usage: front HOST:PORT | pass | 500 | 403 | hang | asked")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if mode := f.mode[ts]; mode != nil {
-		mode.Store(args[0])
+	if has := f.front[ts]; has != nil {
+		has.tell(ts, args[0])
 		return
 	}
-	mode := &atomic.Value{}
-	mode.Store("pass")
-	if f.mode == nil {
-		f.mode = map[*testscript.TestScript]*atomic.Value{}
+	fr := &front{}
+	fr.mode.Store("pass")
+	if f.front == nil {
+		f.front = map[*testscript.TestScript]*front{}
 	}
-	f.mode[ts] = mode
+	f.front[ts] = fr
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[0]})
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch mode.Load() {
+		defer fr.asked.Add(1)
+		switch fr.mode.Load() {
 		case "500":
 			http.Error(w, "oops", http.StatusInternalServerError)
+		case "403":
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"message":"Forbidden"}`)
 		case "hang":
 			<-r.Context().Done()
 		default:
@@ -61,6 +71,19 @@ func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
 	go func() { _ = srv.Serve(ln); close(done) }()
 	ts.Defer(func() { _ = srv.Close(); <-done })
 	ts.Setenv("FRONT", ln.Addr().String())
+}
+
+func (f *front) tell(ts *testscript.TestScript, word string) {
+	if word != "asked" {
+		f.mode.Store(word)
+		f.asked.Store(0)
+		return
+	}
+	for deadline := time.Now().Add(patience); f.asked.Load() < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("the front was not asked")
+		}
+	}
 }
 
 // lasting runs a shell command that prints a credential as JSON until the

@@ -12,6 +12,7 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/deploy"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 type apiKeyCreateOptions struct {
@@ -272,12 +273,12 @@ func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv)
+	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{Wall: e.Now})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	log, err := openAudit(ctx, cfg, st, e.Now)
+	log, err := openAudit(ctx, cfg, st, e.Now, logger(e.Err, cfg.Log))
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}

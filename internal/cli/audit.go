@@ -63,7 +63,7 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv) // the anchor there is sealed
+	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{}) // the anchor there is sealed
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 // openLines opens the log to read it.
 func openLines(ctx context.Context, cfg config.Config) (lines io.ReadCloser, name string, err error) {
 	if cfg.Store.Table != "" {
-		st, err := connectTable(ctx, cfg)
+		st, err := connectTable(ctx, cfg, &rotate.Clock{})
 		if err != nil {
 			return nil, "", err
 		}
@@ -177,7 +177,7 @@ func (e Env) whoHas(ctx context.Context, c common, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openExisting(ctx, cfg)
+	st, err := openExisting(ctx, cfg, &rotate.Clock{})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 // fallbackRegion is signed for when no region is configured: IAM and STS have
@@ -30,7 +31,7 @@ func regional(ctx context.Context) (aws.Config, error) {
 }
 
 // connectAWS joins the AWS that the SDK's own settings name.
-func connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
+func (e Env) connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
 	sdk, err := awsconfig.LoadDefaultConfig(ctx)
 	if err != nil {
 		return cloud{}, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
@@ -38,13 +39,37 @@ func connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
 	if sdk.Region == "" {
 		sdk.Region = fallbackRegion
 	}
-	return cloudOf(sdk, cfg), nil
+	return e.cloudOf(sdk, cfg), nil
 }
 
-func cloudOf(sdk aws.Config, cfg config.Config) cloud {
-	iam := awsiam.New(sdk)
+// clockOf returns AWS's clock, and sdk, changed so that all clients made from
+// it tell that clock the time.
+func (e Env) clockOf(sdk aws.Config, cfg config.Config) (*rotate.Clock, aws.Config) {
+	c := &rotate.Clock{Wall: e.Now, Log: logger(e.Err, cfg.Log)}
+	sdk = awsiam.Dated(sdk, c)
+	c.Ask = awsiam.Asks(sdk)
+	return c, sdk
+}
+
+// clockOnly returns AWS's clock for a command that needs nothing else of AWS.
+// If AWS is not to be reached, this machine's clock has to do.
+func (e Env) clockOnly(ctx context.Context, cfg config.Config) *rotate.Clock {
+	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return &rotate.Clock{Wall: e.Now}
+	}
+	if sdk.Region == "" {
+		sdk.Region = fallbackRegion
+	}
+	c, _ := e.clockOf(sdk, cfg)
+	return c
+}
+
+func (e Env) cloudOf(sdk aws.Config, cfg config.Config) cloud {
+	clock, sdk := e.clockOf(sdk, cfg)
+	iam := awsiam.New(sdk, clock)
 	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
-	return cloud{IAM: iam, SDK: iam, Config: sdk, Select: iam.Select(awsiam.Selection{
+	return cloud{IAM: iam, SDK: iam, Config: sdk, Clock: clock, Select: iam.Select(awsiam.Selection{
 		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
 		Exclude: cfg.Users.Exclude, All: cfg.Users.All,
 	})}

@@ -68,11 +68,12 @@ func (e Env) cleanup(ctx context.Context, o cleanupOptions) error {
 	if err != nil {
 		return err
 	}
-	p := &deployment{Env: e, cfg: cfg, sdk: sdk, aws: cloudOf(sdk, cfg)}
+	where := e.cloudOf(sdk, cfg)
+	p := &deployment{Env: e, cfg: cfg, sdk: where.Config, aws: where}
 	if p.self, err = p.aws.SDK.Self(ctx); err != nil {
 		return err
 	}
-	p.d = deploy.New(sdk, accountOf(p.self))
+	p.d = deploy.New(p.sdk, accountOf(p.self))
 	p.d.Say = e.say
 	kept, err := p.remove(ctx, o)
 	if errors.Is(err, deploy.ErrNoStack) {

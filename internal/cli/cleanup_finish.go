@@ -41,7 +41,7 @@ func (p *deployment) finish(ctx context.Context, r removal, patience time.Durati
 		p.say("warning: the table is gone, too: nobody can finish what the rotator had begun; see the users' keys in IAM")
 		return 0, sys.close(ctx)
 	}
-	f := finisher{rotator: sys.rotator, store: sys.store, say: p.say, end: sys.rotator.Time().Add(patience)}
+	f := finisher{rotator: sys.rotator, store: sys.store, say: p.say, end: sys.clock.Now().Add(patience)}
 	for _, e := range r.entries {
 		f.open = append(f.open, waiting{user: e.Record.User})
 	}
@@ -76,7 +76,7 @@ const busy = time.Second
 func (f *finisher) run(ctx context.Context) error {
 	total, told := len(f.open), 0
 	for len(f.open) > 0 {
-		now := f.rotator.Time()
+		now := f.rotator.Clock.Now()
 		var still []waiting
 		for i, w := range f.open {
 			if w.due.After(now) {
@@ -109,7 +109,7 @@ func (f *finisher) run(ctx context.Context) error {
 			told = len(still)
 			f.say("waiting for superseded keys of %d users to become due, until %s at the latest", told, f.end.UTC().Format(time.RFC3339))
 		}
-		t := time.NewTimer(max(time.Millisecond, next.Sub(f.rotator.Time())))
+		t := time.NewTimer(max(time.Millisecond, next.Sub(f.rotator.Clock.Now())))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -155,7 +155,7 @@ func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
 		f.say("%s is paused: it keeps key %s, and %s as well; delete those in IAM", w.user, dash(v.Keeps), strings.Join(v.Besides, ", "))
 		return nil, nil
 	}
-	now := f.rotator.Time()
+	now := f.rotator.Clock.Now()
 	next := waiting{user: w.user, due: e.Due, told: w.told || rep.Err != nil}
 	if soon := now.Add(busy); next.due.Before(soon) {
 		next.due = soon

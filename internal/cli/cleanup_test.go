@@ -47,7 +47,7 @@ func newOrphanage(t *testing.T, users ...string) *orphanage {
 			t.Fatalf("RunOnce() = %+v, %v", rep, err)
 		}
 		for _, u := range users {
-			c, err := (&rotate.Dispenser{Store: o.store}).Give(t.Context(), u, rotate.Recipient{Caller: "test"})
+			c, err := (&rotate.Dispenser{Store: o.store, Clock: rotatetest.Clock()}).Give(t.Context(), u, rotate.Recipient{Caller: "test"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func newOrphanage(t *testing.T, users ...string) *orphanage {
 
 // rotator is one of a new process, which knows nothing of what is selected.
 func (o *orphanage) rotator() *rotate.Rotator {
-	return &rotate.Rotator{IAM: o.aws, Store: o.store, Handouts: o.store, Owner: "test"}
+	return &rotate.Rotator{IAM: o.aws, Clock: rotatetest.Clock(), Store: o.store, Handouts: o.store, Owner: "test"}
 }
 
 func (o *orphanage) finisher(patience time.Duration, users ...string) *finisher {

@@ -61,9 +61,9 @@ const rootHelp = `keyrot rotates the access keys of IAM users every few minutes 
 the active one. A credential that it hands out works from that moment until
 the Expiration it came with.
 
-Settings come from keyrot.yaml (in ., $XDG_CONFIG_HOME/keyrot, /etc/keyrot, or
---config), then KEYROT_* variables, then flags. AWS is reached with the AWS
-SDK's own settings.
+Settings come from the file that --config or KEYROT_CONFIG names, or else from
+keyrot.yaml in $XDG_CONFIG_HOME/keyrot or /etc/keyrot, then KEYROT_* variables,
+then flags. AWS is reached with the AWS SDK's own settings.
 
 Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do.`
 
@@ -84,7 +84,7 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	f := root.PersistentFlags()
-	f.String("config", "", "configuration file")
+	f.String("config", "", "configuration file (KEYROT_CONFIG)")
 	f.StringP("output", "o", "text", "text or json")
 	setting(f, "log.level", "log-level", "debug, info, warn or error")
 	root.AddCommand(

@@ -175,7 +175,7 @@ func TestAPassOverAFakeAWS(t *testing.T) {
 	}
 	fake := &rotatetest.AWS{}
 	u := fake.AddUser("ci", "/", nil)
-	s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Quick: true, Select: func(context.Context) ([]rotate.User, error) { return []rotate.User{u}, nil }})
+	s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Clock: rotatetest.Clock(), Quick: true, Select: func(context.Context) ([]rotate.User, error) { return []rotate.User{u}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestAPassOverAFakeAWS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(e.showReport(rotateOptions{}, rep), verdict(rep)); err != nil {
+	if err := errors.Join(e.showReport(rotatetest.Clock(), rotateOptions{}, rep), verdict(rep)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"USER  STEP", "ci    create", "ci    promote", "ci    wait"} {
@@ -195,7 +195,7 @@ func TestAPassOverAFakeAWS(t *testing.T) {
 		}
 	}
 	out.Reset()
-	if err := e.showReport(rotateOptions{common: common{Output: "json"}}, rep); err != nil || !json.Valid(out.Bytes()) {
+	if err := e.showReport(rotatetest.Clock(), rotateOptions{common: common{Output: "json"}}, rep); err != nil || !json.Valid(out.Bytes()) {
 		t.Errorf("JSON report = %v: %s", err, out)
 	}
 	c, err := s.server.Credentials.Give(t.Context(), "ci", rotate.Recipient{Caller: "test"})

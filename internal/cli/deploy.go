@@ -148,11 +148,12 @@ func (e Env) newDeployment(ctx context.Context, o deployOptions) (*deployment, e
 	if err != nil {
 		return nil, err
 	}
-	p := &deployment{Env: e, o: o, cfg: cfg, sdk: sdk, aws: cloudOf(sdk, cfg)}
+	where := e.cloudOf(sdk, cfg)
+	p := &deployment{Env: e, o: o, cfg: cfg, sdk: where.Config, aws: where}
 	if p.self, err = p.aws.SDK.Self(ctx); err != nil {
 		return nil, hint.Wrap(err, "sign in to AWS: keyrot uses the AWS SDK's own settings (AWS_PROFILE, AWS_REGION …)")
 	}
-	p.d = deploy.New(sdk, accountOf(p.self))
+	p.d = deploy.New(p.sdk, accountOf(p.self))
 	p.d.Say = e.say
 	p.say("account %s, region %s, as %s", p.d.Account, p.d.Region, p.self)
 	return p, nil

@@ -47,19 +47,19 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	if err != nil {
 		return err
 	}
-	where, err := connectAWS(ctx, cfg)
+	where, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	p := doctor.Patient{
 		IAM: where.IAM, Select: where.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
-		Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Now: e.Now,
+		Policy: cfg.PolicyAt(where.Clock.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Clock: where.Clock, Now: e.Now,
 		Simulate: simulator(ctx, where.SDK),
 	}
 	if cfg.Notify.SES.From != "" {
 		p.Mail = mailCheck(where.Config, cfg.Notify.SES.From)
 	}
-	v, err := verifier(ctx, cfg.Server, where.Config, e.Now)
+	v, err := verifier(ctx, cfg.Server, where.Config, where.Clock.Now)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (e Env) doctor(ctx context.Context, c common) error {
 			return all
 		}
 	}
-	if st, err := openExisting(ctx, cfg); err == nil {
+	if st, err := openExisting(ctx, cfg, where.Clock); err == nil {
 		defer func() { _ = st.Close() }() // only read
 		p.Entries = st.List
 	} else if !errors.Is(err, errUsage) { // no store yet is fine

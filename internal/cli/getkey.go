@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"flag"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/fetch"
 	"github.com/keyrot/keyrot/internal/getkey/profile"
@@ -98,7 +100,12 @@ func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*cli
 	case err != nil:
 		return nil, err
 	case kind == getkey.ByOIDC:
-		out.Proof = client.OIDCFile(c.OIDCTokenFile)
+		out.Proof = func(ctx context.Context) (header, value string, err error) {
+			if err := disk.Trusted(c.OIDCTokenFile); err != nil {
+				return "", "", fmt.Errorf("reading the OIDC token: %w", err)
+			}
+			return client.OIDCFile(c.OIDCTokenFile)(ctx)
+		}
 	case kind == getkey.ByAWS:
 		signer, err := awsSigner(ctx, c)
 		if err != nil {

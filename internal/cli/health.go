@@ -18,6 +18,7 @@ type health struct {
 	store  rotate.Store
 	policy func(user string) plan.Policy
 	now    func() time.Time
+	late   *rotate.Late // nil: hand-outs are recorded at once or refused
 
 	mu   sync.Mutex
 	last api.Health
@@ -48,6 +49,9 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
 			h.last.Overdue++
 		}
+	}
+	if h.late != nil {
+		h.last.Unrecorded = h.late.Waiting()
 	}
 	return h.last, nil
 }

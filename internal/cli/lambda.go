@@ -62,47 +62,49 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
 	}
-	st, log := openTable(sdk, cfg), logger(e.Err, cfg.Log)
+	log := logger(e.Err, cfg.Log)
+	aws := e.cloudOf(sdk, cfg)
+	sdk, st := aws.Config, openTable(aws.Config, cfg)
+	now, policy := aws.Clock.Now, cfg.PolicyAt(aws.Clock.Now)
 	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
-	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: e.Now}
-	tell := &health{store: st, policy: cfg.PolicyAt(e.Now), now: e.Now}
+	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
+	tell := &health{store: st, policy: policy, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
 			return nil, rotate.ErrNoUsers
 		}
-		aws := cloudOf(sdk, cfg)
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: cfg.PolicyAt(e.Now), Select: aws.Select,
-			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Now: e.Now, Workers: cfg.Workers,
+			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
+			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
 		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
 			return nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, e)
+		n, err := notifier(cfg.Notify, sdk, st, now)
 		if err != nil {
 			return nil, usage(err, "")
 		}
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: cfg.PolicyAt(e.Now)})
+			f.RunOnce = telling(r.RunOnce, n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
 			h, err := tell.Health(ctx)
 			return h.Overdue, err
 		}
 	case "api":
-		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: e.Now}
+		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
 		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(sdk).GetSecretValue); err != nil {
 			return nil, err
 		}
 		s := &server.Server{
-			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: e.Now}, Health: tell, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: cfg.PolicyAt(e.Now), Audit: record, Handouts: st, Now: e.Now},
+			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: tell, Log: log,
+			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},

@@ -112,10 +112,13 @@ func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, c
 	}
 	var where cloud
 	if j.AWS {
-		if where, err = connectAWS(ctx, cfg); err != nil {
+		if where, err = e.connectAWS(ctx, cfg); err != nil {
 			return err
 		}
+	} else {
+		where.Clock = e.clockOnly(ctx, cfg)
 	}
+	where.Clock.Settle(ctx) // what the command saves is judged by AWS's time
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the command says what it did
 	}
@@ -151,15 +154,18 @@ func (e Env) tell(c common, d deed, format string, args ...any) error {
 }
 
 func (e Env) pauseUser(ctx context.Context, o operateOptions) error {
-	var until time.Time
+	var d time.Duration
 	if o.For != "" {
-		d, err := config.ParseDuration(o.For)
-		if err != nil || d <= 0 {
+		var err error
+		if d, err = config.ParseDuration(o.For); err != nil || d <= 0 {
 			return usagef("--for: %q is not a duration such as 2h", o.For)
 		}
-		until = e.Now().Add(d).UTC()
 	}
 	return e.withRotator(ctx, o.common, job{Dry: o.DryRun}, func(s *system, _ config.Config) error {
+		var until time.Time
+		if d > 0 {
+			until = s.clock.Now().Add(d).UTC()
+		}
 		if err := s.rotator.Pause(ctx, o.User, until, o.Reason, operator()); err != nil {
 			return err
 		}
@@ -205,11 +211,11 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 			if err != nil {
 				return err
 			}
-			return errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
+			return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s of key %s of %s is ordered\n", kind, rotate.ShortID(order.KeyID), o.User)
 		rep, err := s.rotator.Obey(ctx, o.User, order, o.Wait)
-		if serr := e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
+		if serr := e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
 			return serr
 		}
 		if err == nil && kind == plan.Burn {

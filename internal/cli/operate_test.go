@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // managing returns an Env with a store that manages the user "ci".
@@ -23,7 +24,7 @@ func managing(t *testing.T) (run func(args ...string) (code int, out, errs strin
 	}
 	save := func(f func(st store) error) {
 		t.Helper()
-		st, err := openStore(t.Context(), cfg, e.Getenv)
+		st, err := openStore(t.Context(), cfg, e.Getenv, rotatetest.Clock())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +125,7 @@ func TestOperatorsAnswersInJSON(t *testing.T) {
 // can act, however often it is repeated.
 func TestBurnWithoutCredentials(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_CONFIG_FILE": os.DevNull,
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
 	} {

@@ -3,10 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -63,6 +66,9 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publi
 		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Mode: fs.FileMode(mode), Owner: t.Owner}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":
+		if err := trustedProgram(t.Command[0]); err != nil {
+			return nil, fmt.Errorf("command: %w", err)
+		}
 		return &publish.Hook{Label: t.Label(), Argv: t.Command, Timeout: t.Timeout}, nil
 	case "webhook":
 		if err := webhook.Check(t.URL); err != nil {
@@ -78,6 +84,16 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publi
 		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
+}
+
+// trustedProgram refuses a program that others can change. One that is not there
+// is reported when it is run: it may come later.
+func trustedProgram(name string) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return disk.Trusted(path)
 }
 
 // perUser refuses names under which several users' pairs would meet.
@@ -96,8 +112,8 @@ func perUser(t config.Target, field string, names ...string) error {
 }
 
 // notifier makes the Notifier; nil if nobody is to be told.
-func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, e Env) (*notify.Notifier, error) {
-	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: e.Now}
+func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time) (*notify.Notifier, error) {
+	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
 		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: cfg.SES.To})
 	}
@@ -150,7 +166,7 @@ func secretFile(path string) (rotate.Secret, error) {
 	if err != nil {
 		return rotate.Secret{}, err
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	if err != nil {
 		return rotate.Secret{}, err
 	}

@@ -83,7 +83,7 @@ func TestTargetsThatCannotWork(t *testing.T) {
 			_, _, err = publishers(cfg, aws.Config{})
 		}
 		if err == nil {
-			_, err = notifier(cfg.Notify, aws.Config{}, nil, Env{Now: time.Now})
+			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now)
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error = %v, want it to hold %q", tt.name, err, tt.want)
@@ -105,11 +105,11 @@ notify:
   sns: {topic: "arn:aws:sns:eu-west-1:123456789012:ops"}
   slack: {url_file: `+hook+`}
 `)
-	n, err := notifier(cfg.Notify, aws.Config{}, nil, Env{Now: time.Now})
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now)
 	if err != nil || n == nil || len(n.Channels) != 4 {
 		t.Fatalf("notifier() = %+v, %v, want four channels", n, err)
 	}
-	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, Env{}); n != nil || err != nil {
+	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, time.Now); n != nil || err != nil {
 		t.Errorf("notifier() without channels = %v, %v, want none", n, err)
 	}
 }

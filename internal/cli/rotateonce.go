@@ -74,7 +74,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	aws, err := connectAWS(ctx, cfg)
+	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := e.showReport(o, rep); err != nil {
+	if err := e.showReport(s.clock, o, rep); err != nil {
 		return err
 	}
 	return verdict(rep)
@@ -177,7 +177,7 @@ func viewOfStep(s plan.Step, err error) stepView {
 	return v
 }
 
-func (e Env) showReport(o rotateOptions, rep rotate.Report) error {
+func (e Env) showReport(clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
 	views := make([]userView, len(rep.Users))
 	for i, u := range rep.Users {
 		v := userView{User: u.User, Steps: []stepView{}, Wait: string(u.Wait.Reason), Next: u.Wait.Wake}
@@ -189,10 +189,10 @@ func (e Env) showReport(o rotateOptions, rep rotate.Report) error {
 		}
 		views[i] = v
 	}
-	return e.showViews(o, views)
+	return e.showViews(clock.Now(), o, views)
 }
 
-func (e Env) showViews(o rotateOptions, views []userView) error {
+func (e Env) showViews(now time.Time, o rotateOptions, views []userView) error {
 	if o.Output == "json" {
 		return writeJSON(e.Out, struct {
 			DryRun bool       `json:"dry_run"`
@@ -200,7 +200,6 @@ func (e Env) showViews(o rotateOptions, views []userView) error {
 		}{o.DryRun, views})
 	}
 	rows := [][]string{{"USER", "STEP", "KEY", "WHY"}}
-	now := e.Now()
 	for _, v := range views {
 		for _, s := range v.Steps {
 			why := s.Reason

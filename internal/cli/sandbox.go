@@ -48,7 +48,7 @@ func (e Env) serveSandbox(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("starting the sandbox: %w", err)
 	}
-	aws := cloudOf(sdk, cfg)
+	aws := e.cloudOf(sdk, cfg)
 	aws.Quick = true
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
@@ -67,7 +67,7 @@ func (e Env) serveSandbox(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	e.welcome(cfg, ln, inside, key, baseURL(cfg, ln)+s.server.Page.Link(viewer.ID))
+	e.welcome(cfg, ln, inside, key, baseURL(cfg, ln)+s.server.Page.Link(viewer))
 	return s.run(ctx, ln)
 }
 

@@ -74,7 +74,7 @@ func TestWatchWithoutATerminalTellsChangesOnly(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	looks := 0
-	w := &watcher{store: st, cfg: config.Config{}, history: &page.History{}, now: func() time.Time { return screenTime.Add(time.Duration(looks) * time.Second) }}
+	w := &watcher{store: st, cfg: config.Config{}, history: &page.History{}, clock: rotatetest.ClockAt(func() time.Time { return screenTime.Add(time.Duration(looks) * time.Second) })}
 	st.Before = func(string, string) error {
 		if looks++; looks == 2 {
 			cancel()

@@ -64,7 +64,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	aws, err := connectAWS(ctx, cfg)
+	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,7 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer collectLess()()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
+	g.Go(func() error { return s.late.Run(ctx) })
 	g.Go(func() error { return s.server.Serve(ctx, ln) })
 	if s.notify != nil {
 		g.Go(func() error { return s.notify.Run(ctx) })

@@ -110,6 +110,8 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 	if err != nil {
 		return err
 	}
+	clock, _ := e.clockOf(sdk, config.Config{})
+	clock.Settle(ctx)
 	if own := e.Getenv("AWS_ENDPOINT_URL_LAMBDA"); own != "" {
 		sdk.BaseEndpoint = aws.String(own)
 	}
@@ -119,7 +121,7 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	body, err := deploy.Invoke(ctx, sdk, o.Stack.Outputs[deploy.OutputRotatorURL], payload)
+	body, err := deploy.Invoke(ctx, sdk, o.Stack.Outputs[deploy.OutputRotatorURL], payload, clock.Now())
 	if err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 			failed++
 		}
 	}
-	if err := e.showViews(o, views); err != nil {
+	if err := e.showViews(clock.Now(), o, views); err != nil {
 		return err
 	}
 	if res.Stopped {

@@ -19,7 +19,7 @@ func newStatusCmd(run, watch func(context.Context, common) error) *cobra.Command
 	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Show users, keys, ages and what comes next",
-		Long:    "Show users, keys, ages and what comes next, as the store has it. AWS is not asked.",
+		Long:    "Show users, keys, ages and what comes next, as the store has it. AWS is asked for the time only.",
 		Example: "  keyrot status\n  keyrot status --watch\n  keyrot status -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,7 +76,8 @@ func (e Env) status(ctx context.Context, c common) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openExisting(ctx, cfg)
+	clock := e.clockOnly(ctx, cfg)
+	st, err := openExisting(ctx, cfg, clock)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,8 @@ func (e Env) status(ctx context.Context, c common) (err error) {
 	if err != nil {
 		return err
 	}
-	now := e.Now()
+	clock.Settle(ctx) // unless the table's answer told the time already
+	now := clock.Now()
 	views := make([]userStatus, len(entries))
 	for i, entry := range entries {
 		views[i] = statusOf(entry, cfg, now)

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -93,7 +95,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		rep, err := s.rotator.RunOnce(ctx, pass)
 		if err != nil || o.DryRun {
 			if err == nil {
-				err = errors.Join(e.showReport(rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+				err = errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
 			}
 			return err
 		}
@@ -129,7 +131,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			break
 		}
 	}
-	return errors.Join(e.showReport(rotateOptions{common: o.common}, done), verdict(done))
+	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, done), verdict(done))
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
@@ -142,14 +144,20 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			return e.tell(o.common, deed{User: name, Did: "release", DryRun: true}, "%s is let go once one key is left", name)
 		}
 		for {
-			left, done, until, err := s.rotator.Let(ctx, name)
-			if err != nil {
+			var left rotate.Credential
+			done, until, err := s.rotator.Let(ctx, name, func(c rotate.Credential) error {
+				left = c
+				return e.showLeft(o, c)
+			})
+			switch {
+			case err != nil && left.KeyID != "":
+				return hint.Wrap(err, fmt.Sprintf("keyrot may still hold key %s; run the command again until it says that %s is forgotten", rotate.ShortID(left.KeyID), name))
+			case err != nil:
 				return err
+			case done:
+				return e.tellForgotten(o, left)
 			}
-			if done {
-				return e.showLeft(o, left)
-			}
-			wait := until.Sub(s.rotator.Time())
+			wait := until.Sub(s.clock.Now())
 			_, _ = fmt.Fprintf(e.Err, "keyrot: %s still has a key that works for others; waiting %s\n", name, span(max(0, wait)))
 			t := time.NewTimer(max(wait, time.Second))
 			select {
@@ -162,18 +170,27 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 	})
 }
 
+// showLeft prints the pair that is left, if that is asked for, before keyrot
+// forgets it.
 func (e Env) showLeft(o usersOptions, left rotate.Credential) error {
-	if left.KeyID == "" {
-		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
+	if left.KeyID == "" || !o.ShowSecret {
 		return nil
 	}
-	if !o.ShowSecret {
-		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
-	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
 	return writeJSON(e.Out, struct {
 		UserName, AccessKeyId, SecretAccessKey string //nolint:revive // as AWS spells it
 	}{left.User, left.KeyID, left.Secret.Reveal()})
+}
+
+func (e Env) tellForgotten(o usersOptions, left rotate.Credential) error {
+	switch {
+	case left.KeyID == "":
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; it had no key\n", left.User)
+	case o.ShowSecret:
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
+	default:
+		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
+	}
+	return nil
 }
 
 func (e Env) importUser(ctx context.Context, o usersOptions) error {
@@ -200,7 +217,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
-		return errors.Join(e.showReport(rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
+		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
 
@@ -208,7 +225,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 func readSecret(file string) (rotate.Secret, error) {
 	in := os.Stdin
 	if file != "" {
-		f, err := os.Open(file)
+		var f *os.File
+		err := disk.Trusted(file)
+		if err == nil {
+			f, err = os.Open(file)
+		}
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}

@@ -47,7 +47,7 @@ func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Quick: true, Select: func(context.Context) ([]rotate.User, error) { return fake.Users(), nil }})
+			s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Clock: rotatetest.Clock(), Quick: true, Select: func(context.Context) ([]rotate.User, error) { return fake.Users(), nil }})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,7 +24,7 @@ type watcher struct {
 	store   rotate.Store
 	cfg     config.Config
 	history *page.History
-	now     func() time.Time
+	clock   *rotate.Clock
 }
 
 // watch shows the status until ctx ends or q is pressed.
@@ -36,12 +36,13 @@ func (e Env) watch(ctx context.Context, c common) (err error) {
 	if c.Output == "json" {
 		return usagef("--watch draws on a terminal; take --output json without it")
 	}
-	st, err := openExisting(ctx, cfg)
+	clock := e.clockOnly(ctx, cfg)
+	st, err := openExisting(ctx, cfg, clock)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	w := &watcher{store: st, cfg: cfg, history: &page.History{Path: cfg.Audit.Path}, now: e.Now}
+	w := &watcher{store: st, cfg: cfg, history: &page.History{Path: cfg.Audit.Path}, clock: clock}
 	if cfg.Store.Table != "" {
 		w.history.Path = "" // the log is in the table: only what is there now is shown
 	}
@@ -62,8 +63,9 @@ func (w *watcher) look(ctx context.Context) (page.Status, error) {
 	}
 	w.history.Note(entries)
 	events, past, _ := w.history.Snapshot()
-	now := w.now()
-	return page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.now), Past: past, Events: events}, now), nil
+	w.clock.Settle(ctx)
+	now := w.clock.Now()
+	return page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.clock.Now), Past: past, Events: events}, now), nil
 }
 
 // each calls show now and every second until ctx ends.

@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -35,7 +38,8 @@ type cloud struct {
 	SDK    *awsiam.IAM // the same, where it is the SDK's
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
-	Quick  bool // consistent at once: proofs need no pauses
+	Clock  *rotate.Clock // AWS's time, as its answers tell it
+	Quick  bool          // consistent at once: proofs need no pauses
 }
 
 // store is what the commands need of a store.
@@ -63,8 +67,10 @@ func (tableAudit) Close(context.Context) error { return nil }
 
 // system is all parts, joined.
 type system struct {
+	clock   *rotate.Clock
 	store   store
 	audit   record
+	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
@@ -73,62 +79,74 @@ type system struct {
 
 // open joins the parts. The caller closes the result.
 func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, err error) {
-	s := &system{}
+	s := &system{clock: aws.Clock}
 	defer func() {
 		if err != nil {
 			_ = s.close(ctx) // the first error matters
 		}
 	}()
 	log := logger(e.Err, cfg.Log)
-	if s.store, err = openStore(ctx, cfg, e.Getenv); err != nil {
+	if s.store, err = openStore(ctx, cfg, e.Getenv, s.clock); err != nil {
 		return nil, err
 	}
-	if s.audit, err = openAudit(ctx, cfg, s.store, e.Now); err != nil {
+	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	history, recorded := historyOf(cfg, s.audit)
+	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
+	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: recorded, Handouts: s.store,
-		Policy: cfg.PolicyAt(e.Now), Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
-		Log: log, Now: e.Now, Workers: cfg.Workers, Tick: config.Tick,
+		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
+		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
-	if err := s.outbound(e, cfg, aws.Config); err != nil {
+	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	keys := &auth.Keys{Settings: s.store, Now: e.Now, Audit: s.audit, Actor: operator()}
+	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
-		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: e.Now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: cfg.PolicyAt(e.Now), Audit: recorded, Handouts: s.store, Now: s.rotator.Time},
-		Health:      &health{store: s.store, policy: cfg.PolicyAt(e.Now), now: e.Now},
+		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
+		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
+		Health:      &health{store: s.store, policy: policy, now: now, late: s.late},
 		Log:         log,
 		Now:         e.Now,
 		Limits: server.Limits{
 			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
 		},
 	}
-	if err := s.identities(ctx, cfg.Server, aws.Config, e.Now); err != nil {
+	if err := s.identities(ctx, cfg.Server, aws.Config, now); err != nil {
 		return nil, usage(err, "")
 	}
 	s.server.Page = &page.Page{
-		Store: s.store, Policy: cfg.PolicyAt(e.Now), Keys: keys, History: history, Now: e.Now, Log: log,
+		Store: s.store, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
-	s.measure(e, cfg, aws)
-	if cfg.Server.TLSCert != "" {
-		files := server.TLSFiles{Cert: cfg.Server.TLSCert, Key: cfg.Server.TLSKey, ClientCA: cfg.Server.ClientCA, Log: log, Now: e.Now}
-		if s.server.TLS, err = files.Config(); err != nil {
-			return nil, usage(err, "")
-		}
+	s.measure(cfg, aws)
+	if s.server.TLS, err = tlsConfig(cfg.Server, log, e.Now); err != nil {
+		return nil, usage(err, "")
 	}
 	return s, nil
 }
 
+// tlsConfig returns nil if the server speaks plain HTTP.
+func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
+	if cfg.TLSCert == "" {
+		return nil, nil //nolint:nilnil // documented
+	}
+	files := server.TLSFiles{Cert: cfg.TLSCert, Key: cfg.TLSKey, ClientCA: cfg.ClientCA, NoHTTP2: !cfg.HTTP2, Log: log, Now: now}
+	if cfg.HTTP2 && !server.SafeHTTP2(runtime.Version()) {
+		log.Warn("HTTP/2 is off: keyrot was built by a release of Go whose HTTP/2 server any client can end (GO-2026-6617)", "go", runtime.Version())
+		files.NoHTTP2 = true
+	}
+	return files.Config()
+}
+
 // measure counts what the parts do, if anybody may see it.
-func (s *system) measure(e Env, cfg config.Config, aws cloud) {
+func (s *system) measure(cfg config.Config, aws cloud) {
 	if cfg.Server.Metrics == "off" {
 		return
 	}
@@ -136,7 +154,7 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: cfg.PolicyAt(e.Now), Now: e.Now, Pace: pace})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -148,21 +166,21 @@ func (s *system) measure(e Env, cfg config.Config, aws cloud) {
 		}
 	}
 	s.server.Credentials = m.Handouts(s.server.Credentials)
-	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler(), cfg.Server.Metrics == "open"
+	s.server.Observe, s.server.Metrics, s.server.MetricsOpen = m.Request, m.Handler, cfg.Server.Metrics == "open"
 }
 
 // outbound joins what tells and gives others something.
-func (s *system) outbound(e Env, cfg config.Config, sdk aws.Config) (err error) {
+func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk); err != nil {
 		return err
 	}
-	s.notify, err = notifier(cfg.Notify, sdk, s.store, e)
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
 	if err != nil || s.notify == nil {
 		return err
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: cfg.PolicyAt(e.Now), Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
 	return nil
 }
@@ -180,6 +198,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.audit != nil {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
+		if s.late != nil {
+			errs = append(errs, s.late.Close(grace))
+		}
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
@@ -200,21 +221,22 @@ func historyOf(cfg config.Config, log rotate.Audit) (*page.History, rotate.Audit
 
 // openAudit opens the log: in the table if there is one, where any number of
 // processes append to one chain, otherwise in the file.
-func openAudit(ctx context.Context, cfg config.Config, st store, now func() time.Time) (record, error) {
+func openAudit(ctx context.Context, cfg config.Config, st store, now func() time.Time, l *slog.Logger) (record, error) {
 	if t, ok := st.(tableStore); ok {
 		return tableAudit{&dynamodb.Audit{API: t.API, Table: t.Table, Sealer: t.Sealer, Now: now}}, nil
 	}
-	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now})
+	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now, Log: l})
 	if err != nil {
 		return nil, err // not a nil *audit.Log in an interface
 	}
 	return log, nil
 }
 
-// openStore opens the store, making the file if it is missing.
-func openStore(ctx context.Context, cfg config.Config, getenv func(string) string) (store, error) {
+// openStore opens the store, making the file if it is missing. What a table
+// answers tells clock the time.
+func openStore(ctx context.Context, cfg config.Config, getenv func(string) string, clock *rotate.Clock) (store, error) {
 	if cfg.Store.Table != "" {
-		return connectTable(ctx, cfg)
+		return connectTable(ctx, cfg, clock)
 	}
 	key := seal.KeyFile(cfg.Store.KeyFile)
 	if text := getenv(sealKeyVariable); text != "" {
@@ -228,19 +250,19 @@ func openStore(ctx context.Context, cfg config.Config, getenv func(string) strin
 }
 
 // connectTable joins the store in the table that the configuration names.
-func connectTable(ctx context.Context, cfg config.Config) (store, error) {
+func connectTable(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
 	sdk, err := regional(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return tableStore{openTable(sdk, cfg)}, nil
+	return tableStore{openTable(awsiam.Dated(sdk, clock), cfg)}, nil
 }
 
 // openExisting opens the store to look at it: no key is needed, and a store
 // that is not there is not made.
-func openExisting(ctx context.Context, cfg config.Config) (store, error) {
+func openExisting(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
 	if cfg.Store.Table != "" {
-		return connectTable(ctx, cfg)
+		return connectTable(ctx, cfg, clock)
 	}
 	if err := storeExists(cfg); err != nil {
 		return nil, err

@@ -127,6 +127,9 @@ type Server struct {
 	// ClientCA is a PEM file of authorities: clients must show a certificate
 	// that descends from one. Read again when it changes. Default none.
 	ClientCA string `mapstructure:"client_ca"`
+	// HTTP2 offers HTTP/2 to TLS clients, if the release of Go that keyrot was
+	// built by is safe to. Default true.
+	HTTP2 bool `mapstructure:"http2"`
 	// CallerRate is how many requests per second one caller may make in the
 	// long run; twice as many may come at once. Default 100.
 	CallerRate float64 `mapstructure:"caller_rate"`
@@ -206,7 +209,7 @@ func defaults(stateDir string) Config {
 	return Config{
 		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
 		Store:        Store{Path: stateDir + "/keyrot.db"},
-		Server:       Server{Listen: "127.0.0.1:8080", CallerRate: 100, FailureRate: 5, MaxConnections: 4096, Metrics: "viewer"},
+		Server:       Server{Listen: "127.0.0.1:8080", HTTP2: true, CallerRate: 100, FailureRate: 5, MaxConnections: 4096, Metrics: "viewer"},
 		IAM:          IAM{Rate: 2, Burst: 5},
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},

@@ -140,6 +140,27 @@ func TestFileIsFound(t *testing.T) {
 	}
 }
 
+func TestTheWorkingFolderIsNotSearched(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, config.FileName), []byte("workers: 5"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	vars := map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "none")}
+	getenv := func(name string) string { return vars[name] }
+	if c, err := config.Load(config.Source{Getenv: getenv}); err != nil || c.Workers != 8 {
+		t.Errorf("Load = %d workers, %v, want the default", c.Workers, err)
+	}
+	vars["KEYROT_CONFIG"] = config.FileName
+	if c, err := config.Load(config.Source{Getenv: getenv}); err != nil || c.Workers != 5 {
+		t.Errorf("Load with KEYROT_CONFIG = %d workers, %v, want 5", c.Workers, err)
+	}
+	vars["KEYROT_CONFIG"] = "none.yaml"
+	if _, err := config.Load(config.Source{Getenv: getenv}); err == nil {
+		t.Error("Load of a named file that is missing = nil, want an error")
+	}
+}
+
 func TestValidateReportsAllAtOnce(t *testing.T) {
 	t.Parallel()
 	yaml := `

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/keyrot/keyrot/internal/disk"
 )
 
 // FileName is the configuration file that is looked for.
@@ -21,9 +24,10 @@ const FileName = "keyrot.yaml"
 
 // Source says where to look.
 type Source struct {
-	// File is the configuration file. Empty: keyrot.yaml in the working
-	// directory, $XDG_CONFIG_HOME/keyrot or /etc/keyrot, the first that
-	// exists; none is fine.
+	// File is the configuration file. Empty: the one that KEYROT_CONFIG names,
+	// otherwise keyrot.yaml in $XDG_CONFIG_HOME/keyrot or /etc/keyrot, the
+	// first that exists; none is fine. Never the working directory: that may
+	// be anybody's. A file that others can change is refused, see package trust.
 	File string
 	// Getenv reads the environment. Required.
 	Getenv func(string) string
@@ -118,20 +122,20 @@ func readFile(src Source) (map[string]any, error) {
 }
 
 func find(src Source) (name string, raw []byte, err error) {
-	if src.File != "" {
-		raw, err := os.ReadFile(src.File)
+	if name = cmp.Or(src.File, src.Getenv("KEYROT_CONFIG")); name != "" {
+		raw, err := disk.ReadTrusted(name)
 		if err != nil {
 			return "", nil, fmt.Errorf("reading configuration: %w", err)
 		}
-		return src.File, raw, nil
+		return name, raw, nil
 	}
-	dirs := []string{"."}
+	var dirs []string
 	if home := xdg(src.Getenv, "XDG_CONFIG_HOME", ".config"); home != "" {
 		dirs = append(dirs, filepath.Join(home, "keyrot"))
 	}
 	for _, dir := range append(dirs, "/etc/keyrot") {
 		name := filepath.Join(dir, FileName)
-		raw, err := os.ReadFile(name)
+		raw, err := disk.ReadTrusted(name)
 		if err == nil {
 			return name, raw, nil
 		}

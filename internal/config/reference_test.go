@@ -18,8 +18,10 @@ const reference = "../../docs/configuration.md"
 
 const referenceHead = `# Configuration
 
-Weakest first: defaults, the file (` + "`keyrot.yaml`" + ` in the working folder, ` + "`$XDG_CONFIG_HOME/keyrot`" + ` or ` + "`/etc/keyrot`" + `, or
-` + "`--config`" + `), ` + "`KEYROT_*`" + ` variables, flags. The variable of a key is KEYROT_ and the key in capitals, ` + "`_`" + ` for the dot;
+Weakest first: defaults, the file, ` + "`KEYROT_*`" + ` variables, flags. The file is the one that ` + "`--config`" + ` or
+` + "`KEYROT_CONFIG`" + ` names, otherwise ` + "`keyrot.yaml`" + ` in ` + "`$XDG_CONFIG_HOME/keyrot` (`~/.config/keyrot`) or `/etc/keyrot`" + `,
+never in the working folder. A settings, key or token file is refused if anybody but root and the user that keyrot runs as
+owns it or can write it, or a folder above it; the error says which ` + "`chmod`" + ` or ` + "`chown`" + ` puts that right. The variable of a key is KEYROT_ and the key in capitals, ` + "`_`" + ` for the dot;
 lists are comma-separated there. Durations need a unit: ` + "`20s`, `10m`, `36h`, `90d`, `2w`" + `. A key that is unknown is refused.
 
 AWS itself is reached with the SDK's own settings (profile, region, SSO, ` + "`AWS_ENDPOINT_URL*`" + `). The key that secrets are sealed

@@ -8,12 +8,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 // sdkTarget is an AWS behind the SDK.
 func sdkTarget(cfg aws.Config, differs map[string]difference) target {
 	client := iam.NewFromConfig(cfg)
-	a := awsiam.New(cfg)
+	a := awsiam.New(cfg, &rotate.Clock{})
 	a.Pace = nil
 	a.PageSize = 1
 	return target{

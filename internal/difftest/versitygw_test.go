@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/sandbox"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 // versitygw has no known differences.
@@ -44,7 +45,7 @@ func TestSelectionOnVersitygw(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := awsiam.New(cfg)
+	a := awsiam.New(cfg, &rotate.Clock{})
 	a.PageSize = 2
 	users, err := a.Select(awsiam.Selection{Tag: sandbox.ManagedTag + "=true", Exclude: []string{"b"}})(t.Context())
 	if err != nil || len(users) != 2 || users[0].Name != "a" || users[1].Name != "c" {

@@ -11,13 +11,32 @@ import (
 	"runtime"
 
 	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/internal/trust"
 )
 
 // ErrExposed: a private file's mode lets others at it.
 var ErrExposed = errors.New("can be read or changed by others")
 
-// Private refuses a file that is not regular or that others than its owner
-// can read or change.
+// ReadTrusted returns what a file holds that is believed: settings, a key, a
+// token, certificates. It refuses a path whose target others can change.
+func ReadTrusted(path string) ([]byte, error) {
+	if err := Trusted(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// Trusted refuses a path whose target others can change (package trust).
+func Trusted(path string) error {
+	err := trust.Path(path)
+	if untrusted := (*trust.Error)(nil); err == nil || errors.As(err, &untrusted) {
+		return err
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: err}
+}
+
+// Private refuses a file that is not regular, that others than its owner can
+// read, or that is not [Trusted].
 func Private(path string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)
@@ -26,19 +45,22 @@ func Private(path string, info fs.FileInfo) error {
 	if m := info.Mode().Perm(); m&0o077 != 0 && runtime.GOOS != "windows" {
 		return hint.Wrap(fmt.Errorf("%s %w (mode %04o)", path, ErrExposed, m), "chmod 600 "+path)
 	}
-	return nil
+	return Trusted(path)
 }
 
 // SyncDir makes the names in a directory durable.
 func SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a directory cannot be synced there
-	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	return errors.Join(syncDir(d), d.Close())
+}
+
+func syncDir(d *os.File) error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be synced there
+	}
 	return d.Sync()
 }
 
@@ -47,15 +69,17 @@ func SyncDir(dir string) error {
 // processes only, and never in place of another one: then the error is
 // fs.ErrExist.
 func Create(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".keyrot-*") // mode 0600
+	dir, err := OpenDir(filepath.Dir(path), true)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer dir.Close()
+	f, err := temporary(dir)
+	if err != nil {
+		return err
+	}
+	temp := filepath.Base(f.Name())
+	defer dir.Remove(temp)
 	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
@@ -63,8 +87,8 @@ func Create(path string, content []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil {
+	if err := dir.Link(temp, filepath.Base(path)); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	return syncRoot(dir)
 }

@@ -40,8 +40,9 @@ type Patient struct {
 	Existing rotate.ExistingKeys
 	Policy   func(user string) plan.Policy
 	Tick     time.Duration
-	Refresh  time.Duration // how often the slowest consumer asks for its key; 0: unknown
-	Now      func() time.Time
+	Refresh  time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
+	Clock    *rotate.Clock                                                // AWS's time
+	Now      func() time.Time                                             // this machine's
 	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
 	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
 	Callers  func(context.Context) []Caller                               // without an API key
@@ -120,16 +121,11 @@ func (p Patient) schedule(add adder) {
 }
 
 func (p Patient) clock(add adder) {
-	c, ok := p.IAM.(rotate.Clock)
-	if !ok {
-		return
-	}
-	date, at, ok := c.ServerTime()
-	if !ok {
+	if !p.Clock.Known() {
 		add("clock", Warn, "", "AWS has not told its time")
 		return
 	}
-	if off := date.Sub(at); off.Abs() > 2*time.Second {
+	if off := p.Clock.Now().Sub(p.Now()); off.Abs() > 2*time.Second {
 		add("clock", Warn, "let this machine follow a time server", "AWS's clock is %s away from this machine's; keyrot goes by AWS's, but consumers here may not", off.Round(time.Second))
 		return
 	}
@@ -234,7 +230,7 @@ func (p Patient) overdue(ctx context.Context, add adder) {
 	if err != nil {
 		return // told by keys
 	}
-	now, late := p.Now(), 0
+	now, late := p.Clock.Now(), 0
 	for _, e := range entries {
 		since, overdue := plan.Overdue(e.Record, p.Policy(e.Record.User), now)
 		if !overdue || e.Record.Paused(now) {

@@ -16,7 +16,6 @@ import (
 type denying struct {
 	*rotatetest.AWS
 	update bool
-	date   time.Time
 }
 
 func (d denying) SetStatus(ctx context.Context, user, id string, s plan.Status) error {
@@ -26,8 +25,6 @@ func (d denying) SetStatus(ctx context.Context, user, id string, s plan.Status) 
 	return d.AWS.SetStatus(ctx, user, id, s)
 }
 
-func (d denying) ServerTime() (time.Time, time.Time, bool) { return d.date, time.Now(), true }
-
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -35,7 +32,7 @@ func TestExamine(t *testing.T) {
 		aws := &rotatetest.AWS{}
 		aws.AddUser("ci", "/", nil)
 		return aws, Patient{
-			IAM: denying{AWS: aws, date: now}, Tick: time.Second, Refresh: 30 * time.Second, Now: time.Now,
+			IAM: denying{AWS: aws}, Tick: time.Second, Refresh: 30 * time.Second, Clock: rotatetest.Clock(), Now: time.Now,
 			Policy:   func(string) plan.Policy { return plan.Policy{} },
 			Select:   func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
 			Entries:  func(context.Context) ([]rotate.Entry, error) { return nil, nil },
@@ -65,9 +62,12 @@ func TestExamine(t *testing.T) {
 		{"an unreadable selection", func(_ *rotatetest.AWS, p *Patient) {
 			p.Select = func(context.Context) ([]rotate.User, error) { return nil, rotate.ErrDenied }
 		}, "selection", Fail, "cannot be read"},
-		{"a clock that is off", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, date: now.Add(time.Hour)} }, "clock", Warn, "away from"},
+		{"a clock that is off", func(a *rotatetest.AWS, p *Patient) {
+			p.Clock = rotatetest.ClockAt(func() time.Time { return time.Now().Add(time.Hour) })
+			p.Clock.Settle(t.Context())
+		}, "clock", Warn, "away from"},
 		{"a foreign key", func(a *rotatetest.AWS, _ *Patient) { _, _ = a.Plant("ci") }, "foreign keys", Warn, "user ci has key"},
-		{"a missing permission", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, date: now, update: true} }, "permissions", Fail, "iam:UpdateAccessKey"},
+		{"a missing permission", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, update: true} }, "permissions", Fail, "iam:UpdateAccessKey"},
 		{"no guard against sessions", func(_ *rotatetest.AWS, p *Patient) {
 			p.Simulate = func(context.Context, rotate.User) (Simulation, error) { return Simulation{}, nil }
 		}, "session guard", Warn, "36 hours"},
@@ -112,7 +112,7 @@ func TestExamineChangesNothing(t *testing.T) {
 	}
 	Examine(t.Context(), Patient{
 		IAM: aws, Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
-		Policy: func(string) plan.Policy { return plan.Policy{} }, Now: time.Now,
+		Policy: func(string) plan.Policy { return plan.Policy{} }, Clock: rotatetest.Clock(), Now: time.Now,
 	})
 	if keys := aws.Truth("ci"); len(keys) != 1 || keys[0].ID != id || keys[0].Status != plan.Active {
 		t.Errorf("after Examine() the user has %+v, want the one active key from before", keys)

@@ -5,7 +5,9 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/getkey/quick"
+	"github.com/keyrot/keyrot/internal/trust"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -71,7 +74,7 @@ func (k *cache) load() (e Entry) {
 }
 
 func (k *cache) read(e *Entry) bool {
-	sealed, err := quick.ReadFile(k.path)
+	sealed, err := quick.ReadTrusted(k.path)
 	return err == nil && k.key.Open(sealed, k.what, e)
 }
 
@@ -87,7 +90,13 @@ func (k *cache) warm(now time.Time) (api.Credential, error) {
 // save replaces the file. It is not synced: after a crash of the machine the
 // server is asked.
 func (k *cache) save(e Entry) {
-	f, err := os.CreateTemp(k.dir, ".new-*") // mode 0600
+	dir, err := k.open()
+	if err != nil {
+		return
+	}
+	defer func() { _ = dir.Close() }()
+	temp := ".new-" + rand.Text()[:12]
+	f, err := dir.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return
 	}
@@ -98,11 +107,26 @@ func (k *cache) save(e Entry) {
 		err = closed
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), k.path)
+		err = dir.Rename(temp, quick.Base(k.path))
 	}
 	if err != nil {
-		_ = os.Remove(f.Name())
+		_ = dir.Remove(temp)
 	}
+}
+
+// open returns the folder, made if it is missing. Nobody else can change it, or
+// what is above it: a lock or a file could be made elsewhere otherwise.
+func (k *cache) open() (*os.Root, error) {
+	err := trust.Path(k.dir)
+	if errors.Is(err, fs.ErrNotExist) { // what is there of it can be trusted
+		if err = os.MkdirAll(k.dir, 0o700); err == nil {
+			err = trust.Path(k.dir)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(k.dir)
 }
 
 func (k *cache) clear() { _ = os.Remove(k.path) }
@@ -110,9 +134,11 @@ func (k *cache) clear() { _ = os.Remove(k.path) }
 // lock waits until no other process fetches the same credential. It gives up
 // after wait: locked is false then, and if locks do not work here.
 func (k *cache) lock(ctx context.Context, wait time.Duration) (unlock func(), locked bool) {
-	if os.MkdirAll(k.dir, 0o700) != nil {
+	dir, err := k.open()
+	if err != nil {
 		return func() {}, true // no cache, so nobody to wait for
 	}
+	_ = dir.Close()
 	l := flock.New(k.path+".lock", flock.SetPermissions(0o600))
 	unlock = func() { _ = l.Unlock() }
 	if ok, err := l.TryLock(); ok || err != nil {

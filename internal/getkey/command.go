@@ -2,12 +2,14 @@ package getkey
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey/quick"
+	"github.com/keyrot/keyrot/internal/trust"
 )
 
 // Options are what get-key is told.
@@ -83,13 +85,27 @@ func Run(ctx context.Context, w *World, o *Options) error {
 	}
 	s := Source{Endpoint: o.Endpoint, APIKey: key, Identify: identify, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
 	if !o.NoCache {
-		s.CacheDir = quick.CacheDir(w.Getenv)
+		s.CacheDir = w.cacheDir()
 	}
 	c, err := s.Credential(ctx, o.User)
 	if err != nil {
 		return err
 	}
 	return Write(w.Out, o.Format, region, c)
+}
+
+// cacheDir returns the folder of the cache, "" if there is none or others can
+// change it.
+func (w *World) cacheDir() string {
+	dir := quick.CacheDir(w.Getenv)
+	var untrusted *trust.Error
+	if dir == "" || !errors.As(trust.Path(dir), &untrusted) {
+		return dir
+	}
+	if w.Fetch != nil { // otherwise nothing is said yet
+		_, _ = fmt.Fprintf(w.Err, "keyrot: the cache is not used: %v\nkeyrot: hint: %s\n", untrusted, untrusted.Hint())
+	}
+	return ""
 }
 
 func say(w io.Writer, text string) error {

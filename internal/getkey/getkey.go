@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/getkey/quick"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
@@ -149,7 +150,7 @@ func (s *Source) renew(ctx context.Context, user string, k *cache, e Entry) (api
 	case err == nil:
 		k.save(fetched)
 		return api.Credential(fetched.Credential), nil
-	case Refused(err):
+	case api.Withdrawn(err):
 		k.clear()
 		return api.Credential{}, err
 	case e.Valid(s.Clock()):
@@ -171,12 +172,6 @@ func NextAsk(c api.Credential, tag string, now time.Time) time.Time {
 		return soon
 	}
 	return at
-}
-
-// Refused reports whether the server withdrew the permission, so that what
-// was given before must not be used any more.
-func Refused(err error) bool {
-	return errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized) || errors.Is(err, api.ErrNotAllowed)
 }
 
 // Clock returns the time.
@@ -205,8 +200,11 @@ func APIKey(fromEnv, file string) (string, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	raw, err := quick.ReadFile(path)
+	raw, err := quick.ReadTrusted(path)
 	if err != nil {
+		if hint.Of(err) != "" { // it names the path itself, and what to do
+			return nil, err
+		}
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return raw, nil

@@ -167,13 +167,13 @@ func TestAServerThatHangs(t *testing.T) {
 
 func TestRefusalClearsTheCache(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"forbidden", "unauthorized", "user_not_allowed"} {
+	for code, status := range map[string]int64{"forbidden": 403, "unauthorized": 401, "user_not_allowed": 403} {
 		f, s, now := begin(t)
 		s.want(t, "first", "AKIAFIRST")
 		f.code = code
-		f.status.Store(403)
+		f.status.Store(status)
 		*now = now.Add(11 * time.Minute)
-		if c, err := s.Credential(t.Context(), "ci"); !Refused(err) {
+		if c, err := s.Credential(t.Context(), "ci"); !api.Withdrawn(err) {
 			t.Errorf("%s: Credential = %v, %v, want the refusal", code, c, err)
 		}
 		files, _ := filepath.Glob(filepath.Join(s.CacheDir, "*"))
@@ -182,6 +182,27 @@ func TestRefusalClearsTheCache(t *testing.T) {
 				t.Errorf("%s: %s is still there", code, file)
 			}
 		}
+	}
+}
+
+func TestAStrangersRefusalLeavesTheCache(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int64{401, 403, 404, 410} {
+		f, s, now := begin(t)
+		s.want(t, "first", "AKIAFIRST")
+		f.status.Store(status) // in a gateway's words: without a code
+		*now = now.Add(3 * time.Minute)
+		s.want(t, "a gateway refuses", "AKIAFIRST")
+		*now = f.created.Add(12*time.Minute - 2*time.Second)
+		s.want(t, "until its Expiration", "AKIAFIRST")
+		*now = f.created.Add(12 * time.Minute)
+		if c, err := s.Credential(t.Context(), "ci"); err == nil {
+			t.Errorf("%d: at its Expiration: %v, want an error", status, c)
+		}
+		f.status.Store(0)
+		f.created = *now
+		f.key.Store("AKIASECOND")
+		s.want(t, "the gateway lets requests pass again", "AKIASECOND")
 	}
 }
 

@@ -10,6 +10,7 @@ type hinted struct {
 }
 
 func (h *hinted) Unwrap() error { return h.error }
+func (h *hinted) Hint() string  { return h.hint }
 
 // Wrap returns err with advice on what to do about it. A nil err stays nil.
 func Wrap(err error, advice string) error {
@@ -19,11 +20,12 @@ func Wrap(err error, advice string) error {
 	return &hinted{err, advice}
 }
 
-// Of returns the outermost advice in err's chain, or "".
+// Of returns the outermost advice in err's chain, or "". An error may bring its
+// own, by a method Hint.
 func Of(err error) string {
-	var h *hinted
+	var h interface{ Hint() string }
 	if errors.As(err, &h) {
-		return h.hint
+		return h.Hint()
 	}
 	return ""
 }

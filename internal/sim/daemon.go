@@ -45,20 +45,24 @@ type process struct {
 	name  string
 	r     *rand.Rand
 	crash atomic.Int64 // unix nanoseconds
-	skew  atomic.Int64 // of its clock
-
-	answered atomic.Bool // AWS has told the time
+	skew  atomic.Int64 // of its machine's clock
+	clock *rotate.Clock
 }
 
 func (p *process) run(ctx context.Context) {
+	p.clock = &rotate.Clock{
+		Wall: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
+		Ask:  func(ctx context.Context) error { return p.ask(ctx, p.clock) },
+		Log:  p.log,
+	}
 	rot := &rotate.Rotator{
 		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{required{p}}, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
-		Now: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
+		Clock: p.clock,
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {
 				return nil, errDead
 			}
-			p.answered.Store(true)
+			p.clock.Begin()(time.Now().Truncate(time.Second))
 			return p.aws.Users(), nil
 		},
 		Observe: p.observe,
@@ -160,23 +164,27 @@ type mortalIAM struct {
 	p *process
 }
 
+// answer makes a call whose answer, if there is one, tells c the time: in whole
+// seconds, and as late as the answer is.
+func answer[T any](c *rotate.Clock, f func() (T, error)) (T, error) {
+	dated := c.Begin()
+	v, err := f()
+	if err == nil || errors.Is(err, rotate.ErrNoUser) || errors.Is(err, rotate.ErrThrottled) || errors.Is(err, rotate.ErrRefused) {
+		dated(time.Now().Truncate(time.Second))
+	}
+	return v, err
+}
+
 func mortal[T any](p *process, f func() (T, error)) (T, error) {
 	var zero T
 	if p.dead() {
 		return zero, errDead
 	}
-	v, err := f()
-	p.answered.Store(true)
+	v, err := answer(p.clock, f)
 	if p.dead() {
 		return zero, errDead // it had its effect and never learned of it
 	}
 	return v, err
-}
-
-// ServerTime implements [rotate.Clock].
-func (m *mortalIAM) ServerTime() (date, at time.Time, ok bool) {
-	now := time.Now()
-	return now, now, m.p.answered.Load()
 }
 
 func (m *mortalIAM) Keys(ctx context.Context, user string) ([]plan.Key, error) {
@@ -261,4 +269,25 @@ func (m *mortalStore) Release(ctx context.Context, user, owner string) error {
 		return errDead // a dead process gives nothing back
 	}
 	return m.Store.Release(ctx, user, owner)
+}
+
+// ask asks AWS for the time: of a user that there is none of.
+func (s *simulation) ask(ctx context.Context, c *rotate.Clock) error {
+	_, err := answer(c, func() (rotate.User, error) { return s.aws.User(ctx, "nobody") })
+	if errors.Is(err, rotate.ErrNoUser) {
+		return nil
+	}
+	return err
+}
+
+// serverClock is the clock of a process that only hands out. Its machine's may
+// be wrong by up to an hour both ways, and is if clocks are stepped.
+func (s *simulation) serverClock(r *rand.Rand) *rotate.Clock {
+	c := &rotate.Clock{Log: s.log}
+	c.Ask = func(ctx context.Context) error { return s.ask(ctx, c) }
+	if s.Faults.ClockSteps > 0 {
+		off := time.Duration(r.Int64N(int64(2*time.Hour))) - time.Hour
+		c.Wall = func() time.Time { return time.Now().Add(off) }
+	}
+	return c
 }

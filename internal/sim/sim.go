@@ -38,7 +38,8 @@ type Config struct {
 
 // Faults says what goes wrong. The zero value is a perfect world.
 type Faults struct {
-	Consistency bool          // IAM's answers lag, new keys flap
+	Consistency bool          // IAM's answers lag, lists for longer than [plan.Policy.Lag]; new keys flap
+	OldLists    time.Duration // lists lag by up to this instead
 	Errors      float64       // chance of a call failing before, and again as much after its effect
 	Late        float64       // chance of a change taking effect after its caller gave up
 	Store       float64       // chance of a store operation failing before, and again after its effect
@@ -138,7 +139,10 @@ func (s *simulation) setUp() {
 	if s.Faults.Consistency {
 		a.NewKey = rotatetest.Delay{Max: 8 * time.Second, Flap: 4 * time.Second}
 		a.OldKey = rotatetest.Delay{Max: 5 * time.Second}
-		a.List = rotatetest.Delay{Max: 5 * time.Second, Flap: 3 * time.Second}
+		a.List = rotatetest.Delay{Max: s.Policy.Lag * 3 / 2, Flap: 3 * time.Second}
+		if s.Faults.OldLists > 0 {
+			a.List.Max = s.Faults.OldLists
+		}
 		a.Quota = rotatetest.Delay{Max: 3 * time.Second}
 		a.Usage = rotatetest.Delay{Min: time.Minute, Max: 2 * time.Hour}
 	}
@@ -199,7 +203,7 @@ func (s *simulation) dice(role string, n int) *rand.Rand {
 // client asks for credentials and uses them until they expire.
 func (s *simulation) client(ctx context.Context, i int) {
 	r, user := s.dice("client", i), userName(i)
-	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf}
+	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf, Clock: s.serverClock(s.dice("server clock", i))}
 	served := false
 	for ctx.Err() == nil {
 		c, err := d.Give(ctx, user, rotate.Recipient{Caller: "client-" + user})
@@ -268,6 +272,9 @@ func (s *simulation) policyOf(user string) plan.Policy {
 // else took the key away.
 func (s *simulation) notReady(user string, served bool, err error) {
 	s.note(func() { s.result.Refusals++ })
+	if errors.Is(err, rotate.ErrNoTime) { // AWS could not be asked since the server started
+		return
+	}
 	if served && errors.Is(err, rotate.ErrNoKeyReady) && !errors.Is(err, errStore) && !s.isExcused(user) {
 		s.violation("never zero: %s: %v", user, err)
 	}

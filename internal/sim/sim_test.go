@@ -115,6 +115,18 @@ func TestManyHands(t *testing.T) {
 	}
 }
 
+// TestOldLists has lists of IAM's that are older than everything keyrot reckons
+// with: no key may be left behind, and nobody may be stuck, because of them.
+func TestOldLists(t *testing.T) {
+	t.Parallel()
+	f := everything
+	f.OldLists, f.Errors = 4*time.Minute, 0.03
+	res := run(t, Config{Seed: 8, Users: 30, For: span(24 * time.Hour), Daemons: 2, Faults: f})
+	if res.Rotations == 0 {
+		t.Error("nobody was rotated")
+	}
+}
+
 // TestSoak runs the seeds that once found something and then others, until
 // -sim.userdays are done: the same in every run, or new ones with -sim.fresh.
 // Without -sim.userdays it runs the kept seeds, shortly.

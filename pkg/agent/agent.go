@@ -144,7 +144,8 @@ func (a *Agent) keepFresh(ctx context.Context, user string) {
 	}
 }
 
-// refresh asks the source once. A refusal takes away what was held.
+// refresh asks the source once. Only keyrot's own refusal takes away what was
+// held.
 func (a *Agent) refresh(ctx context.Context, user string) (changed bool, err error) {
 	h := a.held[user]
 	h.mu.Lock()
@@ -169,7 +170,7 @@ func (a *Agent) refresh(ctx context.Context, user string) (changed bool, err err
 	case err != nil:
 		a.metrics.fetched(user, "error")
 		h.err, h.failures = err, h.failures+1
-		if errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized) || errors.Is(err, api.ErrNotAllowed) {
+		if api.Withdrawn(err) {
 			h.cred, h.tag = api.Credential{}, ""
 		}
 		return false, fmt.Errorf("user %q: %w", user, err)

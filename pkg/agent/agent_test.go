@@ -211,6 +211,32 @@ func TestRefusalTakesTheCredentialAway(t *testing.T) {
 	})
 }
 
+func TestAStrangersRefusalTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []struct {
+		status  int
+		message string
+	}{{401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {410, "Gone"}} {
+		synctest.Test(t, func(t *testing.T) {
+			a, s := running(t)
+			s.fail(api.FromAnswer(answer.status, api.Error{Message: answer.message}))
+			time.Sleep(12*time.Minute - 2*time.Second)
+			if _, err := a.Credential("ci"); err != nil {
+				t.Errorf("a gateway answered %d: before its Expiration the credential is gone: %v", answer.status, err)
+			}
+			if n := s.calls(); n < 2*12*60/30 {
+				t.Errorf("a gateway answered %d: asked again %d times for two users in 12 minutes, want every 30 s", answer.status, n)
+			}
+			s.fail(nil)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if c, err := a.Credential("ci"); err != nil || time.Until(c.Expiration) < time.Minute {
+				t.Errorf("the gateway lets requests pass again: %v, %v, want a fresh credential", c, err)
+			}
+		})
+	}
+}
+
 func TestFailsFast(t *testing.T) {
 	t.Parallel()
 	s := &source{err: client.ErrUnreachable, begin: time.Now()}

@@ -54,9 +54,11 @@ func TokenFile(path string) (func() (string, error), error) {
 // left behind when it was killed is replaced.
 func ListenSocket(ctx context.Context, path string) (net.Listener, error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	opened, err := disk.OpenDir(dir, true)
+	if err != nil {
 		return nil, fmt.Errorf("making the socket's folder: %w", err)
 	}
+	_ = opened.Close() // nobody else can change it
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&os.ModeSocket == 0 {
 			return nil, fmt.Errorf("%s is there and is no socket", path)

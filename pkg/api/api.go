@@ -68,10 +68,12 @@ func (c Credential) LogValue() slog.Value {
 // Health is the answer to GET /healthz and /readyz. It holds numbers only,
 // because both routes are open to everybody.
 type Health struct {
-	Status  string `json:"status"` // "ok", "overdue", "starting", "unavailable"
+	Status  string `json:"status"` // "ok", "overdue", "unrecorded", "starting"
 	Users   int    `json:"users"`
 	Serving int    `json:"serving"` // users with a key that can be handed out
 	Overdue int    `json:"overdue"` // users whose rotation is late
+	// Hand-outs that the audit log did not take yet, equal ones counted once.
+	Unrecorded int `json:"unrecorded,omitempty"`
 }
 
 // ShortKey shortens an access key id for logs and messages: "AKIA…F2". What

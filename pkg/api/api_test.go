@@ -68,6 +68,9 @@ func TestFromAnswerWithoutCode(t *testing.T) {
 	if got := api.FromAnswer(403, api.Error{Message: "Forbidden"}); !errors.Is(got, api.ErrForbidden) {
 		t.Errorf("FromAnswer(403, no code) = %v, want ErrForbidden", got)
 	}
+	if got := api.FromAnswer(403, api.Error{Message: "Forbidden"}).Error(); !strings.Contains(got, "not by keyrot") {
+		t.Errorf("Error() = %q, want it to say who answered", got)
+	}
 	got := api.FromAnswer(502, api.Error{})
 	if got.Unwrap() != nil || got.Error() != "server answered 502" {
 		t.Errorf("FromAnswer(502) = %v wrapping %v, want a plain error", got, got.Unwrap())
@@ -76,6 +79,35 @@ func TestFromAnswerWithoutCode(t *testing.T) {
 	r.RequestID = "R1"
 	if got, want := r.Error(), "unknown user, request R1"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
+	}
+}
+
+func TestOnlyKeyrotWithdraws(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		status int
+		body   api.Error
+		want   bool
+	}{
+		{"keyrot does not accept the API key", 403, api.Error{Message: "Forbidden", Code: "forbidden"}, true},
+		{"keyrot does not let the caller read the user", 403, api.Error{Message: "x", Code: "user_not_allowed"}, true},
+		{"keyrot does not accept a fresh token", 401, api.Error{Message: "Unauthorized", Code: "unauthorized"}, true},
+		{"keyrot does not know the user right now", 404, api.Error{Message: "Unknown user", Code: "unknown_user"}, false},
+		{"keyrot is overloaded", 429, api.Error{Message: "Too Many Requests", Code: "too_many_requests"}, false},
+		{"API Gateway's or a firewall's 403", 403, api.Error{Message: "Forbidden"}, false},
+		{"API Gateway's 401", 401, api.Error{Message: "Unauthorized"}, false},
+		{"API Gateway knows no such route", 404, api.Error{Message: "Not Found"}, false},
+		{"a proxy's 410", 410, api.Error{Message: "Gone"}, false},
+		{"a gateway with codes of its own", 403, api.Error{Message: "Forbidden", Code: "AccessDenied"}, false},
+		{"a gateway that shares a code, not its status", 407, api.Error{Message: "x", Code: "forbidden"}, false},
+	} {
+		if got := api.Withdrawn(fmt.Errorf("asking: %w", api.FromAnswer(tt.status, tt.body))); got != tt.want {
+			t.Errorf("%s: Withdrawn = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	if api.Withdrawn(nil) || api.Withdrawn(api.ErrForbidden) {
+		t.Error("Withdrawn without an answer = true, want false")
 	}
 }
 

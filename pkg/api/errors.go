@@ -90,15 +90,17 @@ type Refusal struct {
 	RequestID  string        // for the server's log; may be empty
 	RetryAfter time.Duration // zero if the server named none
 	err        error         // the sentinel, nil if the answer is none we know
+	ours       bool          // a keyrot server wrote it, not something before it
 }
 
-// FromAnswer is the inverse of [Answer]. An answer that carries no known code
-// (a gateway's own) is recognised by its status.
+// FromAnswer is the inverse of [Answer]. An answer that does not carry a code
+// of ours with its status was written by something before the server, such as
+// a gateway or a firewall; it is recognised by its status.
 func FromAnswer(status int, body Error) *Refusal {
 	r := &Refusal{Status: status, Body: body}
 	for _, row := range table {
-		if row.code == body.Code {
-			r.err = row.err
+		if row.code == body.Code && row.status == status {
+			r.err, r.ours = row.err, true
 			return r
 		}
 	}
@@ -111,6 +113,15 @@ func FromAnswer(status int, body Error) *Refusal {
 	return r
 }
 
+// Withdrawn reports whether a keyrot server said that the caller may not have
+// the credential any more, so that what it gave before must not be used. What
+// a gateway or a firewall says takes nothing away: the same request may pass a
+// moment later, and a credential works until its Expiration.
+func Withdrawn(err error) bool {
+	var r *Refusal
+	return errors.As(err, &r) && r.ours && (errors.Is(err, ErrForbidden) || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNotAllowed))
+}
+
 // Error implements error.
 func (r *Refusal) Error() string {
 	msg := fmt.Sprintf("server answered %d", r.Status)
@@ -119,6 +130,9 @@ func (r *Refusal) Error() string {
 	}
 	if r.Body.Message != "" && !strings.EqualFold(r.Body.Message, msg) {
 		msg += fmt.Sprintf(" (%d %q)", r.Status, r.Body.Message)
+	}
+	if r.err != nil && !r.ours {
+		msg += ", answered by a gateway or proxy, not by keyrot"
 	}
 	if r.RequestID != "" {
 		msg += ", request " + r.RequestID

@@ -206,29 +206,6 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
-func TestFailedSyncEndsTheLog(t *testing.T) {
-	t.Parallel()
-	l := openLog(t, Options{Path: filepath.Join(t.TempDir(), "audit.log")})
-	r, w, err := os.Pipe() // can be written, cannot be synced
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	good := l.file
-	l.file = w
-	if err := l.locked(t.Context(), func() error { return l.write(nil, [][]byte{[]byte(`{"a":1}`)}) }); err == nil {
-		t.Error("a write that could not be synced was acknowledged")
-	}
-	l.file = good
-	if err := l.Append(t.Context(), event(0)); err == nil {
-		t.Error("Append after a failed sync succeeded")
-	}
-	if err := l.Close(t.Context()); err == nil {
-		t.Error("Close after a failed sync reported nothing")
-	}
-}
-
 // rewritten is a log of as many events whose every hash fits.
 func rewritten(n int) (out []byte) {
 	var tail Tail

@@ -31,7 +31,7 @@ func (l *Log) reopen() error {
 	if err := disk.Create(l.o.Path, nil); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	f, err := os.OpenFile(l.o.Path, os.O_RDWR|os.O_APPEND, 0)
+	f, err := l.o.open(l.o.Path, os.O_RDWR|os.O_APPEND)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func checkMode(path string, info fs.FileInfo) error {
 	if m := info.Mode().Perm(); m&0o022 != 0 && runtime.GOOS != "windows" {
 		return hint.Wrap(fmt.Errorf("%s can be changed by others (mode %04o)", path, m), "chmod 600 "+path)
 	}
-	return nil
+	return disk.Trusted(path)
 }
 
 // refresh finds out what happened to the file since this process last wrote:
@@ -75,6 +75,7 @@ func (l *Log) refresh() (repairs [][]byte, err error) {
 		if err := l.reopen(); err != nil {
 			return nil, err
 		}
+		l.synced, l.held = mark{0, l.tail}, nil
 		there, err = l.file.Stat()
 	}
 	if err != nil {

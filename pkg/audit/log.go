@@ -12,6 +12,9 @@
 // in the log. If lines that an anchor names are missing, it says that too and
 // goes on: rotation must not stop because somebody damaged the evidence, and
 // verification keeps failing at that place.
+//
+// A disk that fails to sync the log stops it for that while only: the end is
+// written again, checked and synced as soon as the disk can (see heal.go).
 package audit
 
 import (
@@ -19,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -59,6 +63,9 @@ type Options struct {
 	Settings rotate.Settings  // keeps the sealed anchor; nil: none is kept
 	Now      func() time.Time // for the log's own events; default time.Now
 	LockWait time.Duration    // bound on waiting for another process; default 10 s
+	Log      *slog.Logger     // told when the disk fails and when it is back; default: nobody is
+
+	open func(path string, flag int) (file, error) // default openFile
 }
 
 // Log is an open log. Its methods are safe for concurrent use.
@@ -74,11 +81,14 @@ type Log struct {
 	closed  bool
 
 	turn chan struct{} // held by whoever touches what follows
-	file *os.File
+	file file
 	size int64
 	tail Tail
 	buf  []byte
-	lost error // a sync failed: what is on the disk is unknown
+	// What the disk has for certain, and what was written since.
+	synced mark
+	held   []chunk
+	ill    illness // the latest sync failed
 }
 
 // batch is what one write and one sync take to the disk.
@@ -107,6 +117,12 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if o.LockWait <= 0 {
 		o.LockWait = 10 * time.Second
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.open == nil {
+		o.open = openFile
+	}
 	l := &Log{
 		o: o, joining: newBatch(),
 		lock:  flock.New(lockPath(o.Path), flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600)),
@@ -133,26 +149,37 @@ func (l *Log) start(ctx context.Context) error {
 		return err
 	}
 	return l.locked(ctx, func() error {
-		repairs, err := l.refresh()
+		repairs, err := l.compare(anchor)
 		if err != nil {
 			return err
 		}
-		beside, err := ReadTail(l.o.Path)
-		if err != nil {
-			repairs = append(repairs, l.event(ActionGap, err.Error()))
-		}
-		if beside.Seq > anchor.Seq {
-			anchor = beside
-		}
-		if reason := l.mismatch(anchor); reason != "" {
-			repairs = append(repairs, l.event(ActionGap, reason))
-			l.tail = anchor // go on from there: the break stays visible
-		}
+		l.synced = mark{l.size, l.tail} // whoever wrote it has seen to that
 		if len(repairs) == 0 {
 			return nil
 		}
 		return l.write(nil, repairs)
 	})
+}
+
+// compare reads the end of the file and holds it against the anchor, and
+// against the one beside it. It returns what must be recorded about that. The
+// file lock is held.
+func (l *Log) compare(anchor Tail) (repairs [][]byte, err error) {
+	if repairs, err = l.refresh(); err != nil {
+		return nil, err
+	}
+	beside, err := ReadTail(l.o.Path)
+	if err != nil {
+		repairs = append(repairs, l.event(ActionGap, err.Error()))
+	}
+	if beside.Seq > anchor.Seq {
+		anchor = beside
+	}
+	if reason := l.mismatch(anchor); reason != "" {
+		repairs = append(repairs, l.event(ActionGap, reason))
+		l.tail = anchor // go on from there: the break stays visible
+	}
+	return repairs, nil
 }
 
 // mismatch says how the file does not agree with the anchor, or "".
@@ -220,20 +247,22 @@ func (l *Log) commit(ctx context.Context, b *batch) {
 		return
 	}
 	// The leader's context must not fail the others of its batch.
-	b.err = l.locked(context.WithoutCancel(ctx), func() error {
+	ctx = context.WithoutCancel(ctx)
+	b.err = l.locked(ctx, func() error {
+		healed, err := l.heal(ctx)
+		if err != nil {
+			return err
+		}
 		repairs, err := l.refresh()
 		if err != nil {
 			return err
 		}
-		return l.write(repairs, b.events)
+		return l.write(append(healed, repairs...), b.events)
 	})
 }
 
 // write appends repairs and events to the file. The file lock is held.
 func (l *Log) write(repairs, events [][]byte) error {
-	if l.lost != nil {
-		return l.lost
-	}
 	buf, tail := l.buf[:0], l.tail
 	for _, group := range [][][]byte{repairs, events} {
 		for _, e := range group {
@@ -249,30 +278,22 @@ func (l *Log) write(repairs, events [][]byte) error {
 		// refresh removes the incomplete line.
 		return errors.Join(err, l.file.Truncate(l.size))
 	}
+	if l.o.Sync == Always {
+		if err := l.file.Sync(); err != nil {
+			// Nobody else has added to it: the lock is held.
+			return errors.Join(l.fail(err), l.file.Truncate(l.size))
+		}
+	} else {
+		l.hold(l.size, buf)
+	}
 	l.size += int64(len(buf))
 	l.tail = tail
 	if l.o.Sync == Always {
-		if err := l.sync(); err != nil {
-			return err
-		}
-		if err := l.writeTail(); err != nil {
-			return err
-		}
+		l.succeed()
+		_ = l.writeTail() // an anchor may lag: the settler does it again
 	}
 	l.tellSettler()
 	return nil
-}
-
-// sync takes the file to the disk. After a failure nobody knows what is there
-// (the kernel may have dropped the pages), so the log accepts nothing more
-// until it is opened again.
-func (l *Log) sync() error {
-	if l.lost == nil {
-		if err := l.file.Sync(); err != nil {
-			l.lost = fmt.Errorf("syncing the audit log: %w", err)
-		}
-	}
-	return l.lost
 }
 
 // Close writes what is waiting, settles the anchors and releases the file.
@@ -288,6 +309,7 @@ func (l *Log) Close(ctx context.Context) error {
 	close(l.stop)
 	l.settler.Wait()
 	l.turn <- struct{}{}
+	l.ill.next = time.Time{} // the last attempt waits for nothing
 	l.commit(ctx, last)
 	<-l.turn
 	return errors.Join(last.err, l.settle(ctx), l.file.Close())

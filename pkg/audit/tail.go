@@ -162,8 +162,11 @@ func (l *Log) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
 	defer cancel()
 	l.turn <- struct{}{}
+	err := l.recovered(ctx)
 	tail := l.tail
-	err := l.sync()
+	if err == nil {
+		err = l.sync()
+	}
 	if err == nil && tail.Seq > 0 {
 		err = l.locked(ctx, l.writeTail)
 	}
@@ -172,6 +175,21 @@ func (l *Log) settle(ctx context.Context) error {
 		return err
 	}
 	return l.storeTail(ctx, tail)
+}
+
+// recovered heals a log that could not be synced, and records that. The turn is
+// held.
+func (l *Log) recovered(ctx context.Context) error {
+	if l.ill.err == nil {
+		return nil
+	}
+	return l.locked(ctx, func() error {
+		repairs, err := l.heal(ctx)
+		if err != nil {
+			return err
+		}
+		return l.write(nil, repairs)
+	})
 }
 
 // storeTail renews the anchor in the store unless it names a later line.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,6 +80,11 @@ func (s *Keys) change(ctx context.Context, action string, k Key, version int64) 
 		return err
 	}
 	_, saved := s.Settings.SaveSetting(ctx, keySettings+k.ID, raw, version)
+	if saved != nil { // it may have taken effect: the secret is shown only now
+		if there, _, err := s.Settings.Setting(ctx, keySettings+k.ID); err == nil && bytes.Equal(there, raw) {
+			saved = nil
+		}
+	}
 	if saved == nil {
 		e.Result = "ok"
 		if action != ActionCreate {

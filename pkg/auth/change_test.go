@@ -170,6 +170,23 @@ func TestChangesAreOnRecordBeforeTheyHappen(t *testing.T) {
 	}
 }
 
+// TestAKeyWhoseSaveGotNoAnswer creates and rotates a key while the answers of the
+// store are lost: the secret is shown only now, so it must not be thrown away.
+func TestAKeyWhoseSaveGotNoAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.st.lost = errors.New("the answer was lost")
+	secret, k := mustCreate(t, w.keys, reader)
+	if got, err := w.keys.Check(t.Context(), secret); err != nil || got.ID != k.ID {
+		t.Errorf("Check = %s, %v, want %s", got.ID, err, k.ID)
+	}
+	if secret, _, err := w.keys.Rotate(t.Context(), k.ID, 0); err != nil {
+		t.Errorf("Rotate = %v", err)
+	} else if got, err := w.keys.Check(t.Context(), secret); err != nil || got.ID != k.ID {
+		t.Errorf("Check after Rotate = %s, %v, want %s", got.ID, err, k.ID)
+	}
+}
+
 func TestLastUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

@@ -81,13 +81,14 @@ func (k Key) accepts(hash []byte, now time.Time) (Key, bool) {
 // Mark names the secret that the key was presented with, in its tokens.
 func (k Key) Mark() string { return hex.EncodeToString(k.Hash[:min(8, len(k.Hash))]) }
 
-// marked reports whether a token with that mark was issued to a secret that
-// is still good.
-func (k Key) marked(mark string, now time.Time) bool {
-	if k.Mark() == mark {
-		return true
+// GoodFor reports whether the key is accepted at now, and the secret of that
+// mark still is one of its own. What a secret was exchanged for, such as a
+// token or a session, ends when this is false.
+func (k Key) GoodFor(mark string, now time.Time) bool {
+	if !k.Good(now) {
+		return false
 	}
-	return slices.ContainsFunc(k.Former, func(f Former) bool {
+	return k.Mark() == mark || slices.ContainsFunc(k.Former, func(f Former) bool {
 		return Key{Hash: f.Hash}.Mark() == mark && now.Before(f.Until)
 	})
 }
@@ -103,6 +104,20 @@ func (k Key) MayRead(user string) bool {
 		ok, err := path.Match(pattern, user)
 		return err == nil && ok
 	})
+}
+
+// Sees reports whether the key may look at the user: its keys' ages and
+// events, no credential. A viewer that is bound to no users sees all.
+func (k Key) Sees(user string) bool {
+	return k.Role.Includes(Viewer) && (len(k.Users) == 0 || slices.ContainsFunc(k.Users, func(pattern string) bool {
+		ok, err := path.Match(pattern, user)
+		return err == nil && ok
+	}))
+}
+
+// SeesAll reports whether no user is hidden from the key.
+func (k Key) SeesAll() bool {
+	return k.Role.Includes(Viewer) && (len(k.Users) == 0 || slices.Contains(k.Users, "*"))
 }
 
 // Validate reports all that is wrong with a key somebody asks for at now.

@@ -18,6 +18,15 @@ const keySettings = "apikey/"
 // maxCached bounds the memory spent on cached records.
 const maxCached = 4096
 
+const (
+	// staleFor is how long what the store had is believed while it fails: a
+	// revocation, too, then takes up to that long to be seen.
+	staleFor = 15 * time.Minute
+	// patience bounds the wait for a store that hangs, if there is something
+	// to believe instead.
+	patience = 2 * time.Second
+)
+
 // Keys creates, checks and revokes API keys. Safe for concurrent use; must
 // not be copied after first use.
 type Keys struct {
@@ -44,8 +53,9 @@ type Keys struct {
 }
 
 type cached struct {
-	key Key
-	at  time.Time
+	key  Key
+	at   time.Time // when the store was asked
+	read time.Time // when it answered, if it did not do so at at
 }
 
 // FixedKey makes the record of an API key that somebody else chose, which
@@ -120,12 +130,48 @@ func (s *Keys) ByID(ctx context.Context, id string) (Key, error) {
 	if age := now.Sub(c.at); ok && age >= 0 && age < s.maxAge() {
 		return c.key, nil
 	}
-	k, _, err := s.load(ctx, id)
-	if err != nil {
+	attempt := ctx
+	if ok {
+		var cancel context.CancelFunc
+		attempt, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	k, _, err := s.load(attempt, id)
+	switch {
+	case err == nil:
+		s.remember(k, now)
+		return k, nil
+	case errors.As(err, &unread{}):
+		return s.stale(id, now, err)
+	}
+	return Key{}, err
+}
+
+// unread: the store could not be asked, or could not answer.
+type unread struct{ error }
+
+func (u unread) Unwrap() error { return u.error }
+
+// stale returns a record that was read some minutes ago while the store fails,
+// because what was promised is handed out then, too. After an attempt that
+// failed, the next one is MaxAge later.
+func (s *Keys) stale(id string, now time.Time, err error) (Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.cache[id]
+	if !ok {
 		return Key{}, err
 	}
-	s.remember(k, now)
-	return k, nil
+	if c.read.IsZero() {
+		c.read = c.at
+	}
+	if age := now.Sub(c.read); age < 0 || age >= staleFor {
+		delete(s.cache, id)
+		return Key{}, err
+	}
+	c.at = now
+	s.cache[id] = c
+	return c.key, nil
 }
 
 // List returns all stored keys, ordered by id.
@@ -168,7 +214,7 @@ func (s *Keys) load(ctx context.Context, id string) (Key, int64, error) {
 		return Key{}, 0, fmt.Errorf("%q: %w", id, ErrNoSuchKey)
 	}
 	if err != nil {
-		return Key{}, 0, fmt.Errorf("loading API key %s: %w", id, err)
+		return Key{}, 0, fmt.Errorf("loading API key %s: %w", id, unread{err})
 	}
 	var k Key
 	if err := json.Unmarshal(raw, &k); err != nil {

@@ -18,6 +18,7 @@ const (
 	ringMaxAge   = time.Second      // how old a cached ring may be
 	ringPeriod   = 24 * time.Hour   // a signing key is replaced at this age
 	ringHeadway  = 10 * time.Second // a new key signs only after every replica has read it
+	ringGrace    = time.Hour        // how much longer it signs if no other can be saved
 	ringSize     = 2                // the newest, and the one whose tokens still live
 	signingBytes = 32               // RFC 7518 §3.2: at least the hash's size
 )
@@ -34,7 +35,8 @@ type signingKey struct {
 type ring struct {
 	mu   sync.Mutex
 	keys []signingKey
-	at   time.Time // when keys were read
+	at   time.Time // when the store was asked
+	read time.Time // when it answered with keys
 }
 
 // signer returns the key to sign with now.
@@ -59,6 +61,26 @@ func (r *ring) current(ctx context.Context, s Settings, now time.Time) ([]signin
 	if age := now.Sub(r.at); len(r.keys) > 0 && age >= 0 && age < ringMaxAge {
 		return r.keys, nil
 	}
+	keys, err := r.ask(ctx, s, now)
+	if err != nil {
+		// A store that fails must not keep callers from what was promised.
+		if age := now.Sub(r.read); !errors.As(err, &unread{}) || len(r.keys) == 0 || age < 0 || age >= staleFor {
+			return nil, err
+		}
+		r.at = now // ask again in a moment
+		return r.keys, nil
+	}
+	r.keys, r.at, r.read = keys, now, now
+	return keys, nil
+}
+
+// ask reads the keys, and adds one if the newest is too old.
+func (r *ring) ask(ctx context.Context, s Settings, now time.Time) ([]signingKey, error) {
+	if len(r.keys) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	for range 3 { // losing the swap to another replica is followed by reading its result
 		keys, version, err := readRing(ctx, s)
 		if err != nil {
@@ -71,11 +93,13 @@ func (r *ring) current(ctx context.Context, s Settings, now time.Time) ([]signin
 			if errors.Is(err, rotate.ErrConflict) {
 				continue
 			}
+			if err != nil && len(keys) > 1 && now.Sub(keys[1].Created) < ringPeriod+ringGrace {
+				return keys[1:], nil // a full disk: the old one signs on
+			}
 			if err != nil {
 				return nil, err
 			}
 		}
-		r.keys, r.at = keys, now
 		return keys, nil
 	}
 	return nil, fmt.Errorf("sharing token signing keys: %w", rotate.ErrConflict)
@@ -87,7 +111,7 @@ func readRing(ctx context.Context, s Settings) ([]signingKey, int64, error) {
 		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("loading token signing keys: %w", err)
+		return nil, 0, fmt.Errorf("loading token signing keys: %w", unread{err})
 	}
 	var keys []signingKey
 	if err := json.Unmarshal(raw, &keys); err != nil {

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"sort"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ type settings struct {
 	versions map[string]int64
 	reads    int
 	fail     error
+	lost     error // of saves that took effect
 }
 
 func newSettings() *settings {
@@ -49,7 +51,7 @@ func (s *settings) SaveSetting(_ context.Context, name string, value []byte, ver
 	}
 	s.values[name] = append([]byte(nil), value...)
 	s.versions[name]++
-	return s.versions[name], nil
+	return s.versions[name], s.lost
 }
 
 func (s *settings) SettingNames(_ context.Context, prefix string) ([]string, error) {
@@ -106,4 +108,11 @@ func (l *lateSettings) SaveSetting(ctx context.Context, name string, value []byt
 		f()
 	}
 	return l.settings.SaveSetting(ctx, name, value, version)
+}
+
+// unwritable is a full disk: what is there can be read.
+type unwritable struct{ *settings }
+
+func (unwritable) SaveSetting(context.Context, string, []byte, int64) (int64, error) {
+	return 0, errors.New("no space left on device")
 }

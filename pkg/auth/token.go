@@ -154,7 +154,7 @@ func (t *Tokens) caller(ctx context.Context, v verified, now time.Time) (Key, er
 	if err != nil {
 		return Key{}, err
 	}
-	if !k.Good(now) || !k.marked(v.mark, now) {
+	if !k.GoodFor(v.mark, now) {
 		return Key{}, fmt.Errorf("%w: its API key has expired or was revoked or replaced", ErrBadToken)
 	}
 	return k, nil

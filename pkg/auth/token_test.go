@@ -231,15 +231,75 @@ func TestTokenStoreTrouble(t *testing.T) {
 	if _, err := w.tokens.Verify(t.Context(), token); !errors.Is(err, broken) || errors.Is(err, auth.ErrBadToken) {
 		t.Errorf("Verify = %v, want the store's error", err)
 	}
-	if _, _, err := w.tokens.Issue(t.Context(), k); !errors.Is(err, broken) {
+	fresh := &auth.Tokens{Settings: w.st, Keys: w.keys, Now: w.clk.Now}
+	if _, _, err := fresh.Issue(t.Context(), k); !errors.Is(err, broken) {
 		t.Errorf("Issue = %v, want the store's error", err)
 	}
 	w.st.breakWith(nil)
+	w.clk.advance(2 * time.Second)
 	for _, bad := range []string{"{", `[{"kid":"a","secret":"c2hvcnQ="}]`} {
 		w.st.values["token/signing-keys"] = []byte(bad)
 		if _, _, err := w.tokens.Issue(t.Context(), k); err == nil || strings.Contains(err.Error(), "c2hv") {
 			t.Errorf("Issue with ring %s = %v, want an error without the key", bad, err)
 		}
+	}
+}
+
+// While the store fails, callers that were good a moment ago get what was
+// promised: for a quarter of an hour, and what is read afterwards counts.
+func TestStoreDownBelievesWhatItHad(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	secret, k := mustCreate(t, w.keys, reader)
+	if _, err := w.keys.Check(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.issue(t, k)
+	w.st.breakWith(errors.New("no answer"))
+	for range 14 {
+		w.clk.advance(time.Minute)
+		if _, err := w.keys.Check(t.Context(), secret); err != nil {
+			t.Fatalf("Check with a store that fails: %v", err)
+		}
+		if _, err := w.tokens.Verify(t.Context(), w.issue(t, k)); err != nil {
+			t.Fatalf("Verify with a store that fails: %v", err)
+		}
+	}
+	w.clk.advance(time.Minute)
+	if _, err := w.keys.Check(t.Context(), secret); err == nil || errors.Is(err, auth.ErrBadKey) {
+		t.Errorf("Check a quarter of an hour later = %v, want the store's error", err)
+	}
+	if _, _, err := w.tokens.Issue(t.Context(), k); err == nil {
+		t.Error("a token was issued although the store has failed for a quarter of an hour")
+	}
+	w.st.breakWith(nil)
+	if err := (&auth.Keys{Settings: w.st, Now: w.clk.Now}).Revoke(t.Context(), k.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.clk.advance(time.Second)
+	if _, err := w.keys.Check(t.Context(), secret); !errors.Is(err, auth.ErrBadKey) {
+		t.Errorf("Check of a revoked key = %v, want %v", err, auth.ErrBadKey)
+	}
+}
+
+// A signing key that cannot be replaced signs on for an hour.
+func TestFullDiskKeepsTheSigningKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	_, k := mustCreate(t, w.keys, reader)
+	w.issue(t, k)
+	full := &auth.Tokens{Settings: unwritable{w.st}, Keys: w.keys, Now: w.clk.Now}
+	w.clk.advance(24*time.Hour + 30*time.Minute)
+	token, _, err := full.Issue(t.Context(), k)
+	if err != nil {
+		t.Fatalf("Issue while nothing can be saved: %v", err)
+	}
+	if _, err := w.tokens.Verify(t.Context(), token); err != nil {
+		t.Errorf("Verify = %v", err)
+	}
+	w.clk.advance(time.Hour)
+	if _, _, err := (&auth.Tokens{Settings: unwritable{newWorld().st}, Keys: w.keys, Now: w.clk.Now}).Issue(t.Context(), k); err == nil {
+		t.Error("a token was signed with a key that was never saved")
 	}
 }
 

@@ -120,7 +120,7 @@ func TestCreateIsSentOnce(t *testing.T) {
 					return nil, &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 				})
 			}
-			a := New(cfg)
+			a := New(cfg, &rotate.Clock{})
 			_, secret, err := a.Create(ctx, "u")
 			if err == nil || !secret.IsZero() {
 				t.Fatalf("Create = %v, want an error", err)
@@ -171,7 +171,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 400, row.code) })
-			err := row.call(t.Context(), New(cfg))
+			err := row.call(t.Context(), New(cfg, &rotate.Clock{}))
 			if err == nil || !strings.Contains(err.Error(), row.code) {
 				t.Fatalf("error = %v, want one that names %s", err, row.code)
 			}
@@ -187,7 +187,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 func TestDeletingNothingIsSuccess(t *testing.T) {
 	t.Parallel()
 	_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { fail(w, 404, "NoSuchEntity") })
-	if err := New(cfg).Delete(t.Context(), "u", "k"); err != nil {
+	if err := New(cfg, &rotate.Clock{}).Delete(t.Context(), "u", "k"); err != nil {
 		t.Errorf("Delete = %v, want success", err)
 	}
 }
@@ -195,7 +195,7 @@ func TestDeletingNothingIsSuccess(t *testing.T) {
 func TestEmptyAnswersAreErrors(t *testing.T) {
 	t.Parallel()
 	_, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) { reply(w, action, "") })
-	a := New(cfg)
+	a := New(cfg, &rotate.Clock{})
 	if _, err := a.User(t.Context(), "u"); err == nil {
 		t.Error("User = nil error")
 	}
@@ -213,7 +213,7 @@ func TestVerify(t *testing.T) {
 	srv, cfg := newService(t, func(w http.ResponseWriter, action string, _ url.Values) {
 		reply(w, action, "<Arn>arn:aws:iam::1:user/u</Arn><UserId>AIDAU</UserId>")
 	})
-	a := New(cfg)
+	a := New(cfg, &rotate.Clock{})
 	for range 3 {
 		if err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s")); err != nil {
 			t.Fatal(err)
@@ -244,7 +244,7 @@ func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			}),
-		})
+		}, &rotate.Clock{})
 		a.VerifyTimeout = 50 * time.Millisecond
 		err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s"))
 		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || calls != 1 || took != a.VerifyTimeout {
@@ -264,7 +264,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	t.Parallel()
 	iam := New(aws.Config{Region: "us-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("no EC2 IMDS role found")
-	})})
+	})}, &rotate.Clock{})
 	_, keys := iam.Keys(t.Context(), "ci")
 	_, _, create := iam.Create(t.Context(), "ci")
 	for call, err := range map[string]error{

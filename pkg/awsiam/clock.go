@@ -1,28 +1,85 @@
 package awsiam
 
 import (
-	"sync/atomic"
+	"context"
+	"errors"
+	"net/http"
 	"time"
 
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// clock remembers AWS's time, as of the latest list that was answered. The
-// Date header has whole seconds.
-type clock struct{ latest atomic.Pointer[[2]time.Time] }
-
-// ServerTime implements rotate.Clock.
-func (a *IAM) ServerTime() (date, at time.Time, ok bool) {
-	if t := a.clock.latest.Load(); t != nil {
-		return t[0], t[1], true
-	}
-	return time.Time{}, time.Time{}, false
+// Dated returns the configuration, changed so that every answer that a client
+// made from it receives, errors included, tells c the time.
+func Dated(cfg aws.Config, c *rotate.Clock) aws.Config {
+	cfg = cfg.Copy()
+	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+		if _, ok := stack.Deserialize.Get(datingID); ok {
+			return nil // dated twice
+		}
+		return stack.Deserialize.Add(dating(c), middleware.After) // next to the transport: every attempt counts
+	})
+	return cfg
 }
 
-// read takes the time from an answer's metadata; without one nothing changes.
-func (c *clock) read(m middleware.Metadata) {
-	if date, ok := awsmiddleware.GetServerTime(m); ok && !date.IsZero() {
-		c.latest.Store(&[2]time.Time{date, time.Now()})
+const datingID = "KeyrotClock"
+
+func dating(c *rotate.Clock) middleware.DeserializeMiddleware {
+	return middleware.DeserializeMiddlewareFunc(datingID, func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		dated := c.Begin()
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		if r, ok := out.RawResponse.(*smithyhttp.Response); ok && r != nil && r.Response != nil {
+			dated(dateOf(r.Header))
+		}
+		return out, metadata, err
+	})
+}
+
+// dateOf returns the Date of an answer; zero if there is none, or if a cache
+// kept the answer.
+func dateOf(h http.Header) time.Time {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil || h.Get("Age") != "" {
+		return time.Time{}
 	}
+	return date
+}
+
+// Asks returns what rotate.Clock.Ask needs: a call of STS that nobody is
+// allowed to make and whose refusal is dated. It takes neither credentials nor
+// a permission. cfg is from [Dated].
+func Asks(cfg aws.Config) func(context.Context) error {
+	c := sts.NewFromConfig(cfg, func(o *sts.Options) {
+		o.Credentials, o.Retryer = aws.AnonymousCredentials{}, aws.NopRetryer{}
+	})
+	return func(ctx context.Context) error {
+		_, err := c.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		var answer smithy.APIError
+		if errors.As(err, &answer) {
+			return nil
+		}
+		return err
+	}
+}
+
+// signer signs with AWS's time. The SDK corrects a client's clock by the
+// answers that this client had, which a fresh one has none of.
+type signer struct {
+	*v4.Signer
+	clock *rotate.Clock
+}
+
+// SignHTTP implements sts.HTTPSignerV4.
+func (s signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
+	if s.clock.Known() {
+		at = s.clock.Now()
+	}
+	return s.Signer.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }

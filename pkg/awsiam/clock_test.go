@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 func TestServerTimeIsAWSsClock(t *testing.T) {
@@ -21,18 +22,18 @@ func TestServerTimeIsAWSsClock(t *testing.T) {
 		_, _ = w.Write([]byte(`<ListAccessKeysResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>`))
 	}))
 	defer srv.Close()
+	clock := &rotate.Clock{}
 	a := awsiam.New(aws.Config{
 		Region: "us-east-1", BaseEndpoint: &srv.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
-	})
-	if _, _, ok := a.ServerTime(); ok {
-		t.Error("ServerTime() is known before the first answer")
+	}, clock)
+	if clock.Known() {
+		t.Error("the time is known before the first answer")
 	}
 	if _, err := a.Keys(t.Context(), "ci"); err != nil {
 		t.Fatal(err)
 	}
-	date, at, ok := a.ServerTime()
-	if off := (date.Sub(at) - ahead).Abs(); !ok || off > time.Minute {
-		t.Errorf("ServerTime() = %s at %s, %v, want about %s ahead", date, at, ok, ahead)
+	if off := (time.Until(clock.Now()) - ahead).Abs(); !clock.Known() || off > time.Minute {
+		t.Errorf("the clock is %s ahead, known: %v, want about %s", time.Until(clock.Now()), clock.Known(), ahead)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -47,19 +48,15 @@ type IAM struct {
 	VerifyTimeout time.Duration
 	// PageSize is how many items to ask for per page. Zero: AWS's default.
 	PageSize int32
-
-	clock clock
 }
 
-var (
-	_ rotate.IAM   = (*IAM)(nil)
-	_ rotate.Clock = (*IAM)(nil)
-)
+var _ rotate.IAM = (*IAM)(nil)
 
 // New returns an IAM that uses the SDK configuration as it is, at the default
-// pace. Requests carry "keyrot" in the User-Agent.
-func New(cfg aws.Config) *IAM {
-	cfg = cfg.Copy()
+// pace. Its answers tell clock the time, and keys are proven by that time.
+// Requests carry "keyrot" in the User-Agent.
+func New(cfg aws.Config, clock *rotate.Clock) *IAM {
+	cfg = Dated(cfg, clock)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	cfg.Credentials = identity(cfg.Credentials)
 	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
@@ -75,7 +72,7 @@ func New(cfg aws.Config) *IAM {
 			UpdateAccessKey:                i.UpdateAccessKey,
 			DeleteAccessKey:                i.DeleteAccessKey,
 			SimulatePrincipalPolicy:        i.SimulatePrincipalPolicy,
-			GetCallerIdentity:              freshSigner(s),
+			GetCallerIdentity:              freshSigner(s, clock),
 		},
 		Pace: &Pace{},
 	}
@@ -100,10 +97,10 @@ func identity(from aws.CredentialsProvider) aws.CredentialsProvider {
 // call. A client's signer caches the derived signing key by access key id
 // without looking at the secret: a wrong secret would pass once the right one
 // has been seen. The connections are shared.
-func freshSigner(c *sts.Client) func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+func freshSigner(c *sts.Client, clock *rotate.Clock) func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
 	return func(ctx context.Context, in *sts.GetCallerIdentityInput, opts ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
 		o := c.Options()
-		o.HTTPSignerV4, o.AuthSchemes = nil, nil
+		o.HTTPSignerV4, o.AuthSchemes = signer{v4.NewSigner(), clock}, nil
 		return sts.New(o, opts...).GetCallerIdentity(ctx, in)
 	}
 }
@@ -117,7 +114,6 @@ func (a *IAM) User(ctx context.Context, name string) (rotate.User, error) {
 	if out.User == nil {
 		return rotate.User{}, fmt.Errorf("looking up user %q: IAM answered without a user", name)
 	}
-	a.clock.read(out.ResultMetadata)
 	u := user(*out.User)
 	u.Tags = tags(out.User.Tags)
 	return u, nil
@@ -132,7 +128,6 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 		if err != nil {
 			return nil, translate(doing, err, rotate.ErrNoUser)
 		}
-		a.clock.read(out.ResultMetadata)
 		for _, k := range out.AccessKeyMetadata {
 			all = append(all, plan.Key{ID: aws.ToString(k.AccessKeyId), Status: plan.Status(k.Status), Created: aws.ToTime(k.CreateDate)})
 		}

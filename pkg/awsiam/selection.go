@@ -139,7 +139,6 @@ func (a *IAM) details(ctx context.Context) ([]rotate.User, error) {
 		if err != nil {
 			return nil, translate(doing, err, nil)
 		}
-		a.clock.read(out.ResultMetadata)
 		for _, d := range out.UserDetailList {
 			all = append(all, rotate.User{
 				Name: aws.ToString(d.UserName), ID: aws.ToString(d.UserId), ARN: aws.ToString(d.Arn),
@@ -164,7 +163,6 @@ func (a *IAM) listUsers(ctx context.Context, prefix string) ([]rotate.User, erro
 		if err != nil {
 			return nil, translate(doing, err, nil)
 		}
-		a.clock.read(out.ResultMetadata)
 		for _, u := range out.Users {
 			all = append(all, user(u))
 		}

@@ -28,8 +28,9 @@ const (
 // Invoke calls a function and returns its answer. The request is signed here
 // and sent by net/http: the SDK's Lambda module would cost every command
 // 0.7 MB of tables at its start, for this one call. There is no retry: the
-// caller cannot know whether a pass was begun.
-func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte) ([]byte, error) {
+// caller cannot know whether a pass was begun. now is AWS's time, which the
+// request is signed with.
+func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte, now time.Time) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, invokeTimeout)
 	defer cancel()
 	if cfg.BaseEndpoint != nil { // AWS_ENDPOINT_URL
@@ -55,7 +56,7 @@ func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte)
 		return nil, doing(err, "invoking the rotator")
 	}
 	sum := sha256.Sum256(payload)
-	if err := v4.NewSigner().SignHTTP(ctx, who, req, hex.EncodeToString(sum[:]), "lambda", cfg.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, who, req, hex.EncodeToString(sum[:]), "lambda", cfg.Region, now); err != nil {
 		return nil, doing(err, "signing the invocation")
 	}
 	res, err := http.DefaultClient.Do(req)

@@ -76,7 +76,7 @@ func TestInvoke(t *testing.T) {
 		}))
 		defer srv.Close()
 		cfg := aws.Config{Region: "eu-west-1", BaseEndpoint: &srv.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
-		return deploy.Invoke(t.Context(), cfg, "https://lambda.eu-west-1.amazonaws.com/2015-03-31/functions/f/invocations", []byte("{}"))
+		return deploy.Invoke(t.Context(), cfg, "https://lambda.eu-west-1.amazonaws.com/2015-03-31/functions/f/invocations", []byte("{}"), time.Now())
 	}
 	if body, err := answer(200, false, `{"x":1}`); err != nil || string(body) != `{"x":1}` {
 		t.Errorf("Invoke = %s, %v", body, err)

@@ -13,9 +13,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+const (
+	scrapesAtOnce = 4
+	scrapeTimeout = 10 * time.Second
 )
 
 // Metrics are the counters of one process. Its methods are safe for
@@ -23,6 +29,7 @@ import (
 type Metrics struct {
 	now      func() time.Time
 	registry *prometheus.Registry
+	scrapes  chan struct{}
 
 	steps     *prometheus.CounterVec
 	rotations *prometheus.CounterVec
@@ -42,6 +49,7 @@ type Options struct {
 	// Pace returns how many changing calls per second may be sent to IAM right
 	// now, and how many if AWS does not throttle.
 	Pace func() (now, most float64)
+	Late *rotate.Late // where hand-outs wait that could not be recorded
 }
 
 // New makes metrics in a registry of their own.
@@ -50,7 +58,7 @@ func New(o Options) *Metrics {
 		o.Now = time.Now
 	}
 	m := &Metrics{
-		now: o.Now, registry: prometheus.NewRegistry(),
+		now: o.Now, registry: prometheus.NewRegistry(), scrapes: make(chan struct{}, scrapesAtOnce),
 		steps:     counter("keyrot_steps_total", "Steps taken for users.", "action", "result"),
 		rotations: counter("keyrot_rotations_total", "Rotations completed (ok) and steps of a rotation that failed (error).", "result"),
 		lateness: histogram("keyrot_step_lateness_seconds", "How long after its due time a planned step was done.",
@@ -68,6 +76,9 @@ func New(o Options) *Metrics {
 	m.registry.MustRegister(m.steps, m.rotations, m.lateness, m.iam, m.verify, m.handouts, m.requests, m.took,
 		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.", func() float64 { n, _ := o.Pace(); return n }),
 		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.", func() float64 { _, n := o.Pace(); return n }),
+		gauge("keyrot_handouts_unrecorded", "Hand-outs that the audit log did not take yet, equal ones counted once.", func() float64 { return float64(o.Late.Waiting()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyrot_handouts_late_total", Help: "Hand-outs that were recorded late."},
+			func() float64 { return float64(o.Late.Recorded()) }),
 		&users{store: o.Store, policy: o.Policy, now: o.Now},
 	)
 	return m
@@ -85,10 +96,24 @@ func gauge(name, help string, f func() float64) prometheus.GaugeFunc {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 }
 
-// Handler answers with the text exposition. Of a store that does not answer
-// it says keyrot_store_up 0 and leaves the users out.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+// Handler answers with the text exposition, for somebody who may see those
+// users. Of a store that does not answer it says keyrot_store_up 0 and leaves
+// the users out.
+func (m *Metrics) Handler(sees func(user string) bool) http.Handler {
+	some := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		all, err := m.registry.Gather()
+		return visible(all, sees), err
+	})
+	h := promhttp.HandlerFor(some, promhttp.HandlerOpts{Timeout: scrapeTimeout})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case m.scrapes <- struct{}{}:
+			defer func() { <-m.scrapes }()
+			h.ServeHTTP(w, r)
+		default:
+			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // Step is meant for rotate.Rotator.Observe.

@@ -53,13 +53,14 @@ func newMetrics(s *store) *metrics.Metrics {
 	return metrics.New(metrics.Options{
 		Store: s, Policy: func(string) plan.Policy { return plan.Policy{} },
 		Now: func() time.Time { return t0.Add(20 * time.Minute) }, Pace: func() (float64, float64) { return 1, 2 },
+		Late: &rotate.Late{},
 	})
 }
 
 func scrape(t *testing.T, m *metrics.Metrics) string {
 	t.Helper()
 	res := httptest.NewRecorder()
-	m.Handler().ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	m.Handler(func(string) bool { return true }).ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	if res.Code != 200 {
 		t.Fatalf("scrape = %d %s", res.Code, res.Body)
 	}
@@ -158,5 +159,18 @@ func TestTemplatesUseMetricsThatExist(t *testing.T) {
 				t.Errorf("%s uses %s, which is not exposed", file, m)
 			}
 		}
+	}
+}
+
+// TestOthersUsersAreHidden: whoever scrapes gets the series of its own users.
+func TestOthersUsersAreHidden(t *testing.T) {
+	t.Parallel()
+	m := newMetrics(&store{entries: []rotate.Entry{{Record: plan.Record{User: "ci"}}, {Record: plan.Record{User: "payroll"}}}})
+	res := httptest.NewRecorder()
+	mine := func(user string) bool { return user == "ci" }
+	m.Handler(mine).ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	body := res.Body.String()
+	if !strings.Contains(body, `keyrot_serving{user="ci"} 0`) || !strings.Contains(body, "keyrot_store_up 1") || strings.Contains(body, "payroll") {
+		t.Errorf("metrics for a caller that may see ci:\n%s\nwant those of ci and of no user", body)
 	}
 }

@@ -2,16 +2,19 @@ package metrics
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 const (
+	userLabel    = "user"
 	listPatience = 5 * time.Second
 	listAge      = time.Second // several scrapers at once cost one look
 )
@@ -19,14 +22,14 @@ const (
 //nolint:gochecknoglobals // constants
 var (
 	storeUp   = prometheus.NewDesc("keyrot_store_up", "Whether the store answers.", nil, nil)
-	keyAge    = prometheus.NewDesc("keyrot_key_age_seconds", "Age of the key that is handed out.", []string{"user"}, nil)
-	nextDue   = prometheus.NewDesc("keyrot_next_rotation_timestamp_seconds", "When the next rotation is due.", []string{"user"}, nil)
-	overdue   = prometheus.NewDesc("keyrot_overdue", "Whether the rotation is late.", []string{"user"}, nil)
-	overdueBy = prometheus.NewDesc("keyrot_overdue_seconds", "How long ago a late rotation was due; 0 if it is not late.", []string{"user"}, nil)
-	serving   = prometheus.NewDesc("keyrot_serving", "Whether the user has a key that can be handed out.", []string{"user"}, nil)
-	paused    = prometheus.NewDesc("keyrot_paused", "Whether an operator has frozen the user.", []string{"user"}, nil)
-	failures  = prometheus.NewDesc("keyrot_failures", "Failures in a row of the user's next step.", []string{"user"}, nil)
-	keys      = prometheus.NewDesc("keyrot_keys", "Keys held, by stage.", []string{"user", "stage"}, nil)
+	keyAge    = prometheus.NewDesc("keyrot_key_age_seconds", "Age of the key that is handed out.", []string{userLabel}, nil)
+	nextDue   = prometheus.NewDesc("keyrot_next_rotation_timestamp_seconds", "When the next rotation is due.", []string{userLabel}, nil)
+	overdue   = prometheus.NewDesc("keyrot_overdue", "Whether the rotation is late.", []string{userLabel}, nil)
+	overdueBy = prometheus.NewDesc("keyrot_overdue_seconds", "How long ago a late rotation was due; 0 if it is not late.", []string{userLabel}, nil)
+	serving   = prometheus.NewDesc("keyrot_serving", "Whether the user has a key that can be handed out.", []string{userLabel}, nil)
+	paused    = prometheus.NewDesc("keyrot_paused", "Whether an operator has frozen the user.", []string{userLabel}, nil)
+	failures  = prometheus.NewDesc("keyrot_failures", "Failures in a row of the user's next step.", []string{userLabel}, nil)
+	keys      = prometheus.NewDesc("keyrot_keys", "Keys held, by stage.", []string{userLabel, "stage"}, nil)
 )
 
 // users collects what the store holds about each user, at scrape time.
@@ -97,6 +100,17 @@ func (u *users) list() ([]rotate.Entry, error) {
 		u.at = now
 	}
 	return u.entries, u.err
+}
+
+// visible leaves out the series of users that sees does not accept.
+func visible(all []*dto.MetricFamily, sees func(user string) bool) []*dto.MetricFamily {
+	hidden := func(m *dto.Metric) bool {
+		return slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == userLabel && !sees(l.GetValue()) })
+	}
+	for _, f := range all {
+		f.Metric = slices.DeleteFunc(f.Metric, hidden)
+	}
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 })
 }
 
 func number(b bool) float64 {

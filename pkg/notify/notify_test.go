@@ -298,7 +298,7 @@ func TestMailFailureDoesNotChangeKeyState(t *testing.T) {
 			wg.Go(func() { _ = n.Run(ctx) })
 			begin := time.Now()
 			r := &rotate.Rotator{
-				IAM: aws, Store: store, Owner: "test",
+				Clock: rotatetest.Clock(), IAM: aws, Store: store, Owner: "test",
 				Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
 				Observe: func(user string, s plan.Step, err error) {
 					events = append(events, fmt.Sprint(time.Since(begin), s.Action, s.Reason, err))

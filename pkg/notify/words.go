@@ -81,7 +81,9 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 	switch {
 	case step.Action == plan.Notice && step.Reason == plan.Vanished:
 		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})
-	case step.Action == plan.Notice:
+	case step.Action == plan.Deactivate && step.Reason == plan.Orphan: // an old list made it look like somebody else's
+		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})
+	case step.Action == plan.Notice && step.Reason == plan.ForeignKey:
 		it.Kind, it.What, it.Title = Trouble, foreign+step.KeyID, "a key appeared that keyrot did not create"
 		it.Do = "Find out who created it. keyrot never touches it."
 		out = append(out, entry{Item: it})

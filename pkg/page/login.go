@@ -2,14 +2,8 @@ package page
 
 import (
 	"errors"
-	"math"
-	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/keyrot/keyrot/pkg/auth"
 )
@@ -25,7 +19,7 @@ func (p *Page) loginForm(w http.ResponseWriter, r *http.Request) {
 		p.loginOnce(w, r, once)
 		return
 	}
-	if _, _, ok, err := p.who(r); err == nil && ok {
+	if _, ok, err := p.who(r); err == nil && ok {
 		http.Redirect(w, r, pathHome, http.StatusSeeOther)
 		return
 	}
@@ -33,20 +27,21 @@ func (p *Page) loginForm(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Page) loginOnce(w http.ResponseWriter, r *http.Request, once string) {
-	keyID, ok := p.sessions.use(once, p.now())
+	link, ok := p.sessions.use(once, p.now())
+	var key auth.Key
 	if ok {
-		_, good, err := p.good(r, keyID)
+		k, good, err := p.good(r, link)
 		if err != nil {
 			p.unavailable(w, r, err)
 			return
 		}
-		ok = good
+		key, ok = k, good
 	}
 	if !ok {
 		p.refuse(w, r, usedUp)
 		return
 	}
-	p.enter(w, r, keyID)
+	p.enter(w, r, key, link.mark)
 }
 
 // login answers POST /login.
@@ -60,14 +55,18 @@ func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, r, notAccepted)
 		return
 	}
-	p.enter(w, r, key.ID)
+	p.enter(w, r, key, key.Mark())
 }
 
-func (p *Page) enter(w http.ResponseWriter, r *http.Request, keyID string) {
+// enter opens a session for the key, by the secret of that mark.
+func (p *Page) enter(w http.ResponseWriter, r *http.Request, key auth.Key, mark string) {
+	if p.above(w, r, key) {
+		return
+	}
 	if old, err := r.Cookie(p.cookieName()); err == nil {
 		p.sessions.end(old.Value)
 	}
-	http.SetCookie(w, p.cookie(p.sessions.open(keyID, p.now())))
+	http.SetCookie(w, p.cookie(p.sessions.open(key.ID, mark, p.now())))
 	http.Redirect(w, r, pathHome, http.StatusSeeOther)
 }
 
@@ -80,93 +79,13 @@ func (p *Page) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pathLogin, http.StatusSeeOther)
 }
 
-// refuse answers a failed attempt; an address that fails too often is told to
-// wait. Who has a good key gets in all the same: nobody can lock others out.
+// refuse answers a failed attempt, which counts against the client's address.
+// A good key gets in all the same: nobody can lock others out.
 func (p *Page) refuse(w http.ResponseWriter, r *http.Request, why string) {
 	status := http.StatusForbidden
-	if wait := p.failures().Wait(host(r)); wait > 0 {
-		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
-		w.Header().Set("Retry-After", seconds)
-		status, why = http.StatusTooManyRequests, "Too many failed attempts from your address. Try again in "+seconds+" seconds."
+	if wait := p.charge(r, ""); wait > 0 {
+		w.Header().Set("Retry-After", seconds(wait))
+		status, why = http.StatusTooManyRequests, "Too many failed attempts from your address. Try again in "+seconds(wait)+" seconds."
 	}
-	p.failures().Failed(host(r))
 	writePage(w, status, document("keyrot: log in", loginPage(why)))
-}
-
-func (p *Page) failures() Failures {
-	if p.Failure != nil {
-		return p.Failure
-	}
-	return &p.guesses
-}
-
-func host(r *http.Request) string {
-	if h, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return h
-	}
-	return r.RemoteAddr
-}
-
-// Bounds on guessing.
-const (
-	maxFailures = 10
-	failureTime = time.Minute
-	maxAddrs    = 4096
-)
-
-// guesses counts the failures of addresses within a minute.
-type guesses struct {
-	now func() time.Time
-	mu  sync.Mutex
-	by  map[string]count
-}
-
-type count struct {
-	n     int
-	since time.Time
-}
-
-// Wait implements [Failures].
-func (g *guesses) Wait(addr string) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	c := g.by[network(addr)]
-	if c.n < maxFailures {
-		return 0
-	}
-	return max(0, c.since.Add(failureTime).Sub(g.now()))
-}
-
-// Failed implements [Failures].
-func (g *guesses) Failed(addr string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.now()
-	if len(g.by) >= maxAddrs {
-		for a, c := range g.by {
-			if now.Sub(c.since) >= failureTime {
-				delete(g.by, a)
-			}
-		}
-	}
-	if g.by == nil || len(g.by) >= maxAddrs {
-		g.by = map[string]count{}
-	}
-	addr = network(addr)
-	c := g.by[addr]
-	if now.Sub(c.since) >= failureTime {
-		c = count{since: now}
-	}
-	c.n++
-	g.by[addr] = c
-}
-
-// network is what one client may have: an IPv4 address, or an IPv6 /64.
-func network(addr string) string {
-	a, err := netip.ParseAddr(addr)
-	if err != nil || !a.Unmap().Is6() {
-		return addr
-	}
-	n, _ := a.WithZone("").Prefix(64) // 64 fits any IPv6 address
-	return n.String()
 }

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,23 +37,18 @@ type Page struct {
 	Policy  func(user string) plan.Policy
 	Keys    *auth.Keys
 	History *History
-	Failure Failures         // default: 10 failures a minute for an address
 	Now     func() time.Time // default time.Now
 	Log     *slog.Logger     // default: discards
 	Secure  bool             // browsers come over TLS
+	// Charge counts a request against the limit of the API key of that id or,
+	// if it is empty, a refused credential against that of the client's
+	// address. It returns how long to wait; 0: go on. Safe for concurrent use.
+	// Default: the limits of the server that the page is mounted at.
+	Charge func(r *http.Request, keyID string) time.Duration
 
 	sessions sessions
 	streams  streams
-	guesses  guesses
 	built    snapshot
-}
-
-// Failures slows down who guesses. Safe for concurrent use.
-type Failures interface {
-	// Wait is how long the address has to wait before it may try; 0: not.
-	Wait(addr string) time.Duration
-	// Failed counts a failure of the address.
-	Failed(addr string)
 }
 
 // Caller is somebody who has an API key.
@@ -67,7 +63,6 @@ type Caller struct {
 
 // Handler returns the page as a handler for [Patterns].
 func (p *Page) Handler() http.Handler {
-	p.guesses.now = p.now
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathHome+"{$}", p.home)
 	mux.HandleFunc("GET "+pathLogin, p.loginForm)
@@ -122,9 +117,12 @@ func asset(kind string, f web.File) http.Handler {
 
 // home answers GET /.
 func (p *Page) home(w http.ResponseWriter, r *http.Request) {
-	_, key, ok, err := p.who(r)
+	key, ok, err := p.who(r)
 	if err == nil && !ok {
 		http.Redirect(w, r, pathLogin, http.StatusSeeOther)
+		return
+	}
+	if err == nil && p.above(w, r, key) {
 		return
 	}
 	var v *view
@@ -140,9 +138,12 @@ func (p *Page) home(w http.ResponseWriter, r *http.Request) {
 
 // status answers GET /status.json.
 func (p *Page) status(w http.ResponseWriter, r *http.Request) {
-	_, key, ok, err := p.who(r)
+	key, ok, err := p.who(r)
 	if err == nil && !ok {
 		http.Error(w, "log in at "+pathLogin, http.StatusUnauthorized)
+		return
+	}
+	if err == nil && p.above(w, r, key) {
 		return
 	}
 	var v *view
@@ -172,25 +173,35 @@ func writePage(w http.ResponseWriter, status int, n node) {
 	_, _ = w.Write([]byte("<!doctype html>" + render(n))) // the client is gone: nobody to tell
 }
 
-// good looks an API key up. It may look at the page if it has a role.
-func (p *Page) good(r *http.Request, id string) (auth.Key, bool, error) {
-	k, err := p.Keys.ByID(r.Context(), id)
+// above reports whether the key is above its limit of requests, and then has
+// answered so.
+func (p *Page) above(w http.ResponseWriter, r *http.Request, k auth.Key) bool {
+	wait := p.charge(r, k.ID)
+	if wait > 0 {
+		w.Header().Set("Retry-After", seconds(wait))
+		http.Error(w, "this API key makes too many requests", http.StatusTooManyRequests)
+	}
+	return wait > 0
+}
+
+func (p *Page) charge(r *http.Request, keyID string) time.Duration {
+	if p.Charge == nil {
+		return 0
+	}
+	return p.Charge(r, keyID)
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
+
+// good looks up the API key of a session. It may look at the page if it has a
+// role and the secret that opened the session is still one of its own.
+func (p *Page) good(r *http.Request, s session) (auth.Key, bool, error) {
+	k, err := p.Keys.ByID(r.Context(), s.key)
 	if errors.Is(err, auth.ErrNoSuchKey) {
 		return k, false, nil
 	}
-	return k, err == nil && k.Good(p.now()) && k.Role.Includes(auth.Viewer), err
+	return k, err == nil && k.GoodFor(s.mark, p.now()) && k.Role.Includes(auth.Viewer), err
 }
-
-// sees reports whether the key may look at the user. A viewer that is bound to
-// no users sees all.
-func sees(k auth.Key, user string) bool {
-	return len(k.Users) == 0 || slices.ContainsFunc(k.Users, func(pattern string) bool {
-		ok, err := path.Match(pattern, user)
-		return err == nil && ok
-	})
-}
-
-func seesAll(k auth.Key) bool { return len(k.Users) == 0 || slices.Contains(k.Users, "*") }
 
 func (p *Page) now() time.Time {
 	if p.Now != nil {

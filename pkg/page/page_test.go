@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ type world struct {
 
 	viewer, narrow, operator string // API keys
 	viewerID                 string
+	viewerKey                auth.Key
 }
 
 func (w *world) now() time.Time {
@@ -71,14 +73,15 @@ func newWorld(t *testing.T) *world {
 		Policy: func(string) plan.Policy { return plan.Policy{} },
 	}
 	w.h = w.page.Handler()
-	create := func(k auth.Key) (string, string) {
+	create := func(k auth.Key) (string, auth.Key) {
 		s, made, err := w.keys.Create(t.Context(), k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s, made.ID
+		return s, made
 	}
-	w.viewer, w.viewerID = create(auth.Key{Name: "wall", Role: auth.Viewer})
+	w.viewer, w.viewerKey = create(auth.Key{Name: "wall", Role: auth.Viewer})
+	w.viewerID = w.viewerKey.ID
 	w.narrow, _ = create(auth.Key{Name: "team", Role: auth.Viewer, Users: []string{"app-*"}})
 	w.operator, _ = create(auth.Key{Name: "ops", Role: auth.Operator, Users: []string{"*"}})
 	w.add(t, entry("app-1"))
@@ -179,10 +182,18 @@ func TestSessionEnds(t *testing.T) {
 		"somebody logs out": func(t *testing.T, w *world, c *http.Cookie) {
 			w.post(t, "/logout", nil, func(r *http.Request) { r.AddCookie(c) })
 		},
-		"a thousand others log in": func(t *testing.T, w *world, _ *http.Cookie) {
+		"its key has another secret": func(t *testing.T, w *world, _ *http.Cookie) { w.rotate(t, 0) },
+		"its secret's overlap is over": func(t *testing.T, w *world, c *http.Cookie) {
+			w.rotate(t, time.Hour)
+			if rec := w.get(t, "/", c); rec.Code != http.StatusOK {
+				t.Fatalf("GET / within the overlap = %d, want 200", rec.Code)
+			}
+			w.move(time.Hour)
+		},
+		"its key opens 32 more": func(t *testing.T, w *world, _ *http.Cookie) {
 			w.move(time.Second)
-			for range 1024 {
-				w.login(t, w.operator)
+			for range 32 {
+				w.login(t, w.viewer)
 			}
 		},
 	}
@@ -202,10 +213,39 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
+// rotate gives the viewer another secret.
+func (w *world) rotate(t *testing.T, overlap time.Duration) {
+	t.Helper()
+	if _, _, err := w.keys.Rotate(t.Context(), w.viewerID, overlap); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNobodyEndsOthersSessions: however often a caller logs in, and with how
+// many API keys, it ends its own sessions only.
+func TestNobodyEndsOthersSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.login(t, w.viewer)
+	w.move(time.Second)
+	for range 40 { // more than are kept of all callers together
+		many, _, err := w.keys.Create(t.Context(), auth.Key{Role: auth.Viewer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 40 {
+			w.login(t, many)
+		}
+	}
+	if rec := w.get(t, "/", c); rec.Code != http.StatusOK {
+		t.Errorf("GET / after 1600 log-ins of others = %d, want 200", rec.Code)
+	}
+}
+
 func TestLinkWorksOnceAndSoon(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	used, old, revoked := w.page.Link(w.viewerID), w.page.Link(w.viewerID), w.page.Link(w.viewerID)
+	used, old, revoked := w.page.Link(w.viewerKey), w.page.Link(w.viewerKey), w.page.Link(w.viewerKey)
 	if rec := w.get(t, used); rec.Code != http.StatusSeeOther || rec.Header().Get("Location") != "/" {
 		t.Errorf("GET of a link = %d to %q, want 303 to /", rec.Code, rec.Header().Get("Location"))
 	}
@@ -236,30 +276,35 @@ func TestForeignFormsAreRefused(t *testing.T) {
 	}
 }
 
-func TestGuessingIsSlowedDownAndLocksNobodyOut(t *testing.T) {
+func TestLimits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	guess := func(addr string) *httptest.ResponseRecorder {
-		return w.post(t, "/login", url.Values{"key": {"krk_guess"}}, func(r *http.Request) { r.RemoteAddr = addr })
+	var charged []string
+	wait := time.Duration(0)
+	w.page.Charge = func(_ *http.Request, keyID string) time.Duration {
+		charged = append(charged, keyID)
+		return wait
 	}
-	for range 10 {
-		if rec := guess("[2001:db8::1]:1"); rec.Code != http.StatusForbidden {
-			t.Fatalf("a wrong key = %d, want 403", rec.Code)
+	c := w.login(t, w.viewer)
+	w.post(t, "/login", url.Values{"key": {"krk_guess"}}, nil)
+	w.get(t, "/login?once=guess")
+	for _, path := range []string{"/", "/status.json"} {
+		w.get(t, path, c)
+	}
+	if want := []string{w.viewerID, "", "", w.viewerID, w.viewerID}; !slices.Equal(charged, want) {
+		t.Errorf("charged %q, want %q", charged, want)
+	}
+	wait = 1500 * time.Millisecond
+	above := map[string]*httptest.ResponseRecorder{
+		"a good key":  w.post(t, "/login", url.Values{"key": {w.viewer}}, nil),
+		"a wrong key": w.post(t, "/login", url.Values{"key": {"krk_guess"}}, nil),
+		"a link":      w.get(t, w.page.Link(w.viewerKey)),
+		"the page":    w.get(t, "/", c), "its state": w.get(t, "/status.json", c), "a stream": w.get(t, "/events", c),
+	}
+	for name, rec := range above {
+		if rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") != "2" || len(rec.Result().Cookies()) > 0 {
+			t.Errorf("%s above the limit = %d, Retry-After %q, want 429, 2 and no cookie", name, rec.Code, rec.Header().Get("Retry-After"))
 		}
-	}
-	if rec := guess("[2001:db8::2]:1"); rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") != "60" {
-		t.Errorf("the eleventh wrong key = %d, Retry-After %q, want 429 and 60", rec.Code, rec.Header().Get("Retry-After"))
-	}
-	if rec := guess("[2001:db8:1::1]:1"); rec.Code != http.StatusForbidden {
-		t.Errorf("a wrong key from elsewhere = %d, want 403", rec.Code)
-	}
-	rec := w.post(t, "/login", url.Values{"key": {w.viewer}}, func(r *http.Request) { r.RemoteAddr = "[2001:db8::1]:1" })
-	if rec.Code != http.StatusSeeOther {
-		t.Errorf("a good key = %d, want 303", rec.Code)
-	}
-	w.move(time.Minute)
-	if rec := guess("[2001:db8::1]:1"); rec.Code != http.StatusForbidden {
-		t.Errorf("a wrong key a minute later = %d, want 403", rec.Code)
 	}
 }
 
@@ -414,22 +459,41 @@ func TestStream(t *testing.T) {
 	}
 }
 
-func TestStreamsAreBoundedAndStop(t *testing.T) {
+// TestStreamEndsWithItsSecret: no new secret, no further message.
+func TestStreamEndsWithItsSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	srv := httptest.NewServer(w.h)
 	t.Cleanup(srv.Close)
-	c := w.login(t, w.viewer)
+	next, _ := listen(t, t.Context(), srv, w.login(t, w.viewer))
+	event, _ := next()
+	w.rotate(t, 0)
+	for event != "bye" && event != "end" {
+		event, _ = next()
+	}
+	if event != "bye" {
+		t.Errorf("after the key was rotated the stream's last message = %s, want bye", event)
+	}
+}
+
+func TestStreamsAreBoundedByKeyAndStop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	srv := httptest.NewServer(w.h)
+	t.Cleanup(srv.Close)
 	var open []func() (string, string)
-	for range 6 {
-		next, status := listen(t, t.Context(), srv, c)
+	for range 16 {
+		next, status := listen(t, t.Context(), srv, w.login(t, w.viewer))
 		if status != http.StatusOK {
 			t.Fatalf("GET /events = %d, want 200", status)
 		}
 		open = append(open, next)
 	}
-	if _, status := listen(t, t.Context(), srv, c); status != http.StatusServiceUnavailable {
+	if _, status := listen(t, t.Context(), srv, w.login(t, w.viewer)); status != http.StatusServiceUnavailable {
 		t.Errorf("one stream more = %d, want 503", status)
+	}
+	if _, status := listen(t, t.Context(), srv, w.login(t, w.operator)); status != http.StatusOK {
+		t.Errorf("a stream of another key = %d, want 200", status)
 	}
 	w.page.Stop()
 	for _, next := range open {

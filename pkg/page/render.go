@@ -31,14 +31,14 @@ func (p *Page) view(ctx context.Context, key auth.Key, query string) (*view, err
 	if err != nil {
 		return nil, err
 	}
-	v := &view{Status: *s, query: strings.TrimSpace(query), all: seesAll(key)}
+	v := &view{Status: *s, query: strings.TrimSpace(query), all: key.SeesAll()}
 	if len(v.query) > 64 { // no IAM user's name is longer
 		v.query = strings.ToValidUTF8(v.query[:64], "")
 	}
 	if !v.all {
 		v.Callers = nil
-		v.Users = slices.DeleteFunc(slices.Clone(s.Users), func(u User) bool { return !sees(key, u.Name) })
-		v.Events = slices.DeleteFunc(slices.Clone(s.Events), func(e Event) bool { return !sees(key, e.User) })
+		v.Users = slices.DeleteFunc(slices.Clone(s.Users), func(u User) bool { return !key.Sees(u.Name) })
+		v.Events = slices.DeleteFunc(slices.Clone(s.Events), func(e Event) bool { return !key.Sees(e.User) })
 		v.sum()
 	}
 	if v.query != "" {

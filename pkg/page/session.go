@@ -14,7 +14,8 @@ import (
 const (
 	sessionTime = 12 * time.Hour
 	linkTime    = 10 * time.Minute
-	maxSessions = 1024 // the oldest go first
+	maxSessions = 1024
+	keySessions = 32 // of one API key
 	maxLinks    = 16
 )
 
@@ -25,56 +26,68 @@ type digest [sha256.Size]byte
 func digestOf(id string) digest { return sha256.Sum256([]byte(id)) }
 
 // session is somebody who is logged in: with an API key that is looked up at
-// every request.
+// every request. It ends with the secret that opened it.
 type session struct {
-	key     string // API key id
-	began   time.Time
-	streams int
+	key   string // API key id
+	mark  string // of its secret, see auth.Key.Mark
+	began time.Time
 }
 
 // sessions keeps who is logged in. They end with the process.
 type sessions struct {
 	mu    sync.Mutex
-	by    map[digest]*session
+	by    map[digest]session
 	links map[digest]session // one-time links
 }
 
-// open begins a session for the API key and returns its cookie's value.
-func (s *sessions) open(key string, now time.Time) string {
+// open begins a session for the secret of an API key and returns its cookie's
+// value. A key that has too many loses its own oldest; if all together are too
+// many, the key that has the most does.
+func (s *sessions) open(key, mark string, now time.Time) string {
 	id := rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.by == nil {
-		s.by = map[digest]*session{}
+		s.by = map[digest]session{}
 	}
-	if len(s.by) >= maxSessions {
-		var oldest digest
-		first := true
-		for d, one := range s.by {
-			if first || one.began.Before(s.by[oldest].began) {
-				oldest, first = d, false
-			}
+	number, most := map[string]int{}, key
+	for _, one := range s.by {
+		if number[one.key]++; number[one.key] > number[most] {
+			most = one.key
 		}
-		delete(s.by, oldest)
 	}
-	s.by[digestOf(id)] = &session{key: key, began: now}
+	switch {
+	case number[key] >= keySessions:
+		s.dropOldest(key)
+	case len(s.by) >= maxSessions:
+		s.dropOldest(most)
+	}
+	s.by[digestOf(id)] = session{key: key, mark: mark, began: now}
 	return id
 }
 
-// find returns the API key id of the session.
-func (s *sessions) find(id string, now time.Time) (key string, ok bool) {
+func (s *sessions) dropOldest(key string) {
+	var oldest digest
+	var began time.Time
+	for d, one := range s.by {
+		if one.key == key && (began.IsZero() || one.began.Before(began)) {
+			oldest, began = d, one.began
+		}
+	}
+	delete(s.by, oldest)
+}
+
+// find returns the session of a cookie's value.
+func (s *sessions) find(id string, now time.Time) (session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := digestOf(id)
-	one := s.by[d]
-	if one == nil {
-		return "", false
-	}
-	if age := now.Sub(one.began); age < 0 || age >= sessionTime {
+	one, ok := s.by[d]
+	if age := now.Sub(one.began); !ok || age < 0 || age >= sessionTime {
 		delete(s.by, d)
-		return "", false
+		return session{}, false
 	}
-	return one.key, true
+	return one, true
 }
 
 func (s *sessions) end(id string) {
@@ -83,49 +96,33 @@ func (s *sessions) end(id string) {
 	delete(s.by, digestOf(id))
 }
 
-// stream counts a stream of the session, if it may have another.
-func (s *sessions) stream(id string, most int) (done func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	one := s.by[digestOf(id)]
-	if one == nil || one.streams >= most {
-		return nil, false
-	}
-	one.streams++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		one.streams--
-	}, true
-}
-
 // link makes a one-time id.
-func (s *sessions) link(key string, now time.Time) string {
+func (s *sessions) link(key, mark string, now time.Time) string {
 	id := rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.links == nil || len(s.links) >= maxLinks {
 		s.links = map[digest]session{}
 	}
-	s.links[digestOf(id)] = session{key: key, began: now}
+	s.links[digestOf(id)] = session{key: key, mark: mark, began: now}
 	return id
 }
 
-// use returns the API key id of a one-time id, once.
-func (s *sessions) use(id string, now time.Time) (key string, ok bool) {
+// use returns what a one-time id was made for, once.
+func (s *sessions) use(id string, now time.Time) (session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := digestOf(id)
 	one, ok := s.links[d]
 	delete(s.links, d)
 	age := now.Sub(one.began)
-	return one.key, ok && age >= 0 && age < linkTime
+	return one, ok && age >= 0 && age < linkTime
 }
 
-// Link returns the path of a link that logs in as the API key of that id:
-// once, and within 10 minutes.
-func (p *Page) Link(keyID string) string {
-	return pathLogin + "?once=" + p.sessions.link(keyID, p.now())
+// Link returns the path of a link that logs in as the API key, by the secret
+// that it has now: once, and within 10 minutes.
+func (p *Page) Link(k auth.Key) string {
+	return pathLogin + "?once=" + p.sessions.link(k.ID, k.Mark(), p.now())
 }
 
 // cookie makes the session's cookie; an empty id takes it away.
@@ -149,17 +146,16 @@ func (p *Page) cookieName() string {
 	return "keyrot"
 }
 
-// who returns the session's id and its API key. ok is false for nobody, also
-// when the key was revoked or has expired since.
-func (p *Page) who(r *http.Request) (id string, key auth.Key, ok bool, err error) {
+// who returns the session's API key. ok is false for nobody, also when the key
+// was revoked, has expired or has another secret since.
+func (p *Page) who(r *http.Request) (key auth.Key, ok bool, err error) {
 	c, missing := r.Cookie(p.cookieName())
 	if missing != nil {
-		return "", key, false, nil
+		return key, false, nil
 	}
-	keyID, ok := p.sessions.find(c.Value, p.now())
+	s, ok := p.sessions.find(c.Value, p.now())
 	if !ok {
-		return "", key, false, nil
+		return key, false, nil
 	}
-	key, ok, err = p.good(r, keyID)
-	return c.Value, key, ok, err
+	return p.good(r, s)
 }

@@ -15,37 +15,45 @@ import (
 
 // Bounds on streams.
 const (
-	maxStreams   = 64
-	perSession   = 6 // what browsers open to one host over HTTP/1.1
+	maxStreams   = 128
+	keyStreams   = 16 // of one API key
 	streamEvery  = time.Second
 	heartbeat    = 15 * time.Second // for proxies that close what is silent
 	writeTimeout = 10 * time.Second
 )
 
-// streams counts who is connected and ends them all.
+// streams counts who is connected, by API key, and ends them all.
 type streams struct {
 	mu   sync.Mutex
 	n    int
+	by   map[string]int
 	stop chan struct{}
 }
 
-func (s *streams) begin() (stop <-chan struct{}, ok bool) {
+func (s *streams) begin(key string) (stop <-chan struct{}, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stop == nil {
 		s.stop = make(chan struct{})
 	}
-	if s.n >= maxStreams {
+	if s.n >= maxStreams || s.by[key] >= keyStreams {
 		return nil, false
 	}
+	if s.by == nil {
+		s.by = map[string]int{}
+	}
 	s.n++
+	s.by[key]++
 	return s.stop, true
 }
 
-func (s *streams) end() {
+func (s *streams) end(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n--
+	if s.by[key]--; s.by[key] == 0 {
+		delete(s.by, key)
+	}
 }
 
 // Stop ends all streams, so that a server that shuts down need not wait for
@@ -70,7 +78,7 @@ type change struct {
 // events answers GET /events: a stream of changes, until the client goes, its
 // session ends or the server stops.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
-	id, key, ok, err := p.who(r)
+	key, ok, err := p.who(r)
 	switch {
 	case err != nil:
 		http.Error(w, "the store cannot be read", http.StatusServiceUnavailable)
@@ -78,30 +86,22 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, "log in at "+pathLogin, http.StatusUnauthorized)
 		return
-	}
-	stop, ok := p.streams.begin()
-	if !ok {
-		tooManyStreams(w)
+	case p.above(w, r, key):
 		return
 	}
-	defer p.streams.end()
-	done, ok := p.sessions.stream(id, perSession)
+	stop, ok := p.streams.begin(key.ID)
 	if !ok {
-		tooManyStreams(w)
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many streams are open", http.StatusServiceUnavailable)
 		return
 	}
-	defer done()
+	defer p.streams.end(key.ID)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	s := &stream{p: p, w: w, rc: http.NewResponseController(w), query: r.URL.Query().Get("q"), seen: map[string]uint64{}}
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is read: the server's limit is for requests
 	s.run(r, key, stop)
-}
-
-func tooManyStreams(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", "10")
-	http.Error(w, "too many streams are open", http.StatusServiceUnavailable)
 }
 
 // stream is one client that is told of changes.
@@ -132,7 +132,7 @@ func (s *stream) run(r *http.Request, key auth.Key, stop <-chan struct{}) {
 			return
 		case <-t.C:
 		}
-		_, now, ok, err := s.p.who(r)
+		now, ok, err := s.p.who(r)
 		if err != nil {
 			continue // the store is away: say nothing, end nothing
 		}

@@ -146,7 +146,7 @@ var (
 		plan.CurrentBroken: "AWS refused the one in use", plan.Ordered: "an operator asked for it", plan.Burning: "it leaked",
 		plan.Orphan: "its secret was lost", plan.Zombie: "it came back", plan.NeverAccepted: "AWS never accepted it",
 		plan.SpoiltPending: "somebody switched it off", plan.Vanished: "somebody removed it from IAM", plan.Idle: "nobody uses it any more",
-		plan.ForeignKey: "keyrot never touches it",
+		plan.ForeignKey: "keyrot never touches it", plan.Reclaimed: "its owner made it active again",
 	}
 )
 

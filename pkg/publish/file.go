@@ -1,13 +1,11 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -25,8 +23,10 @@ var formats = map[string]string{
 }
 
 // File writes the pair into a file, which is replaced as a whole: readers see
-// the old content or the new one. Its folder must exist. A symbolic link is
-// replaced, not followed.
+// the old content or the new one. Its folder must exist, and nobody but root,
+// the user keyrot runs as and Owner may be able to change it or those above it:
+// they could have the pair written elsewhere. A symbolic link is replaced, not
+// followed.
 type File struct {
 	Label string // Name; default file
 	Path  string // ${USER} is expanded
@@ -97,47 +97,20 @@ func (f *File) Publish(_ context.Context, c rotate.Credential) error {
 	if err != nil {
 		return err
 	}
-	mode := cmp.Or(f.Mode, 0o600)
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, []byte(text)) {
-		if err := fit(path, mode, uid, gid); err == nil {
-			return disk.SyncDir(filepath.Dir(path)) // a crash may have come before it
-		}
+	var also []int
+	if uid >= 0 {
+		also = []int{uid}
 	}
-	return replace(path, text, mode, uid, gid)
-}
-
-// fit gives a file its mode and owner.
-func fit(path string, mode fs.FileMode, uid, gid int) error {
-	if uid >= 0 || gid >= 0 {
-		if err := os.Lchown(path, uid, gid); err != nil {
-			return err
-		}
-	}
-	return os.Chmod(path, mode)
-}
-
-// replace writes a new file beside the old one and renames it over it.
-func replace(path, text string, mode fs.FileMode, uid, gid int) error {
-	dir := filepath.Dir(path)
-	t, err := os.CreateTemp(dir, ".keyrot-*") // mode 0600
+	dir, err := disk.OpenDir(filepath.Dir(path), false, also...)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(t.Name()) // gone already unless something fails
-	_, err = t.WriteString(text)
-	if err == nil {
-		err = fit(t.Name(), mode, uid, gid)
+	defer func() { _ = dir.Close() }()
+	content := disk.Content{Text: []byte(text), Mode: cmp.Or(f.Mode, 0o600), UID: uid, GID: gid}
+	if disk.Same(dir, filepath.Base(path), content) {
+		return nil
 	}
-	if err == nil {
-		err = t.Sync()
-	}
-	if err = errors.Join(err, t.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(t.Name(), path); err != nil {
-		return err
-	}
-	return disk.SyncDir(dir)
+	return disk.Replace(dir, filepath.Base(path), content)
 }
 
 // owner resolves USER:GROUP; -1 is "as it is".

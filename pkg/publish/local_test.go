@@ -255,3 +255,50 @@ func TestOnlySomeUsers(t *testing.T) {
 		t.Error("a user inside was not published")
 	}
 }
+
+// Folders that somebody else can change would let him have the pair written, or
+// a file's mode changed, wherever he likes.
+func TestFoldersThatOthersChange(t *testing.T) {
+	t.Parallel()
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{filepath.Dir(top), top} { // within reach
+		must(os.Chmod(d, 0o755)) //nolint:gosec // the point
+	}
+	must(os.Mkdir(top+"/etc", 0o700))
+	must(os.Mkdir(top+"/open", 0o700))
+	must(os.Chmod(top+"/open", 0o777)) //nolint:gosec // the point
+	must(os.Symlink(top+"/etc", top+"/open/keys"))
+	for _, path := range []string{"/open/keys/${USER}", "/open/${USER}", "/open/none/${USER}"} {
+		f := &publish.File{Path: top + path}
+		err := f.Publish(t.Context(), pair("AKIA1"))
+		if err == nil || !strings.Contains(err.Error(), "can be changed by others") || strings.Contains(err.Error(), secretText) {
+			t.Errorf("Publish to %s = %v, want a refusal", path, err)
+		}
+	}
+	if left, _ := os.ReadDir(top + "/etc"); len(left) > 0 {
+		t.Errorf("behind the link are %v, want nothing", left)
+	}
+	// A link in the file's place is replaced; what it leads to keeps its mode,
+	// even if it holds the very pair.
+	f := &publish.File{Path: top + "/etc/cred", Format: "env"}
+	must(f.Publish(t.Context(), pair("AKIA1")))
+	must(os.Rename(top+"/etc/cred", top+"/other"))
+	must(os.Chmod(top+"/other", 0o640))
+	must(os.Symlink(top+"/other", top+"/etc/cred"))
+	must(f.Publish(t.Context(), pair("AKIA1")))
+	if info, err := os.Lstat(top + "/etc/cred"); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the link is now %v, %v, want a file", info, err)
+	}
+	if info, err := os.Stat(top + "/other"); err != nil || info.Mode() != 0o640 {
+		t.Errorf("what the link led to is %v, %v, want mode 0640", info, err)
+	}
+}

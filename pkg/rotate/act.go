@@ -90,7 +90,11 @@ func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 	p.world.Keys = append(p.world.Keys, plan.Key{ID: key.ID, Status: plan.Active, Created: key.Created})
 	if err := p.keep(step, out, secret, now); err != nil {
 		// The secret is lost with this process. Take the key back at once;
-		// if that fails too, the intent will find it.
+		// if that fails too, or the store may have it after all, the intent
+		// will find it.
+		if errors.Is(err, errUnread) {
+			return plan.Outcome{}, fmt.Errorf("saving the new key %s: %w", ShortID(key.ID), err)
+		}
 		del, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.policy.CallTimeout)
 		defer cancel()
 		if derr := p.IAM.Delete(del, user, key.ID); derr == nil {
@@ -103,7 +107,7 @@ func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 
 // keep saves a created key with its secret, several times if need be.
 func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Time) error {
-	var err error
+	var err, unread error
 	for try := range 4 {
 		if try > 0 {
 			t := time.NewTimer(time.Duration(try) * 500 * time.Millisecond) // not cut short by a shutdown
@@ -116,20 +120,31 @@ func (p *pass) keep(step plan.Step, out plan.Outcome, secret Secret, now time.Ti
 			e.Secrets = cloneSecrets(e.Secrets)
 			e.Secrets[out.Key.ID] = secret
 		})
-		if err == nil || errors.Is(err, ErrConflict) {
-			break
+		if err == nil {
+			return nil
 		}
-		// The failed save may have taken effect; a reload shows it.
+		// The failed save may have taken effect, and a promise may have been
+		// saved on top of it since, which makes a conflict; a reload shows it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		fresh, lerr := p.Store.Load(ctx, p.entry.Record.User)
 		cancel()
-		if lerr == nil && fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero() {
-			p.saved, p.later, p.entry = fresh, nil, fresh
+		switch {
+		case lerr != nil:
+			unread = fmt.Errorf("%w: %w", errUnread, lerr)
+		case fresh.Record.Key(out.Key.ID) != nil && !fresh.Secrets[out.Key.ID].IsZero():
+			p.saved, p.later, p.entry, p.looked = fresh, nil, fresh, false
 			return nil
+		case errors.Is(err, ErrConflict):
+			return err
+		default:
+			unread = nil
 		}
 	}
-	return err
+	return errors.Join(err, unread)
 }
+
+// errUnread: it could not be seen whether a save took effect.
+var errUnread = errors.New("the store cannot be read either")
 
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {

@@ -182,7 +182,7 @@ func TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon(t *testing.T) {
 		for _, lacking := range []error{rotate.ErrNoIdentity, rotate.ErrDenied, errors.New("no route to host")} {
 			iam := &odd{IAM: h.aws}
 			iam.fail(lacking)
-			command := &rotate.Rotator{IAM: iam, Store: h.store, Owner: "command"}
+			command := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: iam, Store: h.store, Owner: "command"}
 			o, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: leaked.KeyID})
 			if err != nil {
 				t.Fatal(err)
@@ -214,7 +214,7 @@ func TestADaemonThatCannotActDelaysNoOther(t *testing.T) {
 		leaked := h.give(t, "ci")
 		iam := &odd{IAM: h.aws}
 		iam.fail(rotate.ErrDenied)
-		lame := &rotate.Rotator{IAM: iam, Store: h.store, Owner: "lame", Select: h.Select}
+		lame := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: iam, Store: h.store, Owner: "lame", Select: h.Select}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute+30*time.Second)
 		defer cancel()
 		done := make(chan error, 2)

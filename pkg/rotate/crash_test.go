@@ -91,7 +91,7 @@ func (s *crashStore) Release(ctx context.Context, user, owner string) error {
 
 func (w *crashWorld) rotator(store rotate.Store, owner string) *rotate.Rotator {
 	return &rotate.Rotator{
-		IAM: w.aws, Store: store, Owner: owner,
+		Clock: rotatetest.Clock(), IAM: w.aws, Store: store, Owner: owner,
 		Policy: func(string) plan.Policy { return w.policy },
 		Select: func(context.Context) ([]rotate.User, error) { return w.aws.Users(), nil },
 	}
@@ -99,7 +99,7 @@ func (w *crashWorld) rotator(store rotate.Store, owner string) *rotate.Rotator {
 
 // client uses what it is handed until it expires and reports every refusal.
 func (w *crashWorld) client(ctx context.Context, refused *atomic.Value) {
-	d := &rotate.Dispenser{Store: w.store, Policy: func(string) plan.Policy { return w.policy }}
+	d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: w.store, Policy: func(string) plan.Policy { return w.policy }}
 	served := false
 	for ctx.Err() == nil {
 		c, err := d.Give(ctx, "ci", rotate.Recipient{})

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
+
+// hangPause is how long a store that hung is left alone.
+const hangPause = 5 * time.Second
 
 // Recipient is who a credential is handed out to.
 type Recipient struct {
@@ -26,60 +30,68 @@ type Dispenser struct {
 	Policy   func(user string) plan.Policy // nil: the default policy for all
 	Audit    Audit                         // nil: nothing is recorded
 	Handouts Handouts                      // nil: nobody remembers who holds what
-	Now      func() time.Time              // nil: time.Now
+	Late     *Late                         // records instead of Audit and Handouts; nil: what cannot be recorded is refused
+	Clock    *Clock                        // AWS's time, which promises are made in
 
-	last sync.Map // user → Credential: what was handed out last, for when the store is down
+	last  sync.Map                  // user → Credential: what was handed out last, for when the store is down
+	hangs atomic.Pointer[time.Time] // until when a store that hung is not asked again, by the monotonic clock
 }
 
 // Give returns the key that works now, with the instant until which it will.
-// The hand-out is on record before Give returns, unless the recipient holds it
-// already. Errors: ErrNotFound (the user
+// The hand-out is on record before Give returns, or kept by Late, unless the
+// recipient holds it already. Errors: ErrNotFound (the user
 // is not managed), ErrNoKeyReady (nothing certainly works at the moment),
 // or what the store or the audit log answered.
 func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
-	now := time.Now //nolint:forbidigo // the default of the field
-	if d.Now != nil {
-		now = d.Now
-	}
-	c, err := d.offer(ctx, user, now().UTC())
+	c, err := d.offer(ctx, user)
 	if err != nil {
 		return Credential{}, err
 	}
 	if to.Holds != nil && to.Holds(c) {
 		return c, nil
 	}
-	at := now().UTC()
-	if d.Audit != nil {
-		if err := d.Audit.Append(ctx, Event{
-			Time: at, Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
-			Due: c.Expiration, Caller: to.Caller, Addr: to.Addr, Result: "ok",
-		}); err != nil {
-			return Credential{}, fmt.Errorf("auditing the hand-out: %w", err)
-		}
-	}
-	if d.Handouts != nil {
-		if err := d.Handouts.RecordHandout(ctx, to.Caller, user, c.KeyID, to.Addr, at); err != nil {
-			return Credential{}, fmt.Errorf("noting the hand-out: %w", err)
-		}
+	if err := d.record(ctx, Event{
+		Time: d.Clock.Now().UTC(), Action: "handout", User: user, UserID: c.UserID, Key: c.KeyID,
+		Due: c.Expiration, Caller: to.Caller, Addr: to.Addr, Result: "ok",
+	}); err != nil {
+		return Credential{}, err
 	}
 	return c, nil
 }
 
-func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Credential, error) {
+// record records the hand-out e. Its promise is saved.
+func (d *Dispenser) record(ctx context.Context, e Event) error {
+	if d.Late != nil {
+		return d.Late.Handout(ctx, e)
+	}
+	if d.Audit != nil {
+		if err := d.Audit.Append(ctx, e); err != nil {
+			return fmt.Errorf("auditing the hand-out: %w", err)
+		}
+	}
+	if d.Handouts != nil {
+		if err := d.Handouts.RecordHandout(ctx, e.Caller, e.User, e.Key, e.Addr, e.Time); err != nil {
+			return fmt.Errorf("noting the hand-out: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) {
 	var policy plan.Policy
 	if d.Policy != nil {
 		policy = d.Policy(user)
 	}
 	for {
-		e, err := d.Store.Load(ctx, user)
+		e, err := d.load(ctx, user, d.Clock.Now().UTC())
+		sure := d.Clock.Settle(ctx) // after the store, whose answer may have told the time
+		now := d.Clock.Now().UTC()
 		if errors.Is(err, ErrNotFound) {
 			d.last.Delete(user)
 		}
 		if err != nil {
-			// The promise that was given holds whether or not the store can
-			// be read: nothing is deactivated without saving there first.
-			if c, ok := d.last.Load(user); ok && c.(Credential).Expiration.After(now.Add(time.Second)) {
-				return c.(Credential), nil
+			if c, ok := d.remembered(user, now); ok {
+				return c, nil
 			}
 			return Credential{}, fmt.Errorf("loading %q: %w", user, err)
 		}
@@ -93,6 +105,15 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 			d.last.Store(user, c)
 			return c, nil
 		}
+		old := e.Record.Key(o.KeyID).Promise
+		if !sure {
+			// A promise by a wrong clock would block the user, or be broken.
+			if old.After(now.Add(time.Second)) {
+				c.Expiration = old
+				return c, nil
+			}
+			return Credential{}, fmt.Errorf("user %q: %w", user, errors.Join(ErrNoKeyReady, ErrNoTime))
+		}
 		// The promise is saved before it leaves, so that every process that
 		// might deactivate the key knows of it.
 		promised := e
@@ -105,10 +126,42 @@ func (d *Dispenser) offer(ctx context.Context, user string, now time.Time) (Cred
 		case errors.Is(err, ErrConflict):
 			continue
 		}
-		if old := e.Record.Key(o.KeyID).Promise; old.After(now.Add(time.Second)) {
+		if old.After(now.Add(time.Second)) {
 			c.Expiration = old // short, but kept
 			return c, nil
 		}
 		return Credential{}, fmt.Errorf("saving the promise for %q: %w", user, errors.Join(ErrNoKeyReady, err))
 	}
+}
+
+// remembered returns what was handed out last if it was promised for longer
+// than now. A promise that was given holds whether or not the store can be
+// read: nothing is deactivated without saving there first.
+func (d *Dispenser) remembered(user string, now time.Time) (Credential, bool) {
+	if c, ok := d.last.Load(user); ok && c.(Credential).Expiration.After(now.Add(time.Second)) {
+		return c.(Credential), true
+	}
+	return Credential{}, false
+}
+
+// errHangs: the store did not answer in time a moment ago.
+var errHangs = errors.New("the store does not answer")
+
+// load loads the user's entry. It waits for a store that hangs as long as the
+// request does, but not if there is something to hand out from memory.
+func (d *Dispenser) load(ctx context.Context, user string, now time.Time) (Entry, error) {
+	if _, ok := d.remembered(user, now); !ok {
+		return d.Store.Load(ctx, user)
+	}
+	if until := d.hangs.Load(); until != nil && time.Now().Before(*until) { //nolint:forbidigo // a pause, not a deadline
+		return Entry{}, errHangs
+	}
+	attempt, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	e, err := d.Store.Load(attempt, user)
+	if errors.Is(attempt.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		until := time.Now().Add(hangPause) //nolint:forbidigo // a pause, not a deadline
+		d.hangs.Store(&until)
+	}
+	return e, err
 }

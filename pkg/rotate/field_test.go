@@ -195,16 +195,11 @@ func TestFlappingKeyIsNotPromoted(t *testing.T) {
 	})
 }
 
-// skewed is an AWS whose answers tell the time.
-type skewed struct{ *rotatetest.AWS }
-
-func (skewed) ServerTime() (time.Time, time.Time, bool) { return time.Now(), time.Now(), true }
-
 func TestClockIsAWSs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse("ci")
-		h.IAM = skewed{h.aws}
-		h.Now = func() time.Time { return time.Now().Add(3 * time.Hour) }
+		h.Clock = &rotate.Clock{Wall: func() time.Time { return time.Now().Add(3 * time.Hour) }}
+		h.Clock.Begin()(time.Now())
 		h.turn(t, rotate.Options{})
 		c := h.give(t, "ci")
 		if left := time.Until(c.Expiration); left > 12*time.Minute {

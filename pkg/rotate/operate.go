@@ -103,32 +103,66 @@ func (r *Rotator) Release(ctx context.Context, user, by string) error {
 	})
 }
 
-// Let forgets a released user once one key is left, and returns that key with
-// its secret: nobody but the caller has it then. done is false while other
-// keys still wait to be deleted; until says when to ask again.
-func (r *Rotator) Let(ctx context.Context, user string) (left Credential, done bool, until time.Time, err error) {
+// Let forgets a released user once one key is left. show is called with that
+// key and its secret before the store forgets them: nobody else has them then.
+// If it fails, nothing is forgotten. done is false while other keys still wait
+// to be deleted; until says when to ask again.
+func (r *Rotator) Let(ctx context.Context, user string, show func(Credential) error) (done bool, until time.Time, err error) {
 	rep := r.attended(ctx, user, 0)
 	if rep.Err != nil {
-		return Credential{}, false, time.Time{}, rep.Err
+		return false, time.Time{}, rep.Err
 	}
 	e, err := r.managed(ctx, user)
 	if err != nil {
-		return Credential{}, false, time.Time{}, err
+		return false, time.Time{}, err
 	}
 	if len(e.Record.Keys) > 1 || e.Record.Released.IsZero() {
-		return Credential{}, false, e.Due, nil
+		return false, e.Due, nil
 	}
-	left = Credential{User: user, UserID: e.Record.UserID}
+	left := Credential{User: user, UserID: e.Record.UserID}
 	if k := e.Record.In(plan.Current); k != nil {
 		left.KeyID, left.Secret, left.Created = k.ID, e.Secrets[k.ID], k.Created
 	}
 	if err := r.record(ctx, "released", user, left.KeyID, "", ""); err != nil {
-		return Credential{}, false, time.Time{}, err
+		return false, time.Time{}, err
 	}
-	if err := r.Store.Remove(ctx, user, e.Version); err != nil {
-		return Credential{}, false, time.Time{}, fmt.Errorf("removing %q: %w", user, err)
+	if err := show(left); err != nil {
+		return false, time.Time{}, fmt.Errorf("showing the key that is left of %q: %w", user, err)
 	}
-	return left, true, time.Time{}, nil
+	if err := r.forget(ctx, e); err != nil {
+		return false, time.Time{}, err
+	}
+	return true, time.Time{}, nil
+}
+
+// forget removes the entry, several times if need be: an answer may get lost.
+// What was saved meanwhile is no hindrance unless the keys are others.
+func (r *Rotator) forget(ctx context.Context, e Entry) error {
+	user := e.Record.User
+	for try := 1; ; try++ {
+		err := r.Store.Remove(ctx, user, e.Version)
+		switch {
+		case err == nil:
+			return nil
+		case try == 4, ctx.Err() != nil:
+			return fmt.Errorf("removing %q: %w", user, err)
+		}
+		fresh, lerr := r.Store.Load(ctx, user)
+		switch {
+		case errors.Is(lerr, ErrNotFound):
+			return nil
+		case lerr == nil && !sameKeys(fresh.Record, e.Record):
+			return fmt.Errorf("removing %q: %w", user, ErrConflict)
+		case lerr == nil:
+			e = fresh
+		}
+		t := time.NewTimer(time.Duration(try) * 500 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
 }
 
 // Import enrols a user with a key that was made before: it is proven like a
@@ -165,17 +199,24 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 	if err := r.record(ctx, "import", user, keyID, "", by); err != nil {
 		return err
 	}
-	_, err = r.Store.Save(ctx, Entry{
+	e := Entry{
 		Record: plan.Record{
 			User: user, UserID: u.ID, ARN: u.ARN, Enrolled: now, Slot: now,
 			Keys: []plan.Held{{ID: keyID, Stage: plan.Pending, Slot: now, Created: keys[i].Created, Made: now, Adopted: true}},
 		},
 		Secrets: map[string]Secret{keyID: secret}, Due: now,
-	})
-	if err != nil {
+	}
+	if _, err = r.Store.Save(ctx, e); err != nil && !r.holds(ctx, user, keyID, secret) {
 		return fmt.Errorf("saving %q: %w", user, err)
 	}
 	return nil
+}
+
+// holds reports whether the store has the key with its secret: a save that
+// failed, or met a conflict, may have taken effect.
+func (r *Rotator) holds(ctx context.Context, user, keyID string, secret Secret) bool {
+	e, err := r.Store.Load(ctx, user)
+	return err == nil && e.Record.Key(keyID) != nil && e.Secrets[keyID].Reveal() == secret.Reveal()
 }
 
 // Acknowledge notes that a caller has taken the Current key over by other

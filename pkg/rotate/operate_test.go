@@ -154,7 +154,7 @@ func TestBurnWithoutReplacement(t *testing.T) {
 		if h.works(leaked) {
 			t.Error("the leaked key still works though its replacement cannot be had")
 		}
-		d := &rotate.Dispenser{Store: h.store}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}
 		if _, err := d.Give(t.Context(), "ci", rotate.Recipient{}); !errors.Is(err, rotate.ErrNoKeyReady) {
 			t.Errorf("Give() = %v, want %v", err, rotate.ErrNoKeyReady)
 		}
@@ -177,7 +177,8 @@ func TestReleaseLeavesOneWorkingKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			left, done, until, err := h.Let(t.Context(), "ci")
+			var left rotate.Credential
+			done, until, err := h.Let(t.Context(), "ci", func(c rotate.Credential) error { left = c; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +243,7 @@ func TestHoldWaitsForCallers(t *testing.T) {
 		h.Handouts = h.store
 		h.Policy = func(string) plan.Policy { return plan.Policy{OnInUse: plan.Hold, MaxHold: 30 * time.Minute} }
 		h.turn(t, rotate.Options{})
-		d := &rotate.Dispenser{Store: h.store, Handouts: h.store}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store, Handouts: h.store}
 		old, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "batch"})
 		if err != nil {
 			t.Fatal(err)
@@ -300,7 +301,7 @@ func TestStoreDownServesFromMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse("ci")
 		h.turn(t, rotate.Options{})
-		d := &rotate.Dispenser{Store: h.store}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}
 		first, err := d.Give(t.Context(), "ci", rotate.Recipient{})
 		if err != nil {
 			t.Fatal(err)
@@ -385,7 +386,7 @@ func TestAnOperatorsCommandDoesNotCallAUserUnselected(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h, old, cur := twoKeys(t)
 		time.Sleep(15 * time.Minute) // another rotation is due
-		command := &rotate.Rotator{IAM: h.aws, Store: h.store, Owner: "command"}
+		command := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "command"}
 		o, err := command.Order(t.Context(), "ci", plan.Order{Kind: plan.Burn, KeyID: old.KeyID})
 		if err != nil {
 			t.Fatal(err)

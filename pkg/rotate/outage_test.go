@@ -31,7 +31,7 @@ func TestANewSecretCannotBeSavedForEver(t *testing.T) {
 		served := h.give(t, "ci")
 		h.run(t, 9*time.Minute)
 		full := true
-		h.Rotator = &rotate.Rotator{IAM: h.aws, Store: secretless{h.store, &full}, Owner: "test", Select: h.Select}
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: secretless{h.store, &full}, Owner: "test", Select: h.Select}
 		before := h.aws.Calls(rotatetest.CreateKey)
 		h.run(t, 2*time.Hour)
 		if h.aws.Calls(rotatetest.CreateKey) == before {
@@ -66,7 +66,7 @@ func TestIAMDownFreezesAndServes(t *testing.T) {
 			a.Spells = []rotatetest.Spell{{From: time.Now(), To: time.Now().Add(3 * time.Hour), IAM: true, STS: true}}
 		})
 		// A daemon that starts meanwhile cannot even read the selection.
-		h.Rotator = &rotate.Rotator{IAM: h.aws, Store: h.store, Owner: "restarted", Select: func(context.Context) ([]rotate.User, error) {
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: func(context.Context) ([]rotate.User, error) {
 			return nil, rotatetest.ErrDown
 		}}
 		for range 8 {

@@ -28,6 +28,7 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
+	turns  int       // corrections of the clock before that
 	report UserReport
 }
 
@@ -38,7 +39,8 @@ type way struct {
 	private  bool          // an operator waits for it: its failures are not saved
 }
 
-// errClock ends a pass that began by a wrong clock.
+// errClock ends a pass that began by a wrong clock, or can no longer be sure of
+// the time: its lease may be over.
 var errClock = errors.New("the clock was corrected")
 
 // pass takes the user's lease and makes a pass, unless this process rests. Of
@@ -48,25 +50,50 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 	if r.resting(ctx, user) {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
 	}
+	return r.passAs(ctx, user, way{patience: patience, free: free})
+}
+
+func (r *Rotator) passAs(ctx context.Context, user string, w way) UserReport {
+	if err := r.timed(ctx, user); err != nil {
+		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
+	}
+	turns := r.Clock.corrections()
 	until, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
 		return UserReport{User: user}
 	}
-	return r.leased(ctx, user, way{patience: patience, free: free}, until, err)
+	return r.leased(ctx, user, w, turns, until, err)
+}
+
+// timed sees to it that the time is known before a lease is taken by it: if it
+// is not, IAM is looked at, whose answer tells it.
+func (r *Rotator) timed(ctx context.Context, user string) error {
+	if r.Clock.Settle(ctx) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.policy(user).CallTimeout)
+	defer cancel()
+	_, err := r.IAM.Keys(ctx, user) // for its date
+	if r.Clock.Known() {
+		return nil
+	}
+	return errors.Join(ErrNoTime, err)
 }
 
 // leased goes on with a pass once the lease was asked for, with err.
-func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
+func (r *Rotator) leased(ctx context.Context, user string, w way, turns int, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, policy: r.policy(user), report: UserReport{User: user}}
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, turns: turns, policy: r.policy(user), report: UserReport{User: user}}
 		err = p.run(user)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
+		r.Clock.Settle(ctx)
+		turns = r.Clock.corrections()
 		until, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
@@ -99,8 +126,8 @@ func (p *pass) run(user string) error {
 		}
 		return err
 	}
-	if p.sync() {
-		return fmt.Errorf("user %q: %w", user, errClock)
+	if err := p.timely(); err != nil {
+		return err
 	}
 	p.rested.Delete(user)
 	limit := p.now().Add(p.patience)
@@ -122,6 +149,9 @@ func (p *pass) run(user string) error {
 		if p.ctx.Err() != nil {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
+		}
+		if err := p.timely(); err != nil {
+			return err
 		}
 		if err := p.lease(user); err != nil {
 			return err
@@ -183,11 +213,25 @@ func (p *pass) lease(user string) error {
 	return err
 }
 
+// timely returns an error unless the time that the pass began with still is
+// right, and with it the end of its lease.
+func (p *pass) timely() error {
+	if p.Clock.corrections() == p.turns && p.Clock.Known() {
+		return nil
+	}
+	return fmt.Errorf("user %q: %w", p.report.User, errClock)
+}
+
 // effect returns the context for one call that changes something: it is not
-// cut short by a shutdown, and ends well before the lease does.
+// cut short by a shutdown, and ends well before the lease does. It has ended
+// already if the lease cannot be relied on any more.
 func (p *pass) effect() (context.Context, context.CancelFunc) {
 	d := min(p.policy.CallTimeout, p.leased.Sub(p.now())-time.Second)
-	return context.WithTimeout(context.WithoutCancel(p.ctx), d)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), d)
+	if p.timely() != nil {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 func (p *pass) observe() error {

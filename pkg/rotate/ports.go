@@ -82,8 +82,9 @@ type Store interface {
 	// Save writes e if the stored version still is e.Version (0: no entry
 	// exists) and returns the new version. ErrConflict otherwise.
 	Save(ctx context.Context, e Entry) (int64, error)
-	// Remove deletes the entry if its version is version. ErrConflict or
-	// ErrNotFound otherwise.
+	// Remove deletes the entry if its version is version, ErrConflict
+	// otherwise. An entry that is gone is success: an earlier call whose
+	// answer was lost may have removed it.
 	Remove(ctx context.Context, user string, version int64) error
 	// List returns all entries ordered by user, without secrets.
 	List(ctx context.Context) ([]Entry, error)
@@ -104,7 +105,7 @@ type Settings interface {
 	Setting(ctx context.Context, name string) (value []byte, version int64, err error)
 	// SaveSetting writes the value if the stored version still is version (0:
 	// unset) and returns the new one. ErrConflict otherwise. A nil value
-	// deletes the setting.
+	// deletes the setting; one that is gone is success, as for Remove.
 	SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error)
 	// SettingNames lists the names that begin with prefix, sorted.
 	SettingNames(ctx context.Context, prefix string) ([]string, error)

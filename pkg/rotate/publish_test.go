@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // target is a publisher that can fail before or after it took effect.
@@ -105,7 +106,7 @@ func TestAnOptionalPublisherIsRetriedAlone(t *testing.T) {
 			t.Fatalf("calls = %d, %d, want one each", good.calls, bad.calls)
 		}
 		// A crash: another rotator goes on from the store.
-		h.Rotator = &rotate.Rotator{IAM: h.aws, Store: h.store, Owner: "next", Select: h.Select, Optional: h.Optional}
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "next", Select: h.Select, Optional: h.Optional}
 		bad.after = nil
 		time.Sleep(2 * time.Second)
 		h.turn(t, rotate.Options{})

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -39,7 +38,7 @@ type Rotator struct {
 	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed, but see ErrNoUser
 	Existing   ExistingKeys                               // default Refuse
 	Log        *slog.Logger                               // nil: discarded
-	Now        func() time.Time                           // nil: time.Now
+	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host and pid
@@ -56,7 +55,6 @@ type Rotator struct {
 	elsewhere sync.Map      // users that another process was told to act on
 	rested    sync.Map      // user → rest: those that this process failed to look at
 	selected  selection
-	clock     atomic.Pointer[awsTime] // nil: not known yet
 }
 
 // Options of one pass.
@@ -105,9 +103,6 @@ func (r *Rotator) init() {
 		if r.Log == nil {
 			r.Log = slog.New(slog.DiscardHandler)
 		}
-		if r.Now == nil {
-			r.Now = time.Now //nolint:forbidigo // the default of the field
-		}
 		if r.Owner == "" {
 			host, _ := os.Hostname()
 			r.Owner = fmt.Sprintf("%s/%d", host, os.Getpid())
@@ -137,9 +132,9 @@ func (r *Rotator) init() {
 	})
 }
 
-// now is the clock as records hold it: AWS's, in UTC and without a monotonic
-// reading, so that a saved time equals the one it was saved from.
-func (r *Rotator) now() time.Time { return r.Time().UTC().Round(0) }
+// now is AWS's time as records hold it: in UTC and without a monotonic reading,
+// so that a saved time equals the one it was saved from.
+func (r *Rotator) now() time.Time { return r.Clock.Now().UTC().Round(0) }
 
 func (r *Rotator) policy(user string) plan.Policy {
 	var p plan.Policy
@@ -203,9 +198,11 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	if err != nil {
 		err = fmt.Errorf("reading the selection of users: %w", err)
 	}
-	r.sync()
 	if len(all) == 0 {
 		return nil, ErrNoUsers
+	}
+	if !r.Clock.Settle(ctx) { // the answer that brought the users told it, as a rule
+		return nil, ErrNoTime
 	}
 	r.selected.set(all)
 	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })

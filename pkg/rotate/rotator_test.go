@@ -33,7 +33,7 @@ func newHouse(users ...string) *house {
 		h.aws.AddUser(u, "/", nil)
 	}
 	h.Rotator = &rotate.Rotator{
-		IAM: h.aws, Store: h.store, Owner: "test",
+		Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "test",
 		Log:    slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Select: func(context.Context) ([]rotate.User, error) { return h.aws.Users(), nil },
 	}
@@ -56,7 +56,7 @@ func (h *house) turn(t *testing.T, o rotate.Options) rotate.Report {
 
 func (h *house) give(t *testing.T, user string) rotate.Credential {
 	t.Helper()
-	c, err := (&rotate.Dispenser{Store: h.store}).Give(t.Context(), user, rotate.Recipient{Caller: "test"})
+	c, err := (&rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}).Give(t.Context(), user, rotate.Recipient{Caller: "test"})
 	if err != nil {
 		t.Fatalf("Give(%q) = %v", user, err)
 	}
@@ -248,7 +248,7 @@ func TestNoEffectWithoutAudit(t *testing.T) {
 		if n := h.aws.Calls(rotatetest.CreateKey); n != 1 {
 			t.Errorf("%d keys were created although the audit log failed, want only the one from before", n)
 		}
-		d := &rotate.Dispenser{Store: h.store, Audit: failingAudit{}}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store, Audit: failingAudit{}}
 		if _, err := d.Give(t.Context(), "ci", rotate.Recipient{}); err == nil {
 			t.Error("a key was handed out although the audit log failed")
 		}

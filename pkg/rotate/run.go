@@ -29,11 +29,15 @@ func (r *Rotator) Run(ctx context.Context) error {
 			continue
 		case <-t.C:
 		}
-		if now := r.now(); !now.Before(s.reselect) {
+		if now := mono(); !now.Before(s.reselect) {
 			s.reselect = now.Add(r.Reselect)
 			s.background("", func() { s.enrolAll(ctx) })
 		}
-		if s.selected.known() {
+		switch {
+		case !s.selected.known():
+		case !r.Clock.Known(): // suspended meanwhile, for example
+			s.background("\x00time", func() { r.Clock.Settle(ctx) })
+		default:
 			s.dispatch(ctx)
 		}
 		if r.Beat != nil {

@@ -94,6 +94,19 @@ func (s *Server) admit(r *http.Request, who identify) (auth.Key, error) {
 	return caller, s.callers.take(caller.ID)
 }
 
+// charge is admit's accounting for the status page: see page.Page.Charge.
+func (s *Server) charge(r *http.Request, caller string) time.Duration {
+	limit, who := s.callers, caller
+	if caller == "" {
+		limit, who = s.failures, network(host(r.RemoteAddr))
+	}
+	var many *tooMany
+	if errors.As(limit.take(who), &many) {
+		return many.after
+	}
+	return 0
+}
+
 // guard wraps all routes: request id, headers of every answer, body limit,
 // and a panic in one request ends that request only.
 func (s *Server) guard(next http.Handler) http.Handler {

@@ -2,13 +2,13 @@ package server
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/auth"
 )
 
-// metrics judges who asks and leaves the answer to s.Metrics.
+// metrics judges who asks and leaves the answer, about the users that the
+// caller may see, to s.Metrics.
 func (s *Server) metrics() http.Handler {
 	who := s.withViewer
 	if s.MetricsOpen {
@@ -19,29 +19,31 @@ func (s *Server) metrics() http.Handler {
 			s.route(http.MethodGet, s.open, nil).ServeHTTP(w, r)
 			return
 		}
-		if _, err := s.admit(r, who); err != nil {
+		caller, err := s.admit(r, who)
+		if err != nil {
 			s.refuse(w, r, err)
 			return
 		}
-		s.Metrics.ServeHTTP(w, r)
+		sees := caller.Sees
+		if s.MetricsOpen {
+			sees = func(string) bool { return true }
+		}
+		s.Metrics(sees).ServeHTTP(w, r)
 	})
 }
 
 // withViewer asks for an API key of any role, in its own header or, because
 // scrapers can send that, as a bearer token.
 func (s *Server) withViewer(r *http.Request) (auth.Key, error) {
+	var k auth.Key
+	var err error
 	if len(r.Header.Values(api.HeaderAPIKey)) > 0 {
-		return s.withKey(r)
+		k, err = s.withKey(r)
+	} else if bearer, ok := bearerOf(r); ok {
+		k, err = s.Keys.Check(r.Context(), bearer)
+	} else {
+		err = api.ErrForbidden
 	}
-	header := r.Header.Values("Authorization")
-	if len(header) != 1 {
-		return auth.Key{}, api.ErrForbidden
-	}
-	scheme, key, _ := strings.Cut(header[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return auth.Key{}, api.ErrForbidden
-	}
-	k, err := s.Keys.Check(r.Context(), key)
 	if err == nil && !k.Role.Includes(auth.Viewer) {
 		err = api.ErrForbidden
 	}

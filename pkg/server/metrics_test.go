@@ -9,7 +9,11 @@ import (
 func TestMetricsRoute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.srv.Metrics = http.HandlerFunc(func(res http.ResponseWriter, _ *http.Request) { _, _ = res.Write([]byte("keyrot_x 1\n")) })
+	var sees func(string) bool
+	w.srv.Metrics = func(s func(string) bool) http.Handler {
+		sees = s
+		return http.HandlerFunc(func(res http.ResponseWriter, _ *http.Request) { _, _ = res.Write([]byte("keyrot_x 1\n")) })
+	}
 	w.h = w.rebuild().Handler()
 	for _, tc := range []struct {
 		name, method string
@@ -28,6 +32,12 @@ func TestMetricsRoute(t *testing.T) {
 		if res := w.do(t, tc.method, "/metrics", tc.header...); res.Code != tc.want {
 			t.Errorf("%s: %s /metrics = %d %s, want %d", tc.name, tc.method, res.Code, res.Body, tc.want)
 		}
+	}
+	if w.do(t, "GET", "/metrics", "X-Api-Key", w.ciOnly); !sees("ci") || sees("app") {
+		t.Errorf("GET /metrics of a caller for ci shows ci: %t, app: %t, want ci only", sees("ci"), sees("app"))
+	}
+	if w.do(t, "GET", "/metrics", "X-Api-Key", w.viewer); !sees("app") {
+		t.Error("GET /metrics of a viewer of all hides app")
 	}
 	w.srv.MetricsOpen = true
 	w.h = w.rebuild().Handler()

@@ -6,12 +6,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+	"github.com/keyrot/keyrot/pkg/server"
 )
 
 // withPage adds a status page to the server of w.
@@ -32,6 +34,41 @@ func TestPageStandsBesideTheAPI(t *testing.T) {
 		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		if rec.Code != want {
 			t.Errorf("GET %s = %d, want %d", path, rec.Code, want)
+		}
+	}
+}
+
+// TestLoginCountsAgainstLimits: refused ones against those of the address,
+// good ones against those of the key, as everywhere else.
+func TestLoginCountsAgainstLimits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.srv = w.rebuild()
+	w.srv.Now = w.srv.Keys.Now
+	w.srv.Limits = server.Limits{Failures: 1, Caller: 2}
+	withPage(w)
+	h := w.srv.Handler()
+	login := func(key string) int {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader(url.Values{"key": {key}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		return rec.Code
+	}
+	for range 10 {
+		if got := login("krk_guess"); got != http.StatusForbidden {
+			t.Fatalf("a wrong key = %d, want 403", got)
+		}
+	}
+	if got := login("krk_guess"); got != http.StatusTooManyRequests {
+		t.Errorf("the eleventh wrong key = %d, want 429", got)
+	}
+	if w.h = h; w.do(t, "POST", "/generate-token", "X-Api-Key", "krk_guess").Code != http.StatusTooManyRequests {
+		t.Error("guesses at the API are counted apart from guesses at the page")
+	}
+	for i, want := range []int{303, 303, 303, 303, 429} {
+		if got := login(w.viewer); got != want {
+			t.Errorf("log-in %d with a good key = %d, want %d", i, got, want)
 		}
 	}
 }
@@ -65,7 +102,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 		t.Cleanup(func() { _ = res.Body.Close() })
 		return res
 	}
-	cookies := get(w.srv.Page.Link(k.ID), nil).Cookies() //nolint:bodyclose // get closes it when the test ends
+	cookies := get(w.srv.Page.Link(k), nil).Cookies() //nolint:bodyclose // get closes it when the test ends
 	if len(cookies) != 1 {
 		t.Fatal("the link gives no cookie")
 	}

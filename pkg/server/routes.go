@@ -102,18 +102,23 @@ func matches(headers []string, tag string) bool {
 	return false
 }
 
-// healthz answers GET /healthz: red when a user's rotation is late.
+// healthz answers GET /healthz: red when a user's rotation is late, or when the
+// audit log takes no hand-outs.
 func (s *Server) healthz(ctx context.Context, _ request) (answer, error) {
 	h, err := s.Health.Health(ctx)
 	if err != nil {
 		return answer{}, err
 	}
-	h.Status = "ok"
-	if h.Overdue > 0 {
+	switch {
+	case h.Overdue > 0:
 		h.Status = "overdue"
-		return answer{status: http.StatusServiceUnavailable, body: h}, nil
+	case h.Unrecorded > 0:
+		h.Status = "unrecorded"
+	default:
+		h.Status = "ok"
+		return answer{body: h}, nil
 	}
-	return answer{body: h}, nil
+	return answer{status: http.StatusServiceUnavailable, body: h}, nil
 }
 
 // readyz answers GET /readyz: green once there is something to hand out.

@@ -42,8 +42,9 @@ type Server struct {
 	Limits      Limits
 	Now         func() time.Time // clock of the limits; default time.Now
 
-	// Metrics answers GET /metrics. Default none: no such route.
-	Metrics http.Handler
+	// Metrics answers GET /metrics for a caller that may see these users.
+	// Default none: no such route.
+	Metrics func(sees func(user string) bool) http.Handler
 	// MetricsOpen lets everybody read them. Default: API keys of role viewer.
 	MetricsOpen bool
 	// Observe is called after every request. route is the pattern that
@@ -85,6 +86,9 @@ func (s *Server) Handler() http.Handler {
 		return answer{}, api.ErrNotFound
 	}))
 	if s.Page != nil {
+		if s.Page.Charge == nil {
+			s.Page.Charge = s.charge
+		}
 		pages := s.Page.Handler()
 		for _, pattern := range s.Page.Patterns() {
 			mux.Handle(pattern, pages)

@@ -269,7 +269,7 @@ func TestTroubleIsTemporary(t *testing.T) {
 	}{
 		{"no key works", func(w *world) { w.disp.fail = rotate.ErrNoKeyReady }, "no_key_ready"},
 		{"the audit log is full", func(w *world) { w.disp.fail = errors.New("no space left on /var") }, "unavailable"},
-		{"the store does not answer", func(w *world) { w.now = t0.Add(2 * time.Second); w.store.fail = errors.New("locked") }, "unavailable"},
+		{"the store has not answered for a quarter of an hour", func(w *world) { w.now = t0.Add(16 * time.Minute); w.store.fail = errors.New("locked") }, "unavailable"},
 	} {
 		w := newWorld(t)
 		tc.cause(w)
@@ -290,6 +290,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{"all is well", "/healthz", health{h: api.Health{Users: 3, Serving: 3}}, 200, `{"status":"ok","users":3,"serving":3,"overdue":0}`},
 		{"a user is overdue", "/healthz", health{h: api.Health{Users: 3, Serving: 3, Overdue: 1}}, 503, `{"status":"overdue","users":3,"serving":3,"overdue":1}`},
+		{"hand-outs wait to be recorded", "/healthz", health{h: api.Health{Users: 3, Serving: 3, Unrecorded: 2}}, 503, `{"status":"unrecorded","users":3,"serving":3,"overdue":0,"unrecorded":2}`},
 		{"the store is gone", "/healthz", health{err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
 		{"an overdue user is still served", "/readyz", health{h: api.Health{Users: 3, Serving: 3, Overdue: 1}}, 200, `{"status":"ok","users":3,"serving":3,"overdue":1}`},
 		{"nothing to hand out yet", "/readyz", health{h: api.Health{Users: 3}}, 503, `{"status":"starting","users":3,"serving":0,"overdue":0}`},

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/disk"
 )
 
 // TLSFiles are the PEM files of a TLS server.
@@ -18,8 +20,10 @@ type TLSFiles struct {
 	// ClientCA holds the authorities that a client's certificate must descend
 	// from. Default none: clients need no certificate.
 	ClientCA string
-	Log      *slog.Logger     // default: discards
-	Now      func() time.Time // default time.Now
+	// NoHTTP2 offers HTTP/1.1 only.
+	NoHTTP2 bool
+	Log     *slog.Logger     // default: discards
+	Now     func() time.Time // default time.Now
 }
 
 // certCheckEvery is how often the files are looked at, at most.
@@ -71,7 +75,15 @@ func (f TLSFiles) state() (s state, err error) {
 }
 
 func (f TLSFiles) load() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	pem, err := disk.ReadTrusted(f.Cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := disk.ReadTrusted(f.Key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(pem, key)
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +92,13 @@ func (f TLSFiles) load() (*tls.Config, error) {
 		Certificates: []tls.Certificate{cert},
 		NextProtos:   []string{"h2", "http/1.1"},
 	}
+	if f.NoHTTP2 {
+		c.NextProtos = []string{"http/1.1"}
+	}
 	if f.ClientCA == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(f.ClientCA)
-	if err != nil {
+	if pem, err = disk.ReadTrusted(f.ClientCA); err != nil {
 		return nil, err
 	}
 	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()

@@ -60,7 +60,7 @@ func TestCapacity(t *testing.T) { // not parallel: TestLambda needs the processo
 		Audit:  &dynamodb.Audit{API: api, Table: table, Sealer: st.Sealer, Chain: "rotator"},
 		Owner:  "lambda/2026/11/26/[$LATEST]0123456789abcdef0123456789abcdef/ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 		Select: func(context.Context) ([]rotate.User, error) { return iam.Users(), nil },
-		Now:    func() time.Time { return now },
+		Clock:  rotatetest.ClockAt(func() time.Time { return now }),
 	}
 	const rotations = 3
 	for minute := range 80 + 10*rotations { // until an hour of tombstones has gathered

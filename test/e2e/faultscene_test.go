@@ -27,6 +27,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
 	"github.com/keyrot/keyrot/pkg/store/content"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
@@ -158,10 +159,11 @@ func (s *faultScene) rotated() {
 // rotate gives each user a new key, in this process.
 func (s *faultScene) rotate(deactivateAfter time.Duration) {
 	s.t.Helper()
-	account := awsiam.New(s.cfg)
+	clock := rotatetest.Clock()
+	account := awsiam.New(s.cfg, clock)
 	account.Pace = &awsiam.Pace{PerSecond: 100, Burst: 100}
 	r := &rotate.Rotator{
-		IAM: trusting{account}, Select: account.Select(awsiam.Selection{Names: []string{"ann", "bob"}}), ProofGap: -1, Proofs: 1,
+		Clock: clock, IAM: trusting{account}, Select: account.Select(awsiam.Selection{Names: []string{"ann", "bob"}}), ProofGap: -1, Proofs: 1,
 		Store: &dynamodb.Store{
 			API: dynamodb.NewAPI(s.cfg), Table: leftTable,
 			Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(s.cfg), Key: s.key, Context: content.EncryptionContext},

@@ -275,7 +275,7 @@ func (p Policy) Allows(c Call, tags func(arn string) map[string]string) error {
 
 func satisfied(conditions map[string]any, c Call, tags func(string) map[string]string) (bool, error) {
 	for operator, keys := range conditions {
-		if operator != "StringEquals" {
+		if operator != "StringEquals" && operator != "ForAllValues:StringEquals" { // no call here has several values of a key
 			return false, fmt.Errorf("operator %s is not known here", operator)
 		}
 		for key, want := range keys.(map[string]any) {
@@ -285,6 +285,8 @@ func satisfied(conditions map[string]any, c Call, tags func(string) map[string]s
 				got = tags(c.Resource)[tag]
 			case key == "ses:FromAddress":
 				got = c.From
+			case key == "dynamodb:LeadingKeys":
+				got = c.Leading
 			default:
 				return false, fmt.Errorf("condition key %s is not known here", key)
 			}

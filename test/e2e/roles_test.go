@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
@@ -45,8 +48,9 @@ func (f functionScene) policy(t *testing.T, role string) Policy {
 }
 
 // The roles allow what the functions call, on what they call it, and no action
-// besides: the built function is driven through rotations and hand-outs, and
-// every call noted.
+// besides: two instances of each built function are driven through rotations,
+// hand-outs, every failure and a damaged log, before a server that refuses what
+// the template's policies do not allow.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	s := newDeployScene(t)
@@ -54,52 +58,114 @@ func TestRoles(t *testing.T) {
 	if out, err := s.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("bob")}); err != nil {
 		t.Fatal(out, err) // is retired, which asks when it was last used
 	}
-	rec, err := NewRecorder(s.moto.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(rec.Close)
 	bootstrap, _, err := BuildBootstrap(ctx, s.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := s.functionEnv(rec.URL)
-	scene := &cloudScene{t: t, dir: s.Dir, bootstrap: bootstrap, env: f.env, users: []string{"ann", "bob"}}
-	rotator := scene.start("rotator", "rotator")
-	for range 10 {
-		if _, err := scene.tick(rotator, limit); err != nil {
+	f := s.functionEnv()
+	scenes, recs := map[string]*cloudScene{}, map[string]*Recorder{}
+	for _, role := range []string{"RotatorRole", "ApiRole"} {
+		rec, err := NewRecorder(s.moto.URL, f.policy(t, role), tagsOf)
+		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1500 * time.Millisecond) // real servers, real time
-	}
-	again := scene.start("rotator", "rotator-again") // with nothing in memory
-	if _, err := scene.tick(again, limit); err != nil {
-		t.Fatal(err)
-	}
-	compare(t, "RotatorRole", rec.Take(), f.policy(t, "RotatorRole"))
-	api := scene.start("api", "api")
-	for _, user := range []string{"ann", "ann"} {
-		if _, err := scene.pair(api, true, user); err != nil {
-			t.Fatal(err)
+		t.Cleanup(rec.Close)
+		recs[role] = rec
+		scenes[role] = &cloudScene{
+			t: t, dir: s.Dir, bootstrap: bootstrap, users: []string{"ann", "bob"},
+			env: append(slices.Clone(f.env), "AWS_ENDPOINT_URL="+rec.URL),
 		}
 	}
-	compare(t, "ApiRole", rec.Take(), f.policy(t, "ApiRole"))
+	rotateInRole(scenes["RotatorRole"], recs["RotatorRole"])
+	compare(t, "RotatorRole", recs["RotatorRole"].Take(), f.policy(t, "RotatorRole"))
+	serveInRole(scenes["ApiRole"], recs["ApiRole"], func() error {
+		_, err := ddb.NewFromConfig(config(s.moto.URL, anyKey)).DeleteItem(ctx, &ddb.DeleteItemInput{
+			TableName: &f.table, Key: map[string]ddbtypes.AttributeValue{
+				"pk": &ddbtypes.AttributeValueMemberS{Value: "audit"}, "sk": &ddbtypes.AttributeValueMemberS{Value: "api"},
+			},
+		})
+		return err
+	})
+	compare(t, "ApiRole", recs["ApiRole"].Take(), f.policy(t, "ApiRole"))
 	for _, c := range []struct {
 		role string
 		call Call
 	}{ // what the policies must refuse, or the comparison means nothing
-		{"RotatorRole", Call{"iam:CreateAccessKey", userARN("eve"), ""}},
-		{"RotatorRole", Call{"iam:CreateAccessKey", "arn:aws:iam::123456789012:user/people/ann", ""}},
-		{"RotatorRole", Call{"dynamodb:PutItem", tableARN("another"), ""}},
-		{"RotatorRole", Call{"kms:Decrypt", strings.Replace(f.key, ":key/", ":key/0", 1), ""}},
-		{"RotatorRole", Call{"ses:SendEmail", identityARN("keyrot@example.com"), "boss@example.com"}},
-		{"ApiRole", Call{"iam:CreateAccessKey", userARN("ann"), ""}},
-		{"ApiRole", Call{"secretsmanager:GetSecretValue", f.secret + "0", ""}},
+		{"RotatorRole", Call{Action: "iam:CreateAccessKey", Resource: userARN("eve")}},
+		{"RotatorRole", Call{Action: "iam:CreateAccessKey", Resource: "arn:aws:iam::123456789012:user/people/ann"}},
+		{"RotatorRole", Call{Action: "dynamodb:PutItem", Resource: tableARN("another")}},
+		{"RotatorRole", Call{Action: "kms:Decrypt", Resource: strings.Replace(f.key, ":key/", ":key/0", 1)}},
+		{"RotatorRole", Call{Action: "ses:SendEmail", Resource: identityARN("keyrot@example.com"), From: "boss@example.com"}},
+		{"ApiRole", Call{Action: "iam:CreateAccessKey", Resource: userARN("ann")}},
+		{"ApiRole", Call{Action: "secretsmanager:GetSecretValue", Resource: f.secret + "0"}},
+		{"ApiRole", Call{Action: "dynamodb:Query", Resource: tableARN(f.table), Leading: "entry"}},
+		{"ApiRole", Call{Action: "dynamodb:Query", Resource: tableARN(f.table), Leading: "audit#rotator"}},
 	} {
 		if err := f.policy(t, c.role).Allows(c.call, tagsOf); err == nil {
 			t.Errorf("%s allows %+v", c.role, c.call)
 		}
 	}
+}
+
+// rotateInRole drives two instances of the rotator in turn, at first in peace,
+// then with each of their calls failing for a tick.
+func rotateInRole(s *cloudScene, rec *Recorder) {
+	s.t.Helper()
+	two := []*Instance{s.start("rotator", "rotator-1"), s.start("rotator", "rotator-2")}
+	tick := func(n int) (err error) {
+		res, err := s.tick(two[n%2], limit)
+		for _, u := range res.Users {
+			if u.Error != "" {
+				err = errors.Join(err, errors.New(u.User+": "+u.Error))
+			}
+		}
+		time.Sleep(time.Second) // real servers, real time
+		return err
+	}
+	for n := range 12 {
+		if err := tick(n); err != nil {
+			s.t.Fatal("a tick:", err)
+		}
+	}
+	for n, k := range rec.Kinds() {
+		rec.Fail(func(c Call) bool { return c.Kind() == k })
+		_ = tick(n) // which may fail
+		rec.Fail(nil)
+	}
+	for n := range 6 { // back-off
+		_ = tick(n)
+	}
+	for n := range 4 {
+		if err := tick(n); err != nil {
+			s.t.Errorf("a tick after all failures are over: %v", err)
+		}
+	}
+}
+
+// serveInRole drives two instances of the API in turn: in peace, after each of
+// their calls has failed for a hand-out, and on a log whose end damage takes
+// away.
+func serveInRole(s *cloudScene, rec *Recorder, damage func() error) {
+	s.t.Helper()
+	two := []*Instance{s.start("api", "api-1"), s.start("api", "api-2")}
+	serve := func(after string) {
+		for n := range 6 {
+			if _, err := s.pair(two[n%2], true, s.users[n%len(s.users)]); err != nil {
+				s.t.Errorf("a hand-out %s: %v", after, err)
+			}
+		}
+	}
+	serve("in peace")
+	for n, k := range rec.Kinds() {
+		rec.Fail(func(c Call) bool { return c.Kind() == k })
+		_, _ = s.pair(two[n%2], true, "ann") // which may fail
+		rec.Fail(nil)
+		serve("after " + k + " has failed")
+	}
+	if err := damage(); err != nil {
+		s.t.Fatal(err)
+	}
+	serve("after the end of the log was lost")
 }
 
 // tagsOf are the tags of the users of a deployScene.
@@ -123,8 +189,8 @@ func compare(t *testing.T, role string, called []Call, p Policy) {
 	}
 }
 
-// functionEnv is the environment of functions on moto, behind the recorder.
-func (s *deployScene) functionEnv(url string) functionScene {
+// functionEnv is the environment of functions on moto, but for its address.
+func (s *deployScene) functionEnv() functionScene {
 	s.t.Helper()
 	ctx, cfg := s.t.Context(), config(s.moto.URL, anyKey)
 	table, err := newTable(ctx, cfg)
@@ -142,7 +208,7 @@ func (s *deployScene) functionEnv(url string) functionScene {
 		s.t.Fatal(err)
 	}
 	return functionScene{table: table, key: key, secret: *secret.ARN, env: []string{
-		"PATH=" + os.Getenv("PATH"), "AWS_REGION=" + Region, "AWS_CONFIG_FILE=/dev/null", "AWS_ENDPOINT_URL=" + url,
+		"PATH=" + os.Getenv("PATH"), "AWS_REGION=" + Region, "AWS_CONFIG_FILE=/dev/null",
 		"AWS_ACCESS_KEY_ID=" + anyKey.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + anyKey.SecretAccessKey,
 		"AWS_LAMBDA_FUNCTION_NAME=keyrot", "AWS_LAMBDA_LOG_STREAM_NAME=stream",
 		"KEYROT_STORE_TABLE=" + table, "KEYROT_STORE_KMS_KEY=" + key, "KEYROT_API_SECRET=" + *secret.ARN,

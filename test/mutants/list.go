@@ -42,6 +42,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "before its owner could say a word",
 	},
 	{
+		Name: "stale-list-is-an-owner", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./pkg/rotate", Test: "TestAStaleListBlocksNobody", Says: "is an orphan, for ever",
+	},
+	{
+		Name: "sim-orphans-die-old-lists", Rule: "orphans die",
+		File: "pkg/rotate/plan/orphan.go", Old: "case mark == nil, d.ambiguous():", New: "case true:",
+		Pkg: "./internal/sim", Test: "TestOldLists", Says: "orphans die",
+	},
+	{
+		Name: "hasty-quarantine", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "return 2 * p.Lag }", New: "return p.Lag / 4 }",
+		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only",
+	},
+	{
 		Name: "either-orphan", Rule: "ours only",
 		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
@@ -67,6 +82,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon", Says: "the record has failures",
 	},
 	{
+		Name: "take-back-a-saved-key", Rule: "orphans die",
+		File: "pkg/rotate/act.go", Old: "if err == nil {\n\t\t\treturn nil\n\t\t}\n\t\t// The failed save", New: "if err == nil || errors.Is(err, ErrConflict) {\n\t\t\treturn err\n\t\t}\n\t\t// The failed save",
+		Pkg: "./pkg/rotate", Test: "TestANewKeyOutlivesALostAnswer", Says: "keys were deleted, want none",
+	},
+	{
+		Name: "forget-before-showing", Rule: "never zero",
+		File: "pkg/rotate/operate.go", Old: "if err := show(left); err != nil {", New: "_ = r.forget(ctx, e)\n\tif err := show(left); err != nil {",
+		Pkg: "./pkg/rotate", Test: "TestAReleasedSecretIsShownBeforeItGoes", Says: "Give|shown after",
+	},
+	{
 		Name: "ignore-conflict", Rule: "one hand",
 		File: "pkg/rotate/save.go", Old: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tfresh,", New: "if !errors.Is(err, ErrConflict) {\n\t\t\treturn fmt.Errorf(\"saving %q: %w\", next.Record.User, err)\n\t\t}\n\t\tif f, ferr := p.Store.Load(ctx, next.Record.User); ferr == nil {\n\t\t\tp.saved.Version = f.Version\n\t\t\tcontinue\n\t\t}\n\t\tfresh,",
 		Pkg: "./pkg/rotate", Test: "TestLostRaceIsNotOverwritten", Says: "overwrote",
@@ -82,6 +107,21 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestNoEffectWithoutAudit", Says: "although the audit log failed",
 	},
 	{
+		Name: "sync-failure-lasts", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "if time.Now().Before(l.ill.next) {", New: "if !l.ill.next.IsZero() {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "recording handout: syncing the audit log",
+	},
+	{
+		Name: "heal-forgets-lines", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "for _, c := range chunks {", New: "for _, c := range chunks[:0] {",
+		Pkg: "./pkg/audit", Test: "TestAFailedSyncIsHealed", Says: "want a repair and no gap",
+	},
+	{
+		Name: "late-twice", Rule: "on record",
+		File: "pkg/rotate/late.go", Old: "*audited = true", New: "*audited = len(e.Caller) > 100",
+		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -90,6 +130,11 @@ var mutants = []mutant{
 		Name: "take-over-forged-lines", Rule: "on record",
 		File: "pkg/store/dynamodb/auditend.go", Old: "!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines))", New: "false",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditForgedBlock", Says: "tells of no gap",
+	},
+	{
+		Name: "query-for-the-end", Rule: "on record",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{
 		Name: "retry-create", Rule: "orphans die",
@@ -118,6 +163,21 @@ var mutants = []mutant{
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
 	},
+	{
+		Name: "stranger-withdraws", Rule: "served works",
+		File: "pkg/api/errors.go", Old: "r.ours && (", New: "(",
+		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
+	},
+	{
+		Name: "session-outlives-secret", Rule: "no leak",
+		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
+		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "metrics-of-others", Rule: "no leak",
+		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
+		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
+	},
 
 	// Each promise once more, caught by the simulation alone.
 	{
@@ -137,7 +197,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-ours-only-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {", New: "if false {",
+		File: "pkg/rotate/plan/orphan.go", Old: "if sure := mark.At.Add(d.p.doubt()); k.Status == Active && !d.now.Before(sure) {", New: "if false {",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "ours only", Args: []string{"-sim.hours=48"},
 	},
 	{
@@ -172,7 +232,17 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "if off.Abs() > clockSlack {", New: "if off.Abs() > 1000*time.Hour {",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
+	},
+	{
+		Name: "believe-anybody", Rule: "no leak",
+		File: "internal/trust/trust.go", Old: "case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:", New: "default:",
+		Pkg: "./internal/trust", Test: "TestPath", Says: "want a refusal",
+	},
+	{
+		Name: "follow-links", Rule: "no leak",
+		File: "internal/disk/folder.go", Old: "case !info.IsDir():", New: "case false:",
+		Pkg: "./internal/disk", Test: "TestDescend", Says: "no link is followed",
 	},
 }

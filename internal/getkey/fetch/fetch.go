@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/hint"
@@ -57,7 +57,7 @@ func HTTPClient(caFile string) (*http.Client, error) {
 	if caFile == "" {
 		return h, nil
 	}
-	pem, err := os.ReadFile(caFile)
+	pem, err := disk.ReadTrusted(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: reading the certificates to trust: %w", getkey.ErrUsage, err)
 	}

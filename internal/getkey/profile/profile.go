@@ -65,6 +65,9 @@ func Into(path, profile, command string) error {
 	if profile == "" || strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(getkey.WordRunes+"@,", r) }) {
 		return getkey.Usagef("--write-profile: %q cannot name a profile", profile)
 	}
+	if err := disk.Trusted(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the AWS config file: %w", err)
+	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // the link stays a link
 	}
@@ -86,39 +89,28 @@ func Into(path, profile, command string) error {
 }
 
 // replace puts after into the place of before, durably.
-func replace(path string, before, after []byte) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".keyrot-*") // mode 0600
+func replace(path string, before, after []byte) error {
+	dir, err := disk.OpenDir(filepath.Dir(path), true)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already if all went well
-	if info, err := os.Stat(path); err == nil {
-		if err := f.Chmod(info.Mode().Perm()); err != nil && runtime.GOOS != "windows" {
-			return errors.Join(err, f.Close())
+	defer func() { _ = dir.Close() }()
+	name := filepath.Base(path)
+	content := disk.Content{Text: after, Mode: 0o600, UID: -1, GID: -1}
+	if info, err := dir.Stat(name); err == nil {
+		content.Mode = info.Mode().Perm()
+	}
+	content.Unless = func() error {
+		now, err := dir.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
+		if !bytes.Equal(now, before) {
+			return errors.New("another program changed it at the same time")
+		}
+		return nil
 	}
-	_, err = f.Write(after)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	now, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if !bytes.Equal(now, before) {
-		return errors.New("another program changed it at the same time")
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return disk.SyncDir(dir)
+	return disk.Replace(dir, name, content)
 }
 
 // otherSources are settings that compete with credential_process in a profile.

@@ -50,7 +50,13 @@ func parse(args []string, getenv func(string) string) (r Request, ok bool) {
 			return r, false
 		}
 	}
-	return r, word(r.User) && word(r.Format) && (r.Region == "" || word(r.Region))
+	return r, word(r.User) && word(r.Format) && (r.Region == "" || word(r.Region)) && !stream(r.APIKeyFile) && !stream(r.OIDCTokenFile)
+}
+
+// stream reports whether the path may be of something that can be read once
+// only, as shells name a pipe. The command reads it.
+func stream(path string) bool {
+	return len(path) > 5 && (path[:5] == "/dev/" || path[:5] == "/proc")
 }
 
 // flag takes a flag off the arguments.
@@ -129,11 +135,14 @@ func word(s string) bool {
 
 // configured reports whether a configuration file may have a say.
 func configured(getenv func(string) string) bool {
+	if getenv("KEYROT_CONFIG") != "" {
+		return true
+	}
 	home := getenv("XDG_CONFIG_HOME")
 	if !IsAbs(home) {
 		home = Join(getenv("HOME"), ".config")
 	}
-	for _, dir := range []string{".", Join(home, "keyrot"), "/etc/keyrot"} {
+	for _, dir := range []string{Join(home, "keyrot"), "/etc/keyrot"} {
 		if !absent(Join(dir, "keyrot.yaml")) {
 			return true
 		}

@@ -59,6 +59,7 @@ func TestParse(t *testing.T) {
 		{"keyrot", "get-key", "--user", "ci", "--config", "x"},
 		{"keyrot", "--config", "x", "get-key", "--user", "ci"},
 		{"keyrot", "status"},
+		{"keyrot-get", "--user", "ci", "--api-key-file", "/dev/fd/63"},
 		{"keyrot-getx", "--user", "ci"},
 	} {
 		if r, ok := parse(args, getenv); ok {

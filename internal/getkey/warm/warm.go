@@ -33,7 +33,7 @@ func answer(r *quick.Request, now time.Time) (text string, ok bool) {
 		return "", false
 	}
 	what := entry.What(r.Endpoint, r.User)
-	sealed, err := quick.ReadFile(quick.Join(dir, key.Name(what)))
+	sealed, err := quick.ReadTrusted(quick.Join(dir, key.Name(what)))
 	if err != nil {
 		return "", false
 	}
@@ -54,7 +54,7 @@ func answer(r *quick.Request, now time.Time) (text string, ok bool) {
 func apiKey(r *quick.Request) string {
 	key := r.Getenv("KEYROT_API_KEY")
 	if key == "" {
-		raw, err := quick.ReadFile(r.APIKeyFile)
+		raw, err := quick.ReadTrusted(r.APIKeyFile)
 		if err != nil {
 			return ""
 		}

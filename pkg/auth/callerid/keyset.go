@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/disk"
 )
 
 // How often an issuer's keys are read: when they are older than keysFresh, and
@@ -98,6 +100,9 @@ func (o *OIDC) source() string { return o.JWKSFile + "\x00" + o.JWKSURL }
 func (o *OIDC) loader(h *http.Client) func(context.Context) ([]byte, error) {
 	if o.JWKSFile != "" {
 		return func(context.Context) ([]byte, error) {
+			if err := disk.Trusted(o.JWKSFile); err != nil {
+				return nil, err
+			}
 			f, err := os.Open(o.JWKSFile)
 			if err != nil {
 				return nil, err

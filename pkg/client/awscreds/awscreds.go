@@ -58,7 +58,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		case err == nil:
 			p.cred, p.tag = cred, newTag
 		case errors.Is(err, client.ErrNotModified):
-		case errors.Is(err, api.ErrForbidden), errors.Is(err, api.ErrUnauthorized), errors.Is(err, api.ErrNotAllowed):
+		case api.Withdrawn(err):
 			p.cred = api.Credential{}
 			return aws.Credentials{}, fmt.Errorf("keyrot: %w", err)
 		case !p.cred.Expiration.After(now.Add(time.Second)):

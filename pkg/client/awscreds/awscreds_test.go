@@ -87,8 +87,10 @@ func TestProvider(t *testing.T) {
 	f.created = now
 	want("the server is back", "B")
 	f.status.Store(403)
-	f.code = "user_not_allowed"
 	now = now.Add(11 * time.Minute)
+	want("a gateway refuses in its own words", "B")
+	f.code = "user_not_allowed"
+	now = now.Add(30 * time.Second)
 	if _, err := p.Retrieve(t.Context()); !errors.Is(err, api.ErrNotAllowed) {
 		t.Errorf("refused: %v, want ErrNotAllowed", err)
 	}

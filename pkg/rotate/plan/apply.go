@@ -21,6 +21,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
 	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	r.notAhead(now)
 	k := r.Key(step.KeyID)
 	switch step.Action {
 	case Create:
@@ -41,6 +42,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		if k == nil {
 			r.unmark(step.KeyID)
 			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
+			r.known(step.KeyID)
 			break
 		}
 		if step.Reason == Burning {
@@ -50,6 +52,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Reactivate:
 		if k == nil { // taken for an orphan by mistake
 			r.unmark(step.KeyID)
+			r.known(step.KeyID)
 			r.Foreign = append(r.Foreign, step.KeyID)
 			break
 		}
@@ -70,10 +73,12 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		if step.Reason == Vanished {
-			r.Foreign = slices.DeleteFunc(r.Foreign, func(id string) bool { return id == step.KeyID })
-		} else {
+		switch step.Reason {
+		case Vanished:
+			r.known(step.KeyID)
+		case Reclaimed:
 			r.unmark(step.KeyID)
+		default: // a mark stays: see [decision.misjudged]
 			r.Foreign = append(r.Foreign, step.KeyID)
 		}
 	case Dismiss:
@@ -111,6 +116,7 @@ func (r Record) Without(intent string) Record {
 func (r Record) Failed(p Policy, step Step, message string, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
+	r.notAhead(now)
 	r.Failures++
 	r.Error = message
 	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish || step.Action == Check) {

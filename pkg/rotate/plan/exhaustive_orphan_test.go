@@ -37,7 +37,9 @@ func TestEveryOrphan(t *testing.T) {
 		func(r Record) Record { return r.orphaned("X", 18.5) },
 		func(r Record) Record { return r.orphaned("X", 19.5) },
 		func(r Record) Record { return r.orphaned("X", 18).orphaned("Y", 18) },
-		func(r Record) Record { r.Foreign = []string{"X"}; return r },
+		func(r Record) Record { return foreign(r, "X") },
+		func(r Record) Record { return foreign(r.orphaned("X", 18.5), "X") },
+		func(r Record) Record { return foreign(r.orphaned("X", -10), "X") },
 		func(r Record) Record { r.Gone = []Tombstone{{"X", at(1)}}; return r },
 	}
 	bases := []Record{rec(), rec(current("A", 10)), rec(checked("A", 10, 20)), rec(current("A", 10)).ordered(Burn, "A", 19.9)}
@@ -93,7 +95,7 @@ func judgeOrphan(w World, p Policy, step Step, seen *Key, now time.Time) error {
 		return fmt.Errorf("ours only: %s of %s, which no intent explains", step.Action, step.KeyID)
 	case mark == nil && now.Before(in.Until):
 		return fmt.Errorf("%s of %s while the call that may have made it is under way", step.Action, step.KeyID)
-	case slices.Contains(r.Foreign, step.KeyID):
+	case slices.Contains(r.Foreign, step.KeyID) && (mark == nil || step.Action != Deactivate || seen.Status == Active):
 		return fmt.Errorf("ours only: %s of %s, which was told as foreign", step.Action, step.KeyID)
 	case !seen.Usage.Known || !seen.Usage.LastUsed.IsZero():
 		return fmt.Errorf("ours only: %s of %s, which may be in use", step.Action, step.KeyID)
@@ -101,6 +103,10 @@ func judgeOrphan(w World, p Policy, step Step, seen *Key, now time.Time) error {
 		return fmt.Errorf("ours only: deletes %s before its owner could say a word", step.KeyID)
 	case step.Action == Delete && seen.Status == Active:
 		return fmt.Errorf("ours only: deletes %s, which somebody made active again", step.KeyID)
+	}
+	after := Apply(r, p, step, Outcome{}, now)
+	if m := after.orphan(step.KeyID); step.Action == Deactivate && (m == nil || !m.At.Equal(now) || slices.Contains(after.Foreign, step.KeyID)) {
+		return fmt.Errorf("orphans die: %s is made inactive and not remembered: %+v, foreign: %v", step.KeyID, after.Orphans, after.Foreign)
 	}
 	// With one call lost, one key is keyrot's.
 	unknown, lost := 0, 0

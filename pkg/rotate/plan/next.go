@@ -283,7 +283,7 @@ func (d *decision) inUse(k *Held, seen *Key, due time.Time) *Step {
 // vanished deals with a held key that IAM does not list. The list may lag, and
 // a key is not given up while a promise for it is open.
 func (d *decision) vanished(k *Held) *Step {
-	if again := latest(k.Made.Add(d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
+	if again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
 		return d.later(NotDue, k.ID, again)
 	}
 	return d.step(Forget, k.ID, Vanished)

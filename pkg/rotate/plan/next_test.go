@@ -73,6 +73,11 @@ func (r Record) orphaned(id string, m float64) Record {
 	return r
 }
 
+func foreign(r Record, ids ...string) Record {
+	r.Foreign = ids
+	return r
+}
+
 func (r Record) ordered(kind OrderKind, key string, m float64) Record {
 	r.Order = &Order{Kind: kind, KeyID: key, At: at(m)}
 	return r
@@ -137,12 +142,16 @@ func TestNext(t *testing.T) {
 		// A crash leaves a world.
 		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
 		{"an unused orphan is made inactive first", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Deactivate, "X", Orphan},
-		{"an orphan stays inactive for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(11.9), Wait, "X", LostCreate},
-		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(12), Delete, "X", Orphan},
-		{"an orphan dies also when its intent is forgotten", rec(current("A", 0)).orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(12), Delete, "X", Orphan},
-		{"the list may show an orphan as active for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11.9), Wait, "X", LostCreate},
-		{"an orphan that its owner made active again is foreign", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(12), Notice, "X", ForeignKey},
-		{"an orphan that turns out to be in use is made active again", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), used(inactive("X", 10), 10.5)}, Policy{}, at(12), Reactivate, "X", ForeignKey},
+		{"an orphan stays inactive for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(12.9), Wait, "X", LostCreate},
+		{"an unused orphan dies", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(13), Delete, "X", Orphan},
+		{"an orphan dies also when its intent is forgotten", rec(current("A", 0)).orphaned("X", 11), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(13), Delete, "X", Orphan},
+		{"the list may show an orphan as active for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), active("X", 10)}, Policy{}, at(12.9), Wait, "X", LostCreate},
+		{"an orphan that its owner made active again is foreign", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(13), Notice, "X", ForeignKey},
+		{"an orphan that only an old list showed as active is made inactive anew", foreign(rec(current("A", 0)).intent(10, "A").orphaned("X", 11), "X"), []Key{active("A", 0), unused(inactive("X", 10))}, Policy{}, at(14), Deactivate, "X", Orphan},
+		{"its use is looked up before", foreign(rec(current("A", 0)).orphaned("X", 11), "X"), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(14), Inspect, "X", Orphan},
+		{"a foreign key that is in use is not taken for an orphan again", foreign(rec(checked("A", 10, 14)).orphaned("X", 11), "X"), []Key{active("A", 10), used(inactive("X", 10), 12)}, Policy{}, at(14), Wait, "", NotDue},
+		{"one that is active for longer than a list can be old has an owner", foreign(rec(current("A", 0)).orphaned("X", 11), "X"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(26), Notice, "X", Reclaimed},
+		{"an orphan that turns out to be in use is made active again", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), used(inactive("X", 10), 10.5)}, Policy{}, at(13), Reactivate, "X", ForeignKey},
 		{"of two keys for one lost call one may be gone and listed still", rec().intent(10), []Key{unused(active("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(11), Wait, "", LostCreate},
 		{"of two keys for one lost call neither is touched", rec().intent(10), []Key{unused(active("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(13), Notice, "X", ForeignKey},
 		{"one that was touched before the other was listed is made active again", rec().intent(10).orphaned("X", 11), []Key{unused(inactive("X", 10)), unused(active("Y", 10.1))}, Policy{}, at(13), Reactivate, "X", ForeignKey},

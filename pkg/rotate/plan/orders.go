@@ -65,6 +65,16 @@ func (r *Record) leaked(k *Held) time.Time {
 	return k.Burned
 }
 
+// notAhead moves a burn that was ordered by a clock that is fast to now: its
+// minute must not be longer.
+func (r *Record) notAhead(now time.Time) {
+	for i := range r.Keys {
+		if k := &r.Keys[i]; k.Burned.After(now) {
+			k.Burned = now
+		}
+	}
+}
+
 // check asks AWS about a key that was made inactive, until AWS refuses it. What
 // IAM acknowledges, the rest of AWS follows seconds later, and an answer may
 // have been somebody else's.

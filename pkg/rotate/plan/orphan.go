@@ -8,29 +8,43 @@ import (
 // maxQuarantine bounds how long a presumed orphan is kept inactive.
 const maxQuarantine = 12 * time.Hour
 
-// Quarantine is how long a presumed orphan is inactive before it is deleted.
-// It costs nothing: after a lost call nothing is created for [Policy.Lag]
-// anyway, and a quarter of the overlap can be spared.
+// listAge is the age that no list of IAM's has: a key that is listed as active
+// this long after it was made inactive has an owner.
+const listAge = 15 * time.Minute
+
+// doubt is how long after a presumed orphan was made inactive a list that shows
+// it as active may be out of date. Lists lag longer than [Policy.Lag] at times.
+func (p Policy) doubt() time.Duration { return 2 * p.Lag }
+
+// Quarantine is how long a presumed orphan is inactive before it is deleted: a
+// quarter of the overlap can be spared, and what its owner did meanwhile must
+// show in IAM's lists.
 func (p Policy) Quarantine() time.Duration {
-	return min(maxQuarantine, max(p.Lag, p.Overlap()/4))
+	return max(p.doubt(), min(maxQuarantine, p.Overlap()/4))
 }
 
 // orphan deals with a listed key that a lost call may have created. It is made
 // inactive first, and told about: should it be somebody else's after all, its
-// owner can make it active again, and then it is not touched any more.
+// owner can make it active again, and then it is not touched any more. A list
+// that is very old looks just the same. So the mark stays on a key that was
+// reported as foreign until no list can be that old; if the key turns out to be
+// inactive, all begins anew.
 // settled is false if the key is not keyrot's.
 func (d *decision) orphan(k Key) (s *Step, settled bool) {
 	in, mark := d.r.intentFor(k, d.p), d.r.orphan(k.ID)
 	switch {
-	case in == nil && mark == nil, slices.Contains(d.r.Foreign, k.ID):
+	case in == nil && mark == nil:
 		return nil, false
+	case slices.Contains(d.r.Foreign, k.ID):
+		s = d.misjudged(k, mark)
+		return s, s != nil
 	case d.ambiguous():
 		return d.oneOfTwo(k, in, mark)
 	case mark == nil && d.now.Before(in.Until):
 		return d.later(LostCreate, k.ID, in.Until), true // the call may be under way still
 	}
 	if mark != nil {
-		if seen := mark.At.Add(d.p.Lag); k.Status == Active && !d.now.Before(seen) {
+		if sure := mark.At.Add(d.p.doubt()); k.Status == Active && !d.now.Before(sure) {
 			return nil, false // it has an owner, who made it active again
 		}
 		if end := mark.At.Add(d.p.Quarantine()); d.now.Before(end) {
@@ -48,6 +62,25 @@ func (d *decision) orphan(k Key) (s *Step, settled bool) {
 		return d.step(Deactivate, k.ID, Orphan), true
 	}
 	return d.step(Delete, k.ID, Orphan), true
+}
+
+// misjudged deals with a key that was reported as foreign. It names a step if
+// the key was a presumed orphan before, and the list that showed it as active
+// again was out of date or certainly was not.
+func (d *decision) misjudged(k Key, mark *Tombstone) *Step {
+	switch {
+	case mark == nil, d.ambiguous():
+		return nil
+	case k.Status == Active && !d.now.Before(mark.At.Add(listAge)):
+		return d.step(Notice, k.ID, Reclaimed)
+	case k.Status == Active:
+		return nil
+	case !k.Usage.Known:
+		return d.step(Inspect, k.ID, Orphan)
+	case !k.Usage.LastUsed.IsZero():
+		return nil
+	}
+	return d.step(Deactivate, k.ID, Orphan)
 }
 
 // oneOfTwo deals with a key that a lost call may have made while another one is
@@ -119,6 +152,11 @@ func (r *Record) orphan(id string) *Tombstone {
 		}
 	}
 	return nil
+}
+
+// known takes the key off the list of foreign ones.
+func (r *Record) known(id string) {
+	r.Foreign = slices.DeleteFunc(r.Foreign, func(f string) bool { return f == id })
 }
 
 func (r *Record) unmark(id string) {

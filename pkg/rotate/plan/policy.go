@@ -21,7 +21,7 @@ type Policy struct {
 
 	Settle         time.Duration // wait between first proof and confirmation; negative: none; default 10 s
 	VerifyDeadline time.Duration // a new key refused for this long is given up; default R within [30 s, 10 min]
-	Lag            time.Duration // how long IAM's answers may contradict what it acknowledged; default R/10 within [1 s, 60 s]
+	Lag            time.Duration // how long IAM's answers may contradict what it acknowledged; default R/10 within [15 s, 60 s]
 	Skew           time.Duration // bound on the difference of IAM's clock and the planner's; default 5 s
 	Grace          time.Duration // Expiration lies this long before the planned deactivation; default min(5 s, (D−R)/8)
 	CallTimeout    time.Duration // bound on one mutating call; default R/4 within [2 s, 15 s]
@@ -35,6 +35,10 @@ type Policy struct {
 	Evidence   time.Duration // a burned key is kept inactive at least this long; default X−D
 	Frozen     Reason        // no new rotation is started, for this reason; empty: not frozen
 }
+
+// minLag is the least that [Policy.Lag] is by default: how fast IAM is does not
+// depend on the schedule. Others have measured 5 to 20 s.
+const minLag = 15 * time.Second
 
 // OnInUse says what happens when a key is due for deactivation while callers
 // still hold it.
@@ -76,7 +80,7 @@ func (p Policy) WithDefaults() Policy {
 	}
 	def(&p.Settle, 10*time.Second)
 	def(&p.VerifyDeadline, min(10*time.Minute, max(30*time.Second, p.RotateEvery)))
-	def(&p.Lag, min(time.Minute, max(time.Second, p.RotateEvery/10)))
+	def(&p.Lag, min(time.Minute, max(minLag, p.RotateEvery/10)))
 	def(&p.Skew, 5*time.Second)
 	def(&p.Grace, max(0, min(5*time.Second, (p.DeactivateAfter-p.RotateEvery)/8)))
 	def(&p.CallTimeout, min(15*time.Second, max(2*time.Second, p.RotateEvery/4)))

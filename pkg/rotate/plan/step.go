@@ -62,6 +62,7 @@ const (
 	Burning        Reason = "burning"          // leaked: must stop working
 	Idle           Reason = "idle"             // unused for long enough to retire
 	ForeignKey     Reason = "foreign_key"      // a key that keyrot did not create
+	Reclaimed      Reason = "reclaimed"        // a presumed orphan that its owner made active again
 	OrderDone      Reason = "order_done"       // the order has been carried out
 	OrderPointless Reason = "order_pointless"  // there is nothing the order could act on
 )

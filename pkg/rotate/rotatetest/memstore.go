@@ -132,11 +132,7 @@ func (m *MemStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 // Remove implements [rotate.Store].
 func (m *MemStore) Remove(ctx context.Context, user string, version int64) error {
 	return m.do(ctx, OpRemove, user, func() error {
-		e, ok := m.entries[user]
-		if !ok {
-			return rotate.ErrNotFound
-		}
-		if e.Version != version {
+		if e, ok := m.entries[user]; ok && e.Version != version {
 			return rotate.ErrConflict
 		}
 		delete(m.entries, user)
@@ -225,7 +221,11 @@ func (m *MemStore) Setting(ctx context.Context, name string) ([]byte, int64, err
 func (m *MemStore) SaveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error) {
 	var saved int64
 	err := m.do(ctx, OpSaveSetting, name, func() error {
-		if m.settings[name].version != version {
+		was, ok := m.settings[name]
+		if !ok && value == nil {
+			return nil
+		}
+		if was.version != version {
 			return rotate.ErrConflict
 		}
 		if value == nil {

@@ -62,14 +62,18 @@ func testSetting(t *testing.T, s rotate.Settings) {
 
 	_, err = s.SaveSetting(ctx, "a", nil, v1)
 	wantErr(t, "deleting with a version that is gone", err, rotate.ErrConflict)
-	if _, err = s.SaveSetting(ctx, "a", nil, v2); err != nil {
-		t.Errorf("deleting: %v", err)
+	for _, call := range []string{"deleting", "deleting once more, as if the answer was lost"} {
+		if _, err = s.SaveSetting(ctx, "a", nil, v2); err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
 	}
 	_, _, err = s.Setting(ctx, "a")
 	wantErr(t, "Setting of a deleted name", err, rotate.ErrNotFound)
 	mustSet(t, s, "a", "again", 0)
 	_, err = s.SaveSetting(ctx, "a", []byte("x"), v1)
 	wantErr(t, "SaveSetting with a version from before the deletion", err, rotate.ErrConflict)
+	_, err = s.SaveSetting(ctx, "a", nil, v2)
+	wantErr(t, "deleting with a version from before the deletion", err, rotate.ErrConflict)
 }
 
 func testConcurrentSettings(t *testing.T, s rotate.Settings) {

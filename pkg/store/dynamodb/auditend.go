@@ -51,28 +51,43 @@ type block struct {
 // end returns where to append. It takes over the block of a process that died
 // before it moved the end, and says in gap what else is after that. It only
 // looks there if again is set: the block that is put next finds it otherwise.
+//
+// The block that follows is read by its key, so that processes that meet and
+// processes that die ask for no permission but GetItem and PutItem. Only a
+// damaged log is searched, by a Query in its own partition.
 func (a *Audit) end(ctx context.Context, again bool) (end, error) {
 	if now := a.now(); !again && now.Before(a.fresh) && a.fresh.Sub(now) <= endFresh {
 		return a.known, nil
 	}
-	var last block
-	var err error
-	if again {
-		// Before the end is read: it can only move on meanwhile, so that what
-		// was there before and is after it now has not been reached by it.
-		if last, err = a.last(ctx); err != nil {
-			return end{}, err
-		}
-	}
 	at, err := a.named(ctx, a.known)
+	if err != nil || !again {
+		return at, err
+	}
+	next, err := a.block(ctx, at.Seq+1)
 	switch {
 	case err != nil:
 		return end{}, err
-	case last.end.Seq <= at.Seq:
+	case at.gap == "" && next.first == 0:
 		return at, nil
-	case a.follows(at, last):
-		err := a.move(ctx, at, last.end)
+	case a.follows(at, next):
+		err := a.move(ctx, at, next.end)
 		return a.known, err
+	}
+	return a.damaged(ctx)
+}
+
+// damaged returns where to append to a log whose named end is not where its
+// lines end.
+func (a *Audit) damaged(ctx context.Context) (end, error) {
+	// Before the end is read: it can only move on meanwhile, so that what was
+	// there before and is after it now has not been reached by it.
+	last, err := a.last(ctx)
+	if err != nil {
+		return end{}, err
+	}
+	at, err := a.named(ctx, a.known)
+	if err != nil || last.end.Seq <= at.Seq || a.follows(at, last) {
+		return at, err
 	}
 	at.after = last.end
 	at.gap = fmt.Sprintf("the log was said to end at number %d, it has lines up to %d", at.Seq, last.end.Seq)
@@ -169,27 +184,43 @@ func (a *Audit) move(ctx context.Context, from end, to audit.Tail) error {
 	return nil
 }
 
+// block reads the block whose first line has that number, nothing if there is
+// none.
+func (a *Audit) block(ctx context.Context, first uint64) (block, error) {
+	s := Store{API: a.API, Table: a.Table}
+	it, err := s.get(ctx, kindLine+a.chain(), digits(int64(first)))
+	if err != nil || it == nil {
+		return block{}, err
+	}
+	return decodeBlock(it)
+}
+
 // last reads the last block, nothing if there is none.
 func (a *Audit) last(ctx context.Context) (b block, err error) {
 	s := Store{API: a.API, Table: a.Table}
 	in := ofKind(kindLine + a.chain())
 	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(1)
 	err = s.query(ctx, in, func(it item) (bool, error) {
-		b.first, err = strconv.ParseUint(it.text(attrSK), 10, 64)
-		if err != nil {
-			return false, fmt.Errorf("line %q: %w", it.text(attrSK), content.ErrCorrupt)
-		}
-		b.lines, b.mac = []byte(it.text(attrLine)), it.bytes(attrMAC)
-		b.end.Seq = b.first
-		body := bytes.TrimSuffix(b.lines, []byte("\n"))
-		line := body[bytes.LastIndexByte(body, '\n')+1:]
-		// An unreadable line has no hash to go on from; the break stays visible.
-		if l, err := audit.ParseLine(line); err == nil {
-			b.end = audit.Tail{Seq: max(l.Seq, b.first), Hash: l.Hash}
-		}
-		return false, nil
+		b, err = decodeBlock(it)
+		return false, err
 	})
 	return b, err
+}
+
+func decodeBlock(it item) (b block, err error) {
+	b.first, err = strconv.ParseUint(it.text(attrSK), 10, 64)
+	if err != nil {
+		return block{}, fmt.Errorf("line %q: %w", it.text(attrSK), content.ErrCorrupt)
+	}
+	b.lines, b.mac = []byte(it.text(attrLine)), it.bytes(attrMAC)
+	b.end.Seq = b.first
+	body := bytes.TrimSuffix(b.lines, []byte("\n"))
+	line := body[bytes.LastIndexByte(body, '\n')+1:]
+	// An unreadable line has no hash to go on from; the break stays visible.
+	if l, err := audit.ParseLine(line); err == nil {
+		b.end = audit.Tail{Seq: max(l.Seq, b.first), Hash: l.Hash}
+	}
+	return b, nil
 }
 
 // follows reports whether the block was put after that end by a process that

@@ -32,7 +32,7 @@ func TestCost(t *testing.T) {
 		st := &Store{API: m.api(newFake()), Table: "t", Sealer: sealer()}
 		record := &Audit{API: st.API, Table: "t", Sealer: st.Sealer, Chain: "rotator"}
 		r := &rotate.Rotator{
-			IAM: iam, Store: st, Audit: record, Handouts: st, Log: slog.New(slog.DiscardHandler),
+			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Handouts: st, Log: slog.New(slog.DiscardHandler),
 			Owner:  "lambda/2026/11/26/[$LATEST]0123456789abcdef0123456789abcdef/ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 			Select: func(context.Context) ([]rotate.User, error) { return iam.Users(), nil },
 		}
@@ -64,7 +64,7 @@ func TestCost(t *testing.T) {
 		})
 		// The API is another process, with a memory of its own.
 		api := &Store{API: st.API, Table: "t", Sealer: sealer()}
-		d := &rotate.Dispenser{Store: api, Audit: &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"}, Handouts: api}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: api, Audit: &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"}, Handouts: api}
 		given, last := cost.Operations{}, ""
 		const handouts = 20
 		for range handouts {

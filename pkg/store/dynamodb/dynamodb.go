@@ -192,15 +192,20 @@ func (s *Store) putIf(ctx context.Context, it item, c *condition) error {
 	return err
 }
 
-// erase deletes the item if its version still is version.
+// erase deletes the item if its version still is version. An item that is gone
+// is success: the SDK repeats a request whose answer was lost.
 func (s *Store) erase(ctx context.Context, kind, id string, version int64) error {
 	c := ifVersion(version)
 	_, err := s.API.DeleteItem(ctx, &ddb.DeleteItemInput{
 		TableName: &s.Table, Key: key(kind, id), ConditionExpression: &c.expression,
 		ExpressionAttributeNames: c.names, ExpressionAttributeValues: c.values,
 	})
-	if isCondition(err) {
-		return rotate.ErrConflict
+	if !isCondition(err) {
+		return err
+	}
+	there, err := s.get(ctx, kind, id, attrVersion)
+	if err == nil && there != nil {
+		err = rotate.ErrConflict
 	}
 	return err
 }

@@ -81,6 +81,33 @@ func TestRepeatedSaveIsNoConflict(t *testing.T) {
 	}
 }
 
+// The same goes for a deletion, which finds nothing to delete then.
+func TestRepeatedDeletionIsNoConflict(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	s := store(t, f)
+	v, err := s.Save(t.Context(), rotate.Entry{Record: plan.Record{User: "ann"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vs, err := s.SaveSetting(t.Context(), "a", []byte("x"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.API.DeleteItem = func(ctx context.Context, in *ddb.DeleteItemInput, _ ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error) {
+		if _, err := f.delete(ctx, in); err != nil {
+			return nil, err
+		}
+		return f.delete(ctx, in)
+	}
+	if err := s.Remove(t.Context(), "ann", v); err != nil {
+		t.Errorf("Remove whose answer was lost = %v", err)
+	}
+	if _, err := s.SaveSetting(t.Context(), "a", nil, vs); err != nil {
+		t.Errorf("SaveSetting(nil) whose answer was lost = %v", err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	down := &smithy.GenericAPIError{Code: "InternalServerError"}

@@ -98,16 +98,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 
 // Remove implements [rotate.Store].
 func (s *Store) Remove(ctx context.Context, user string, version int64) error {
-	doing := fmt.Sprintf("removing %q", user)
-	err := s.erase(ctx, kindEntry, user, version)
-	if errors.Is(err, rotate.ErrConflict) {
-		it, gerr := s.get(ctx, kindEntry, user, attrVersion)
-		if gerr == nil && it == nil {
-			err = rotate.ErrNotFound
-		}
-		err = errors.Join(err, gerr)
-	}
-	return explain(doing, s.Table, err)
+	return explain(fmt.Sprintf("removing %q", user), s.Table, s.erase(ctx, kindEntry, user, version))
 }
 
 // List implements [rotate.Store]. It does not need the key.

@@ -133,7 +133,7 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 	case err != nil:
 		return err
 	case stored == 0:
-		return rotate.ErrNotFound
+		return nil
 	case stored != version:
 		return rotate.ErrConflict
 	}

@@ -59,6 +59,9 @@ func (s *Store) saveSetting(ctx context.Context, name string, value []byte, vers
 	if err != nil {
 		return 0, err
 	}
+	if stored == 0 && value == nil {
+		return 0, nil
+	}
 	if stored != version {
 		return 0, rotate.ErrConflict
 	}
