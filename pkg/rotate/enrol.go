@@ -154,6 +154,12 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			}
 		case plan.Delete:
 			p.unlist(step.KeyID)
+		case plan.Check:
+			out.Refused = true
+		case plan.Publish, plan.Copy:
+			for _, o := range p.owed(step) {
+				out.Answers = append(out.Answers, plan.Answer{Name: o.Name, Until: o.Until})
+			}
 		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked
 			var err error
 			if out, err = p.act(step); err != nil {

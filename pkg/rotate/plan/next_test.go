@@ -118,7 +118,7 @@ func TestNext(t *testing.T) {
 		{"a new key is proven first", rec(pendingKey("A", 0)), []Key{active("A", 0)}, Policy{}, at(0), Verify, "A", Unproven},
 		{"a proven key settles", rec(with(pendingKey("A", 0), func(k *Held) { k.Proven = at(1 * s) })), []Key{active("A", 0)}, Policy{}, at(5 * s), Wait, "A", Settling},
 		{"after settling it is proven once more", rec(with(pendingKey("A", 0), func(k *Held) { k.Proven = at(1 * s) })), []Key{active("A", 0)}, Policy{}, at(11 * s), Verify, "A", Unconfirmed},
-		{"a confirmed key is published", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{Publish: true}, at(0.5), Publish, "A", Unpublished},
+		{"a confirmed key is published", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{Outlets: []Outlet{{Name: "t", Required: true}}}, at(0.5), Publish, "A", Unpublished},
 		{"a confirmed key without publishers is promoted", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(0.5), Promote, "A", Ready},
 		{"an old confirmation is repeated before promotion", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(6), Verify, "A", Unconfirmed},
 		{"nothing to do in the middle of an interval", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(5), Wait, "", NotDue},

@@ -181,8 +181,9 @@ func (d *decision) rollback() *Step {
 			return d.step(Dismiss, k.ID, OrderPointless)
 		}
 		return d.step(Verify, k.ID, Ordered)
-	case d.p.Publish && !k.Published.After(o.At):
-		return d.step(Publish, k.ID, Ordered)
+	}
+	if s, settled := d.publish(k, Ordered, false); !settled {
+		return s
 	}
 	return d.step(Promote, k.ID, Ordered)
 }
