@@ -32,7 +32,7 @@ func (q required) Publish(_ context.Context, c rotate.Credential) error {
 	if x < p.Faults.Publish {
 		return fmt.Errorf("target did not take %s: %w", c.Secret.Reveal(), errStore)
 	}
-	p.copied[c.KeyID] = true
+	p.holds[c.User] = c.KeyID
 	if x < 2*p.Faults.Publish {
 		return errStore
 	}

@@ -19,55 +19,47 @@ const LongestPublication = 45 * time.Second
 const (
 	defaultPublication = 15 * time.Second
 	outletSlots        = 16              // users that one publisher is asked for at once
-	retrySlots         = 2               // of them, those that it failed for before
-	silentAfter        = 3               // unanswered calls in a row after which all count as such
+	retrySlots         = outletSlots / 2 // of them, those that it failed for before
 	askForBurn         = 2 * time.Second // how often the store is asked during a call
 )
 
-// outlet bounds how many wait for one publisher, so that one that hangs, or
-// hangs for some users, takes nothing from the others.
+// outlet bounds how many wait for one publisher: one that hangs takes nothing
+// from the others, and users that it hangs for leave slots to the rest.
 type outlet struct {
-	mu                     sync.Mutex
-	busy, retrying, silent int
+	mu             sync.Mutex
+	busy, retrying int
 }
 
-// enter takes a slot if there is one. risky: it failed for the user before.
-func (o *outlet) enter(risky bool) (leave func(silent, ok bool), entered bool) {
+// enter takes a slot if there is one. again: it failed for the user before.
+func (o *outlet) enter(again bool) (leave func(), entered bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.room(risky) {
+	if !o.room(again) {
 		return nil, false
 	}
-	risky = risky || o.silent >= silentAfter
-	o.busy++
-	if risky {
-		o.retrying++
-	}
-	return func(silent, ok bool) {
+	o.count(again, 1)
+	return func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.busy--
-		if risky {
-			o.retrying--
-		}
-		switch {
-		case ok:
-			o.silent = 0
-		case silent:
-			o.silent++
-		}
+		o.count(again, -1)
 	}, true
 }
 
-func (o *outlet) room(risky bool) bool {
-	risky = risky || o.silent >= silentAfter
-	return o.busy < outletSlots && (!risky || o.retrying < retrySlots)
+func (o *outlet) count(again bool, n int) {
+	o.busy += n
+	if again {
+		o.retrying += n
+	}
 }
 
-func (o *outlet) free(risky bool) bool {
+func (o *outlet) room(again bool) bool {
+	return o.busy < outletSlots && (!again || o.retrying < retrySlots)
+}
+
+func (o *outlet) free(again bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.room(risky)
+	return o.room(again)
 }
 
 func (r *Rotator) outlet(name string) *outlet {
@@ -83,7 +75,7 @@ func (p *pass) publish(step plan.Step) error {
 		p.free()
 	}
 	owed := p.owed(step)
-	if slices.ContainsFunc(owed, func(o plan.Owed) bool { return p.outlet(o.Name).free(p.risky(o.Name)) }) {
+	if slices.ContainsFunc(owed, func(o plan.Owed) bool { return p.outlet(o.Name).free(p.failedBefore(o.Name)) }) {
 		return p.do(step)
 	}
 	var out plan.Outcome
@@ -97,7 +89,7 @@ func (p *pass) owed(step plan.Step) []plan.Owed {
 	return p.entry.Record.Owed(p.policy, step.KeyID, step.Action == plan.Publish, p.now())
 }
 
-func (p *pass) risky(name string) bool {
+func (p *pass) failedBefore(name string) bool {
 	t := p.entry.Record.Target(name)
 	return t != nil && t.Tries > 0
 }
@@ -128,13 +120,12 @@ func (p *pass) distribute(step plan.Step) (out plan.Outcome, err error) {
 // until then before its readers are told so.
 func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer, error) {
 	a := plan.Answer{Name: pub.Name()}
-	leave, entered := p.outlet(a.Name).enter(p.risky(a.Name))
+	leave, entered := p.outlet(a.Name).enter(p.failedBefore(a.Name))
 	if !entered {
 		a.Busy = true
 		return a, nil
 	}
-	silent, ok := false, false
-	defer func() { leave(silent, ok) }()
+	defer leave()
 	if !until.IsZero() {
 		if err := p.commit(func(e *Entry) {
 			e.Record = e.Record.Promised(plan.Offer{KeyID: step.KeyID, Expiration: until})
@@ -145,8 +136,8 @@ func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer
 	}
 	c := p.credential(step.KeyID)
 	a.Until = c.Expiration
-	err := p.call(step, pub, c, &silent, &a.Busy)
-	if ok = err == nil; ok {
+	interrupted, err := p.call(step, pub, c)
+	if err == nil {
 		return a, nil
 	}
 	kind := "publisher"
@@ -155,14 +146,14 @@ func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer
 	}
 	err = fmt.Errorf("%s %s: %w", kind, a.Name, unspoken(err, c.Secret))
 	a.Error = err.Error()
-	a.Busy = a.Busy || p.private // the failure is this process's own
+	a.Busy = interrupted || p.private // the failure is this process's own
 	return a, err
 }
 
 // call makes one call of a publisher, within its own timeout. An optional one
 // must be over when something else is due. A burn that is ordered meanwhile
-// ends it: interrupted.
-func (p *pass) call(step plan.Step, pub Publisher, c Credential, silent, interrupted *bool) error {
+// interrupts it.
+func (p *pass) call(step plan.Step, pub Publisher, c Credential) (interrupted bool, err error) {
 	d := pub.Traits().Timeout
 	if d <= 0 {
 		d = defaultPublication
@@ -171,7 +162,7 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential, silent, interru
 	if p.leased.Sub(p.now()) < d+5*time.Second {
 		until, err := p.acquire(p.ctx, c.User)
 		if err != nil {
-			return err
+			return false, err
 		}
 		p.leased = until
 	}
@@ -179,17 +170,16 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential, silent, interru
 		d = min(d, max(step.Wake.Sub(p.now()), 100*time.Millisecond))
 	}
 	if err := p.timely(); err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), d)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { *interrupted = p.burnOrdered(ctx, p.entry.Record, cancel) })
-	err := pub.Publish(ctx, c)
-	*silent = errors.Is(ctx.Err(), context.DeadlineExceeded)
+	wg.Go(func() { interrupted = p.burnOrdered(ctx, p.entry.Record, cancel) })
+	err = pub.Publish(ctx, c)
 	cancel()
 	wg.Wait()
-	return err
+	return interrupted, err
 }
 
 // burnOrdered calls stop once the store has a burn that the record does not

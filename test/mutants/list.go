@@ -144,9 +144,30 @@ var mutants = []mutant{
 
 	{
 		Name: "skip-publication", Rule: "served works",
-		File: "pkg/rotate/plan/next.go", Old: "case d.p.Publish && k.Published.IsZero():", New: "case false:",
-		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "before its publication",
+		File: "pkg/rotate/plan/next.go", Old: "if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {", New: "if s, settled := d.publish(k, Unpublished, false); !settled && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "promotes . unpublished",
 	},
+	{
+		Name: "burn-without-publication", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.published,  // required", New: "// required",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "published: . serves",
+	},
+	{
+		Name: "sim-burn-without-publication", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.published,  // required", New: "// required",
+		Pkg: "./internal/sim", Test: "TestBurns", Says: "still not published",
+	},
+	{
+		Name: "forget-partial-publication", Rule: "served works",
+		File: "pkg/rotate/plan/targets.go", Old: "r.Targets[i] = Target{Name: r.Targets[i].Name}", New: "_ = i",
+		Pkg: "./pkg/rotate", Test: "TestAKeyThatWasPublishedAndGivenUp", Says: "still holds the key that was given up",
+	},
+	{
+		Name: "silent-publisher-takes-all", Rule: "on time",
+		File: "pkg/rotate/publish.go", Old: "return o.busy < outletSlots && (!again || o.retrying < retrySlots)", New: "return true",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
+	},
+
 
 	{
 		Name: "unrecorded-proof", Rule: "on record",
@@ -155,7 +176,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "copy-holds-worker", Rule: "on time",
-		File: "pkg/rotate/pass.go", Old: "p.free()", New: "_ = p.free",
+		File: "pkg/rotate/publish.go", Old: "\t\tp.free()\n", New: "\t\t_ = p.free\n",
 		Pkg: "./internal/sim", Test: "TestOptionalTargetDelaysNothing", Says: "because of an optional publisher",
 	},
 	{
@@ -227,7 +248,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-no-leak-error", Rule: "no leak",
-		File: "pkg/rotate/publish.go", Old: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), unspoken(err, c.Secret))", New: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), err)",
+		File: "pkg/rotate/publish.go", Old: "a.Name, unspoken(err, c.Secret))", New: "a.Name, err)",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "no leak: (the audit log|a notice|a record's error)", Args: []string{"-sim.hours=6"},
 	},
 	{

@@ -323,7 +323,9 @@ func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time
 		return fmt.Errorf("deletes a key that it has not deactivated")
 	case seen != nil && seen.Status == Active && now.Sub(k.Deactivated) > p.Lag && !burning:
 		return fmt.Errorf("deletes an active key")
-	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
+	case !k.Burned.IsZero() && now.Before(k.Deactivated.Add(p.Evidence)):
+		return fmt.Errorf("deletes evidence that is to be kept")
+	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning && k.Burned.IsZero():
 		return fmt.Errorf("deletes before its age")
 	}
 	return nil

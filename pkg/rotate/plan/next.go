@@ -54,6 +54,9 @@ func (d *decision) sleep(why Reason, until time.Time) *Step {
 	if d.wait.Action != "" {
 		until = earliest(until, d.wait.Wake)
 	}
+	if d.wait.Reason.Stuck() { // which has to be told
+		return &Step{Action: Wait, Reason: d.wait.Reason, KeyID: d.wait.KeyID, Wake: until}
+	}
 	return &Step{Action: Wait, Reason: why, Wake: until}
 }
 
@@ -303,6 +306,10 @@ func (d *decision) delete() *Step {
 			continue // first AWS is seen to refuse it; see burn
 		}
 		due := d.deleteDue(k)
+		if n, _ := d.occupied(); n >= Quota && !k.Burned.IsZero() && d.p.Evidence <= 0 && d.r.In(Pending) == nil {
+			need, _ := d.createDue() // kept until its slot is needed
+			due = earliest(due, latest(need, k.Dead))
+		}
 		if d.now.Before(due) {
 			d.later(NotDue, k.ID, due)
 			continue

@@ -75,6 +75,16 @@ func (r *Record) notAhead(now time.Time) {
 	}
 }
 
+// leakedAny reports whether a held key is or was to be burned.
+func (r *Record) leakedAny() bool {
+	for i := range r.Keys {
+		if !r.leaked(&r.Keys[i]).IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 // check asks AWS about a key that was made inactive, until AWS refuses it. What
 // IAM acknowledges, the rest of AWS follows seconds later, and an answer may
 // have been somebody else's.

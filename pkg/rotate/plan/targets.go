@@ -113,13 +113,23 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 	if o.Expires && !t.Until.IsZero() {
 		// As in Serve: close to its end the successor should have taken over.
 		if at := latest(t.Until.Add(-p.Roll()/2), p.NextSlot(k.Slot)); at.Before(w.at) || !now.Before(at) {
-			w = debt{at: at, until: now.Add(p.RotateEvery + p.Roll()/2), why: Rolled}
+			w = debt{at: at, until: now.Add(p.rollPublished(now.Sub(p.NextSlot(k.Slot)))), why: Rolled}
 		}
 	}
 	if now.Before(w.at) {
 		w.why = NotDue
 	}
 	return w
+}
+
+// rollPublished is how far ahead the Expiration is set that readers of a target
+// are told while a successor is late. Each time is a new version of what the
+// target holds, and those are few, but a promise also keeps the key's slot from
+// the rotation after the next. So it is short at first, and as long as an
+// interval once the delay is.
+func (p Policy) rollPublished(late time.Duration) time.Duration {
+	harmless := max(p.RotateEvery, p.DeleteAfter)/2 - (p.DeleteAfter - p.DeactivateAfter)
+	return max(p.Roll(), min(max(late, harmless*3/4), p.RotateEvery))
 }
 
 // onItsWay reports whether the key is about to become Current: required targets
