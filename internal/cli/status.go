@@ -58,7 +58,10 @@ type userStatus struct {
 	Waiting string      `json:"waiting,omitempty"`
 	Paused  bool        `json:"paused"`
 	Orders  []orderView `json:"orders,omitempty"` // not carried out yet
-	Error   string      `json:"error,omitempty"`
+	// Unpublished are the targets that do not hold the Current key, with the
+	// last failure.
+	Unpublished []targetView `json:"unpublished,omitempty"`
+	Error       string       `json:"error,omitempty"`
 }
 
 // orderView is an operator's order that is open.
@@ -69,6 +72,12 @@ type orderView struct {
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
 	State  string    `json:"state,omitempty"` // what is known about it
+}
+
+// targetView is a publisher's target.
+type targetView struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"`
 }
 
 func (e Env) status(ctx context.Context, c common) (err error) {
@@ -115,6 +124,9 @@ func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
 	for _, o := range rotate.OpenOrders(r) {
 		v.Orders = append(v.Orders, orderView{string(o.Kind), api.ShortKey(o.KeyID), o.At, o.By, o.Reason, o.State})
 	}
+	for _, t := range r.Unpublished() {
+		v.Unpublished = append(v.Unpublished, targetView{t.Name, t.Error})
+	}
 	v.Since, v.Overdue = plan.Overdue(r, cfg.PolicyAt(func() time.Time { return now })(r.User), now)
 	if !v.Overdue {
 		v.Since = r.Since
@@ -145,6 +157,12 @@ func rowsOf(v userStatus, now time.Time) [][]string {
 	}
 	for i := len(v.Orders) - 1; i >= 0; i-- {
 		state = v.Orders[i].words(now) + "; " + state
+	}
+	for _, t := range v.Unpublished {
+		state += ", not published to " + t.Name
+		if t.Error != "" && t.Error != v.Error {
+			state += " (" + t.Error + ")"
+		}
 	}
 	if v.Waiting != "" {
 		state += ", waiting: " + v.Waiting

@@ -29,7 +29,7 @@ var holds = map[plan.Reason][2]string{
 	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it; delete or adopt it."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
-	plan.Unpublished:   {"a required publisher does not confirm the new key", "The old key stays in use until it does. Look at the target named in the error."},
+	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another one, which a burn or its age may have ended. Look at the target named in the error."},
 }
 
 // failures words the actions that can fail.

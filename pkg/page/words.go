@@ -21,7 +21,7 @@ var waits = map[plan.Reason][2]string{
 	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it; delete or adopt it."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
-	plan.Unpublished:   {"A required publisher has not confirmed the new key, so the old one stays in use.", "Look at the target that the last failure names."},
+	plan.Unpublished:   {"A required publisher has not confirmed the key: its readers have another one.", "Look at the target that the last failure names; keyrot tries again every minute."},
 	plan.LostCreate:    {"It is not known whether the last key was created; keyrot waits until IAM's list shows it.", ""},
 	plan.BackingOff:    {"The last attempt failed; keyrot tries again by itself.", ""},
 	plan.IsFrozen:      {"A maintenance window: no new rotation is started.", ""},

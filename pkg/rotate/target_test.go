@@ -356,3 +356,36 @@ func TestAPublisherHasItsOwnTime(t *testing.T) {
 		}
 	})
 }
+
+// TestRepublish: an operator has the key given to all targets again, also to one
+// that cannot be seen.
+func TestRepublish(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b, blind := newBoard("t"), newBoard("blind")
+		blind.traits = rotate.Traits{}
+		h := newHouse("ci")
+		h.Publishers, h.Optional = []rotate.Publisher{b}, []rotate.Publisher{blind}
+		h.turn(t, rotate.Options{})
+		cur := h.give(t, "ci")
+		for _, lost := range []*board{b, blind} {
+			lost.set(func() { clear(lost.holds) })
+		}
+		if err := h.Republish(t.Context(), "ci", "set up anew", "test"); err != nil {
+			t.Fatal(err)
+		}
+		b.set(func() { b.err = errors.New("target is down") })
+		if _, err := h.Published(t.Context(), "ci", 3*time.Second); !errors.Is(err, rotate.ErrUnpublished) || !strings.Contains(err.Error(), "target is down") {
+			t.Errorf("Published() with a target down = %v, want %v and why", err, rotate.ErrUnpublished)
+		}
+		if r := h.record(t); r.Failures != 0 || r.Target("t").Tries != 0 {
+			t.Errorf("an operator's failures were saved: %+v", r.Targets)
+		}
+		b.set(func() { b.err = nil })
+		if _, err := h.Published(t.Context(), "ci", time.Minute); err != nil {
+			t.Errorf("Published() = %v", err)
+		}
+		if b.of("ci").KeyID != cur.KeyID || blind.of("ci").KeyID != cur.KeyID {
+			t.Error("the targets do not hold the key that is served")
+		}
+	})
+}
