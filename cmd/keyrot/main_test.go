@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"until":    until,
 			"lasting":  lasting,
 			"front":    (&fronts{}).command,
+			"iam":      iamServer,
 			"ask":      ask,
 		},
 	})

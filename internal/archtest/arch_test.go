@@ -79,14 +79,15 @@ var rules = []rule{
 	{who: "internal/sdnotify", only: []string{"std"}},
 	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/disk", "internal/getkey", "internal/getkey/entry", "internal/hint"}},
 	{who: "cmd/keyrot-get", only: []string{"std", "internal/getkey", "internal/getkey/fetch", "internal/getkey/profile", "cmd/keyrot/early"}},
-	{who: "pkg/awsiam", only: []string{"std", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
+	{who: "pkg/awsiam", only: []string{"std", "internal/awsanswer", "pkg/rotate", "pkg/rotate/plan", "github.com/aws/...", "golang.org/x/time/rate", "golang.org/x/sync/...", "internal/hint"}},
 	{who: "pkg/seal", never: []string{"pkg/rotate", "pkg/store/..."}},
 	{who: "pkg/store/sqlite", never: []string{"pkg/store/dynamodb", "pkg/awsiam", "github.com/aws/..."}},
 	{who: "pkg/store/dynamodb", never: []string{"pkg/store/sqlite", "pkg/awsiam"}},
 	{who: "pkg/audit", never: []string{"pkg/store/...", "pkg/seal", "pkg/awsiam", "github.com/aws/..."}},
 	{who: "pkg/publish", only: []string{"std", "pkg/rotate", "internal/awscall", "internal/webhook", "internal/disk", "github.com/aws/aws-sdk-go-v2/aws"}},
 	{who: "pkg/notify", never: []string{"pkg/store/...", "pkg/publish", "pkg/awsiam", "html/template"}},
-	{who: "internal/awscall", only: []string{"std", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
+	{who: "internal/awsanswer", only: []string{"std", "internal/hint", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/smithy-go/..."}},
+	{who: "internal/awscall", only: []string{"std", "internal/awsanswer", "github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/aws/signer/v4"}},
 	{who: "pkg/deploy", never: []string{"pkg/rotate/..."}},
 	{who: "internal/config", only: []string{"std", "internal/disk", "pkg/rotate/plan", "github.com/spf13/viper", "github.com/go-viper/mapstructure/v2", "go.yaml.in/yaml/v3"}},
 	{who: "internal/sandbox", never: []string{"pkg/...", "internal/..."}},
@@ -117,6 +118,32 @@ var reserved = []struct {
 	{"html/template", nil}, // the same
 	{"github.com/wneessen/go-mail", []string{"pkg/notify"}},
 	{"unsafe", nil},
+}
+
+// Every client of AWS asks for the service's own answers.
+func TestClientsRequireAWSAnswers(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, p := range packages(t) {
+		if p.ImportPath == "internal/sandbox" || strings.HasPrefix(p.ImportPath, "test/") {
+			continue // talks to itself
+		}
+		for _, name := range p.GoFiles {
+			code, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(code), ".NewFromConfig(") {
+				found++
+				if !strings.Contains(string(code), "awsanswer.Require(") {
+					t.Errorf("%s/%s makes a client without awsanswer.Require", p.ImportPath, name)
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d files make clients, want all of them", found)
+	}
 }
 
 func TestImports(t *testing.T) {

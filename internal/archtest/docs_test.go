@@ -50,7 +50,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 func testsByPackage(t *testing.T, top string) map[string]string {
 	t.Helper()
 	code := map[string]string{}
-	for _, pattern := range []string{"*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go"} {
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go"} {
 		files, err := filepath.Glob(filepath.Join(top, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/internal/awsanswer"
 )
 
 // source is one of the SDK's configuration sources.
@@ -103,6 +105,23 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 	s.Config.Credentials = nil
 	if err := s.REST(t.Context(), "/x", struct{}{}, nil); err == nil {
 		t.Error("REST() without credentials = nil, want an error")
+	}
+}
+
+func TestAnswersOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"a page": "<html><body>Please sign in</body></html>", "nothing": "", "JSON": "{}"} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		s := service(srv.URL)
+		for call, err := range map[string]error{
+			"JSON": s.JSON(t.Context(), "AmazonSSM.PutParameter", struct{}{}, nil), "REST": s.REST(t.Context(), "/x", struct{}{}, nil),
+			"Query": s.Query(t.Context(), url.Values{"Action": {"Publish"}}),
+		} {
+			if !errors.Is(err, awsanswer.ErrForeign) {
+				t.Errorf("%s, answered with %s = %v, want %v", call, name, err, awsanswer.ErrForeign)
+			}
+		}
+		srv.Close()
 	}
 }
 

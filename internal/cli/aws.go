@@ -69,8 +69,9 @@ func (e Env) cloudOf(sdk aws.Config, cfg config.Config) cloud {
 	clock, sdk := e.clockOf(sdk, cfg)
 	iam := awsiam.New(sdk, clock)
 	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
-	return cloud{IAM: iam, SDK: iam, Config: sdk, Clock: clock, Select: iam.Select(awsiam.Selection{
+	m := &matches{cfg: cfg}
+	return cloud{IAM: iam, SDK: iam, Config: sdk, Clock: clock, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
 		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
-		Exclude: cfg.Users.Exclude, All: cfg.Users.All,
-	})}
+		Exclude: cfg.Users.Exclude, All: cfg.Users.All, Unused: m.unused,
+	}))}
 }

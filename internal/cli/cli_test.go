@@ -118,7 +118,7 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 	some := rotate.Report{Users: []rotate.UserReport{{User: "u"}, {User: "v", Err: foreign}}}
-	if got := hintFor(verdict(some)); !strings.HasPrefix(got, "v: delete those keys") {
+	if got := hintFor(verdict(some)); !strings.HasPrefix(got, "v: find out who uses them") {
 		t.Errorf("hint = %q, want the failed user's", got)
 	}
 }

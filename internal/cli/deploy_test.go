@@ -17,6 +17,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/templates"
 )
 
@@ -95,6 +96,22 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestARenamedUserIsManaged(t *testing.T) {
+	t.Parallel()
+	aws := &rotatetest.AWS{}
+	u := aws.AddUser("ci-new", "/", nil)
+	id, err := aws.Plant("ci-new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &deployment{cfg: config.Config{Workers: 1, ExistingKeys: string(rotate.Refuse)}, aws: cloud{IAM: aws}}
+	known := map[string]plan.Record{"ci": {User: "ci", UserID: u.ID, Keys: []plan.Held{{ID: id}}}}
+	found, err := p.look(t.Context(), []rotate.User{u}, known)
+	if err != nil || len(found) != 1 || !found[0].Managed || len(found[0].Foreign) != 0 || found[0].Refused != "" {
+		t.Errorf("look = %+v, %v, want a user that is managed and has no foreign key", found, err)
+	}
+}
+
 func TestDeniedARNs(t *testing.T) {
 	t.Parallel()
 	got, err := deniedARNs("arn:aws-cn:iam::1:user/me", []string{"root-*"})
@@ -142,6 +159,7 @@ func TestRotateStack(t *testing.T) {
 		if got := body.String(); got != `{"action":"rotate","users":["ann"],"force":true,"wait_seconds":5}` {
 			t.Errorf("request %s", got)
 		}
+		w.Header().Set("X-Amzn-Requestid", "r")
 		_, _ = w.Write([]byte(`{"users":[{"user":"ann","steps":[{"action":"create","key":"AKIA…X"}],"error":"denied"}]}`))
 	}))
 	defer srv.Close()

@@ -54,7 +54,7 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	p := doctor.Patient{
 		IAM: where.IAM, Select: where.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Policy: cfg.PolicyAt(where.Clock.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Clock: where.Clock, Now: e.Now,
-		Simulate: simulator(ctx, where.SDK),
+		Simulate: simulator(ctx, where.SDK), Unmatched: where.Matches.unmatched,
 	}
 	if cfg.Notify.SES.From != "" {
 		p.Mail = mailCheck(where.Config, cfg.Notify.SES.From)

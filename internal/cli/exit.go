@@ -26,7 +26,7 @@ var (
 // badInput are the errors of other packages that mean that what keyrot was
 // given must change before it can work.
 var badInput = []error{
-	errUsage, rotate.ErrNoUsers, rotate.ErrNotSelected, rotate.ErrNoUser, rotate.ErrForeignKey,
+	errUsage, rotate.ErrNoUsers, rotate.ErrNotSelected, rotate.ErrNoUser, rotate.ErrForeignKey, rotate.ErrManagedAs, rotate.ErrNameTaken,
 	sqlite.ErrNewer, sqlite.ErrCorrupt, sqlite.ErrReadOnly, sqlite.ErrLocked, sqlite.ErrFull,
 	dynamodb.ErrNoTable, dynamodb.ErrAccess,
 	seal.ErrWrongKey, seal.ErrKeyMissing, disk.ErrExposed,
@@ -87,7 +87,9 @@ var advice = []struct {
 }{
 	{rotate.ErrNoUsers, "set users.names, users.path_prefix or users.tag, or ask for --all-users"},
 	{rotate.ErrNotSelected, "add the user to the selection (users.* in keyrot.yaml), or check its spelling"},
-	{rotate.ErrForeignKey, "delete those keys, or set existing_keys: retire to replace one that is in use"},
+	{rotate.ErrForeignKey, `find out who uses them: "keyrot users import" takes one over with its secret, existing_keys: retire replaces one once it is idle`},
+	{rotate.ErrManagedAs, `nothing has to be done in IAM; "keyrot status" shows the user under the name it was enrolled with, and callers keep using that`},
+	{rotate.ErrNameTaken, `"keyrot users release" lets the renamed user go; then the name is free`},
 	{rotate.ErrNoUser, "check the name and the AWS account"},
 	{rotate.ErrNotManaged, `"keyrot status" lists the managed users; "keyrot users enroll" takes others on`},
 	{rotate.ErrNotHeld, `"keyrot status" shows the keys; give the whole access key id`},

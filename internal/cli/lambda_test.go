@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 func TestNewFunction(t *testing.T) {
@@ -22,6 +26,7 @@ func TestNewFunction(t *testing.T) {
 		says string
 	}{
 		"a rotator":             {map[string]string{"KEYROT_FUNCTION": "rotator", "KEYROT_STORE_TABLE": "t", "KEYROT_STORE_KMS_KEY": "k", "KEYROT_USERS_NAMES": "ann"}, 0, ""},
+		"a rotator that mails":  {map[string]string{"KEYROT_FUNCTION": "rotator", "KEYROT_STORE_TABLE": "t", "KEYROT_STORE_KMS_KEY": "k", "KEYROT_USERS_NAMES": "ann", "KEYROT_NOTIFY_SES_FROM": "a@example.com", "KEYROT_NOTIFY_SES_TO": "b@example.com"}, 0, ""},
 		"a rotator of nobody":   {map[string]string{"KEYROT_FUNCTION": "rotator", "KEYROT_STORE_TABLE": "t", "KEYROT_STORE_KMS_KEY": "k"}, 2, rotate.ErrNoUsers.Error()},
 		"no table":              {map[string]string{"KEYROT_FUNCTION": "rotator"}, 2, "store.table"},
 		"a table without a key": {map[string]string{"KEYROT_FUNCTION": "rotator", "KEYROT_STORE_TABLE": "t"}, 2, "store.kms_key"},
@@ -33,15 +38,71 @@ func TestNewFunction(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
 			e := Env{Out: &out, Err: &out, Now: time.Now, Getenv: func(k string) string { return c.env[k] }}
-			f, err := e.newFunction(t.Context())
+			f, _, err := e.newFunction(t.Context())
 			if exitCode(err) != c.code || c.code != 0 && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("newFunction = %v, want exit code %d and %q", err, c.code, c.says)
 			}
 			if c.code == 0 && (f.RunOnce == nil || f.API != nil || f.Overdue == nil) {
 				t.Error("the rotator's function rotates, and does nothing else")
 			}
+			if c.code == 0 && (f.Tell != nil) != (c.env["KEYROT_NOTIFY_SES_TO"] != "") {
+				t.Errorf("the function tells somebody: %t", f.Tell != nil)
+			}
 		})
 	}
+}
+
+// hanging is a store whose listing does not answer.
+type hanging struct{ *rotatetest.MemStore }
+
+func (hanging) List(ctx context.Context) ([]rotate.Entry, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// channel is a channel of messages that may be broken.
+type channel struct {
+	broken bool
+	sent   []notify.Message
+}
+
+func (*channel) Name() string { return "mail" }
+
+func (c *channel) Send(_ context.Context, m notify.Message) error {
+	if c.broken {
+		return errors.New("broken")
+	}
+	c.sent = append(c.sent, m)
+	return nil
+}
+
+// What a pass met leaves although the records cannot be read in time, and what
+// cannot leave is sent by the next environment.
+func TestTellerSurvives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := &rotatetest.MemStore{}
+		invoke := func(store rotate.Store, mail *channel, item *notify.Item) {
+			n := &notify.Notifier{Settings: st, Channels: []notify.Channel{mail}, Log: slog.New(slog.DiscardHandler)}
+			if item != nil {
+				n.Tell(*item)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+			defer cancel()
+			teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Store: store})(ctx)
+		}
+		works, broken := &channel{}, &channel{broken: true}
+		invoke(hanging{st}, works, &notify.Item{Kind: notify.Change, Title: "first"})
+		if len(works.sent) != 1 {
+			t.Errorf("%d messages were sent while the store hung, want 1", len(works.sent))
+		}
+		invoke(st, broken, &notify.Item{Kind: notify.Change, Title: "second"})
+		time.Sleep(time.Minute)
+		invoke(st, works, nil)
+		if len(works.sent) != 2 || works.sent[1].Items[0].Title != "second" {
+			t.Errorf("the next environment sent %+v, want what was left", works.sent)
+		}
+	})
 }
 
 func TestReadAPISecret(t *testing.T) {

@@ -67,6 +67,9 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, entry := range p.aws.Matches.unmatched() {
+		p.say("warning: %s", entry)
+	}
 	found, err := p.look(ctx, users, known)
 	if err != nil {
 		return nil, err
@@ -151,12 +154,19 @@ func (p *deployment) tables(ctx context.Context) (_ config.Store, left bool, err
 // look lists the keys of all users, some side by side.
 func (p *deployment) look(ctx context.Context, users []rotate.User, known map[string]plan.Record) ([]candidate, error) {
 	found := make([]candidate, len(users))
+	byID := make(map[string]plan.Record, len(known)) // a user may have been renamed since
+	for _, rec := range known {
+		byID[rec.UserID] = rec
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.cfg.Workers)
 	for i, u := range users {
 		g.Go(func() error {
 			keys, err := p.aws.IAM.Keys(ctx, u.Name)
-			rec, managed := known[u.Name]
+			rec, managed := byID[u.ID]
+			if !managed || u.ID == "" {
+				rec, managed = known[u.Name]
+			}
 			found[i] = judge(candidate{User: u, Keys: keys, Managed: managed}, rec, rotate.ExistingKeys(p.cfg.ExistingKeys))
 			return err
 		})

@@ -78,6 +78,11 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	aws.Matches.tell = func(entries []string) {
+		for _, entry := range entries {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: warning: %s\n", entry)
+		}
+	}
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the table says what changed
 	}

@@ -290,6 +290,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add("rotate_every: 10m\nusers: {names: [a]}\noverrides: [{name: x, rotate_every: 1h}]\n")
 	f.Add("users: *a\n")
 	f.Add("a: &a [*a]\n")
+	f.Add("overrides: &a [&b {name: 00123, <<: *b}, {<<: [*b, *a]}, *a]\n")
+	f.Add("workers: 1\nusers: {exclude: [null, !!str ~, 1e3]}\n")
 	f.Fuzz(func(t *testing.T, yaml string) {
 		c, err := load(t, yaml, nil, nil)
 		if err != nil {

@@ -79,3 +79,37 @@ func decodeList(from, to reflect.Type, v any) (any, error) {
 	}
 	return list, nil
 }
+
+var (
+	whole   = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+	decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
+)
+
+// decodeScalar is the decode hook for numbers and switches given as text. It
+// takes them as people write them: 010 is neither 8 nor 10, 0x10 and 1_000 are
+// not numbers.
+func decodeScalar(from, to reflect.Type, v any) (any, error) {
+	if from.Kind() != reflect.String || to == reflect.TypeFor[time.Duration]() {
+		return v, nil
+	}
+	text := strings.TrimSpace(v.(string)) //nolint:forcetypeassert // its kind
+	switch to.Kind() {
+	case reflect.Int:
+		if !whole.MatchString(text) {
+			return nil, fmt.Errorf("%q is not a whole number such as 8", text)
+		}
+		return strconv.Atoi(text)
+	case reflect.Float64:
+		if !decimal.MatchString(text) {
+			return nil, fmt.Errorf("%q is not a number such as 2 or 0.5", text)
+		}
+		return strconv.ParseFloat(text, 64)
+	case reflect.Bool:
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not true or false", text)
+		}
+		return on, nil
+	}
+	return v, nil
+}

@@ -1,11 +1,9 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/keyrot/keyrot/internal/disk"
 )
@@ -68,7 +65,7 @@ func Load(src Source) (Config, error) {
 	for name, value := range src.Flags {
 		v.Set(name, value)
 	}
-	hook := mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList)
+	hook := mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList, decodeScalar)
 	if err := v.UnmarshalExact(&c, viper.DecodeHook(hook)); err != nil {
 		return Config{}, errors.Join(unknown, decodeError(err))
 	}
@@ -93,32 +90,13 @@ func (c *Config) fill() {
 }
 
 // readFile returns the file's content as a tree with the known keys only, and
-// an error about the others; without a tree nothing could be read. viper alone would overlook an unknown key whose value is an
-// empty group.
+// an error about the others; without a tree nothing could be read.
 func readFile(src Source) (map[string]any, error) {
 	name, raw, err := find(src)
 	if err != nil || name == "" {
 		return nil, err
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, nil // an empty file
-	} else if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading %s: more than one document", name)
-	}
-	var unknown []error
-	checkKeys(&unknown, name, "", &doc, reflect.TypeFor[Config]())
-	tree := map[string]any{}
-	if len(doc.Content) > 0 {
-		if err := doc.Decode(&tree); err != nil {
-			return nil, errors.Join(errors.Join(unknown...), fmt.Errorf("reading %s: %w", name, err))
-		}
-	}
-	return tree, errors.Join(unknown...)
+	return parse(name, raw)
 }
 
 func find(src Source) (name string, raw []byte, err error) {

@@ -24,6 +24,10 @@ never in the working folder. A settings, key or token file is refused if anybody
 owns it or can write it, or a folder above it; the error says which ` + "`chmod`" + ` or ` + "`chown`" + ` puts that right. The variable of a key is KEYROT_ and the key in capitals, ` + "`_`" + ` for the dot;
 lists are comma-separated there. Durations need a unit: ` + "`20s`, `10m`, `36h`, `90d`, `2w`" + `. A key that is unknown is refused.
 
+In the file, names are the text that is written, also where YAML would see a number, a date or a switch (` + "`00123`, `1e3`, `no`" + `);
+only ` + "`null` and `~`" + ` must be quoted. Merge keys (` + "`<<`" + `) work. Names and patterns that match no user are reported when a command
+selects users, by ` + "`keyrot doctor`" + ` and by ` + "`--dry-run`" + `.
+
 AWS itself is reached with the SDK's own settings (profile, region, SSO, ` + "`AWS_ENDPOINT_URL*`" + `). The key that secrets are sealed
 with may come from ` + "`KEYROT_SEAL_KEY`" + ` (base64) instead of ` + "`store.key_file`" + `.
 

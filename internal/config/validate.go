@@ -97,6 +97,8 @@ func (u Users) validate() []error {
 	}
 	if p := u.PathPrefix; p != "" && (!strings.HasPrefix(p, "/") || len(p) > 512) {
 		errs = append(errs, fmt.Errorf("users.path_prefix: %q does not begin with /", p))
+	} else if p != "" && !strings.HasSuffix(p, "/") {
+		errs = append(errs, fmt.Errorf("users.path_prefix: %q does not end with / and would select %q, too; write %q", p, p+"-other/", p+"/"))
 	}
 	if key, _, ok := strings.Cut(u.Tag, "="); u.Tag != "" && (!ok || key == "") {
 		errs = append(errs, fmt.Errorf("users.tag: %q is not KEY=VALUE", u.Tag))
@@ -132,8 +134,8 @@ func (s Server) validate() []error {
 	if !(s.CallerRate > 0) || !(s.FailureRate > 0) {
 		errs = append(errs, errors.New("server.caller_rate, server.failure_rate: must be above 0"))
 	}
-	if s.MaxConnections < 1 {
-		errs = append(errs, fmt.Errorf("server.max_connections: %d is not above 0", s.MaxConnections))
+	if s.MaxConnections < 1 || s.MaxRequests < 1 {
+		errs = append(errs, errors.New("server.max_connections, server.max_requests: must be above 0"))
 	}
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
 		errs = append(errs, fmt.Errorf("server.metrics: %q is none of viewer, open, off", s.Metrics))

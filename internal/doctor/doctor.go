@@ -35,18 +35,21 @@ type Finding struct {
 
 // Patient is what is examined. Functions that are nil are not examined.
 type Patient struct {
-	IAM      rotate.IAM
-	Select   func(context.Context) ([]rotate.User, error)
-	Existing rotate.ExistingKeys
-	Policy   func(user string) plan.Policy
-	Tick     time.Duration
-	Refresh  time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
-	Clock    *rotate.Clock                                                // AWS's time
-	Now      func() time.Time                                             // this machine's
-	Entries  func(context.Context) ([]rotate.Entry, error)                // what the store holds
-	Mail     func(context.Context) (text string, err error)               // whether mail can be sent
-	Callers  func(context.Context) []Caller                               // without an API key
-	Simulate func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+	IAM    rotate.IAM
+	Select func(context.Context) ([]rotate.User, error)
+	// Unmatched returns the settings that match none of the users that Select
+	// found last.
+	Unmatched func() []string
+	Existing  rotate.ExistingKeys
+	Policy    func(user string) plan.Policy
+	Tick      time.Duration
+	Refresh   time.Duration                                                // how often the slowest consumer asks for its key; 0: unknown
+	Clock     *rotate.Clock                                                // AWS's time
+	Now       func() time.Time                                             // this machine's
+	Entries   func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
+	Callers   func(context.Context) []Caller                               // without an API key
+	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
 }
 
 // Caller tells whether those whom the server accepts without an API key by one
@@ -87,6 +90,11 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		add("selection", Fail, "grant iam:ListUsers and iam:GetAccountAuthorizationDetails, or name the users", "it cannot be read: %v", err)
 	default:
 		add("selection", OK, "", "%d users are selected", len(users))
+		if p.Unmatched != nil {
+			for _, entry := range p.Unmatched() {
+				add("selection", Warn, "correct the name, or remove the entry", "%s", entry)
+			}
+		}
 		p.clock(add)
 		p.keys(ctx, users, add)
 		p.permissions(ctx, users, add)
@@ -130,46 +138,6 @@ func (p Patient) clock(add adder) {
 		return
 	}
 	add("clock", OK, "", "this machine agrees with AWS to within 2 s")
-}
-
-// keys looks for keys that keyrot did not create.
-func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
-	held := map[string]bool{}
-	if p.Entries != nil {
-		entries, err := p.Entries(ctx)
-		if err != nil {
-			add("store", Fail, "", "it cannot be read: %v", err)
-			return
-		}
-		for _, e := range entries {
-			for _, k := range e.Record.Keys {
-				held[k.ID] = true
-			}
-		}
-	}
-	foreign := 0
-	for _, u := range users {
-		keys, err := p.IAM.Keys(ctx, u.Name)
-		if err != nil {
-			add("foreign keys", Fail, "grant iam:ListAccessKeys on the users", "the keys of %s cannot be listed: %v", u.Name, err)
-			return
-		}
-		for _, k := range keys {
-			if held[k.ID] {
-				continue
-			}
-			foreign++
-			if foreign <= 5 {
-				add("foreign keys", Warn, `import it ("keyrot users import"), delete it, or set existing_keys: retire`,
-					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
-			}
-		}
-	}
-	if foreign == 0 {
-		add("foreign keys", OK, "", "none")
-	} else if foreign > 5 {
-		add("foreign keys", Warn, "", "and %d more", foreign-5)
-	}
 }
 
 // permissions asks for changes to a key that does not exist: IAM answers

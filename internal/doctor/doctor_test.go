@@ -62,11 +62,21 @@ func TestExamine(t *testing.T) {
 		{"an unreadable selection", func(_ *rotatetest.AWS, p *Patient) {
 			p.Select = func(context.Context) ([]rotate.User, error) { return nil, rotate.ErrDenied }
 		}, "selection", Fail, "cannot be read"},
+		{"a setting that matches nobody", func(_ *rotatetest.AWS, p *Patient) {
+			p.Unmatched = func() []string { return []string{`users.exclude: "eva" matches no user`} }
+		}, "selection", Warn, "eva"},
 		{"a clock that is off", func(a *rotatetest.AWS, p *Patient) {
 			p.Clock = rotatetest.ClockAt(func() time.Time { return time.Now().Add(time.Hour) })
 			p.Clock.Settle(t.Context())
 		}, "clock", Warn, "away from"},
 		{"a foreign key", func(a *rotatetest.AWS, _ *Patient) { _, _ = a.Plant("ci") }, "foreign keys", Warn, "user ci has key"},
+		{"a held key of a user that was renamed", func(a *rotatetest.AWS, p *Patient) {
+			id, _ := a.Plant("ci")
+			a.RenameUser("ci", "ci-new")
+			p.Entries = func(context.Context) ([]rotate.Entry, error) {
+				return []rotate.Entry{{Record: plan.Record{User: "ci", Keys: []plan.Held{{ID: id, Stage: plan.Current}}}}}, nil
+			}
+		}, "foreign keys", OK, "none"},
 		{"a missing permission", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, update: true} }, "permissions", Fail, "iam:UpdateAccessKey"},
 		{"no guard against sessions", func(_ *rotatetest.AWS, p *Patient) {
 			p.Simulate = func(context.Context, rotate.User) (Simulation, error) { return Simulation{}, nil }

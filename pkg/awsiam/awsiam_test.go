@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -80,7 +81,7 @@ func fail(w http.ResponseWriter, status int, code string) {
 }
 
 func reply(w http.ResponseWriter, action, result string) {
-	_, _ = fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
+	_, _ = fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></%[1]sResponse>`, action, result)
 }
 
 func reset(w http.ResponseWriter) {
@@ -201,6 +202,32 @@ func TestEmptyAnswersAreErrors(t *testing.T) {
 	}
 	if _, _, err := a.Create(t.Context(), "u"); err == nil {
 		t.Error("Create = nil error")
+	}
+}
+
+// What somebody else answers with status 200 is neither yes nor no, and an
+// empty list is not one.
+func TestAnswersOfSomebodyElseAreUnknown(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"a page": "<!DOCTYPE html><html><body>Please sign in</body></html>", "nothing": ""} {
+		_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { _, _ = io.WriteString(w, body) })
+		clock, ctx := &rotate.Clock{}, t.Context()
+		a := New(cfg, clock)
+		_, listErr := a.Keys(ctx, "u")
+		_, _, createErr := a.Create(ctx, "u")
+		_, usedErr := a.LastUsed(ctx, "k")
+		for call, err := range map[string]error{
+			"Keys": listErr, "Create": createErr, "LastUsed": usedErr,
+			"SetStatus": a.SetStatus(ctx, "u", "k", plan.Inactive), "Delete": a.Delete(ctx, "u", "k"),
+			"Verify": a.Verify(ctx, rotate.User{Name: "u", ID: "AIDAU"}, "k", rotate.NewSecret("s")),
+		} {
+			if !errors.Is(err, awsanswer.ErrForeign) || errors.Is(err, rotate.ErrRefused) || errors.Is(err, rotate.ErrNoKey) {
+				t.Errorf("%s, answered with %s = %v, want %v", call, name, err, awsanswer.ErrForeign)
+			}
+		}
+		if clock.Known() {
+			t.Errorf("%s told the time", name)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -56,7 +57,7 @@ func dateOf(h http.Header) time.Time {
 // allowed to make and whose refusal is dated. It takes neither credentials nor
 // a permission. cfg is from [Dated].
 func Asks(cfg aws.Config) func(context.Context) error {
-	c := sts.NewFromConfig(cfg, func(o *sts.Options) {
+	c := sts.NewFromConfig(awsanswer.Require(cfg), func(o *sts.Options) {
 		o.Credentials, o.Retryer = aws.AnonymousCredentials{}, aws.NopRetryer{}
 	})
 	return func(ctx context.Context) error {

@@ -6,6 +6,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -46,7 +48,8 @@ type IAM struct {
 	Pace *Pace
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
-	// PageSize is how many items to ask for per page. Zero: AWS's default.
+	// PageSize is how many items to ask for per page. Zero: 1,000, the most that
+	// IAM gives; its own default is 100.
 	PageSize int32
 }
 
@@ -56,7 +59,7 @@ var _ rotate.IAM = (*IAM)(nil)
 // pace. Its answers tell clock the time, and keys are proven by that time.
 // Requests carry "keyrot" in the User-Agent.
 func New(cfg aws.Config, clock *rotate.Clock) *IAM {
-	cfg = Dated(cfg, clock)
+	cfg = awsanswer.Require(Dated(cfg, clock))
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	cfg.Credentials = identity(cfg.Credentials)
 	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
@@ -207,11 +210,11 @@ func (a *IAM) change(ctx context.Context, doing string, u urgency, absent error,
 	return translate(doing, err, absent)
 }
 
+const largestPage = 1000
+
 func (a *IAM) pageSize() *int32 {
-	if a.PageSize <= 0 {
-		return nil
-	}
-	return &a.PageSize
+	size := cmp.Or(a.PageSize, largestPage)
+	return &size
 }
 
 // pages calls fetch with the marker of each page until there is no next one.

@@ -20,10 +20,13 @@ import (
 // excluded. The zero value selects nobody.
 type Selection struct {
 	Names      []string // a name that does not exist is an error
-	PathPrefix string   // begins with a slash, e.g. /keyrot/
+	PathPrefix string   // begins and ends with a slash, e.g. /keyrot/
 	Tag        string   // key=value
 	Exclude    []string // names or globs as in package path; they win
 	All        bool     // every user of the account
+	// Unused is called after each selection that could be read, with the
+	// exclusions that exclude nobody. nil: nobody is told.
+	Unused func(exclusions []string)
 }
 
 // Validate reports what is wrong with the selection; ErrNoUsers if it is empty.
@@ -35,8 +38,8 @@ func (s Selection) Validate() error {
 	if s.All && (s.PathPrefix != "" || s.Tag != "") {
 		errs = append(errs, errors.New("all users and a path prefix or tag exclude each other"))
 	}
-	if s.PathPrefix != "" && !strings.HasPrefix(s.PathPrefix, "/") {
-		errs = append(errs, fmt.Errorf("path prefix %q does not begin with a slash", s.PathPrefix))
+	if p := s.PathPrefix; p != "" && (!strings.HasPrefix(p, "/") || !strings.HasSuffix(p, "/")) { // /a would be /a-b/, too
+		errs = append(errs, fmt.Errorf("path prefix %q does not begin and end with a slash", p))
 	}
 	if key, _, ok := strings.Cut(s.Tag, "="); s.Tag != "" && (!ok || key == "") {
 		errs = append(errs, fmt.Errorf("tag %q is not of the form key=value", s.Tag))
@@ -51,11 +54,23 @@ func (s Selection) Validate() error {
 
 func (s Selection) byRule() bool { return s.All || s.PathPrefix != "" || s.Tag != "" }
 
-func (s Selection) excluded(name string) bool {
-	return slices.ContainsFunc(s.Exclude, func(pattern string) bool {
+// excluded reports whether an exclusion meets the user, and notes in used which do.
+func (s Selection) excluded(name string, used map[string]bool) bool {
+	met := false
+	for _, pattern := range s.Exclude {
 		ok, _ := path.Match(pattern, name) // Validate has seen the pattern
-		return ok || pattern == name
-	})
+		if ok || pattern == name {
+			met, used[pattern] = true, true
+		}
+	}
+	return met
+}
+
+func (s Selection) tellUnused(used map[string]bool) {
+	if s.Unused == nil {
+		return
+	}
+	s.Unused(slices.DeleteFunc(slices.Clone(s.Exclude), func(pattern string) bool { return used[pattern] }))
 }
 
 // Select returns a func that finds the selected users, ordered by name. It
@@ -67,10 +82,10 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 		if err := s.Validate(); err != nil {
 			return nil, fmt.Errorf("selecting users: %w", err)
 		}
-		found := map[string]rotate.User{}
+		found, used := map[string]rotate.User{}, map[string]bool{}
 		var unknown []error
 		for _, name := range s.Names {
-			if s.excluded(name) {
+			if s.excluded(name, used) {
 				continue
 			}
 			u, err := a.User(ctx, name)
@@ -84,7 +99,7 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 			found[u.Name] = u
 		}
 		if s.byRule() {
-			byRule, err := a.match(ctx, s)
+			byRule, err := a.match(ctx, s, used)
 			if err != nil {
 				return nil, fmt.Errorf("selecting users: %w", err)
 			}
@@ -94,10 +109,11 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 		}
 		users := make([]rotate.User, 0, len(found))
 		for _, u := range found {
-			if !s.excluded(u.Name) {
+			if !s.excluded(u.Name, used) {
 				users = append(users, u)
 			}
 		}
+		s.tellUnused(used)
 		if len(users) == 0 && len(unknown) > 0 {
 			return nil, errors.Join(unknown...)
 		}
@@ -110,14 +126,11 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 }
 
 // match finds the users that the rule selects, exclusions not yet applied.
-func (a *IAM) match(ctx context.Context, s Selection) ([]rotate.User, error) {
+func (a *IAM) match(ctx context.Context, s Selection, used map[string]bool) ([]rotate.User, error) {
 	if s.Tag == "" {
 		return a.listUsers(ctx, s.PathPrefix)
 	}
-	users, err := a.details(ctx)
-	if errors.Is(err, rotate.ErrDenied) || missing[code(err)] {
-		users, err = a.listTagged(ctx, s)
-	}
+	users, err := a.tagged(ctx, s, used)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +139,35 @@ func (a *IAM) match(ctx context.Context, s Selection) ([]rotate.User, error) {
 		got, ok := u.Tags[key]
 		return !ok || got != value || !strings.HasPrefix(u.Path, s.PathPrefix)
 	}), nil
+}
+
+// fewUsers is how many users of a path are asked for their tags one by one,
+// rather than reading all users of the account for theirs.
+const fewUsers = 25
+
+// tagged returns users with their tags: all of the account or those of the path.
+// A path is listed by itself first, because it may hold few or nobody.
+func (a *IAM) tagged(ctx context.Context, s Selection, used map[string]bool) ([]rotate.User, error) {
+	if s.PathPrefix != "" {
+		listed, err := a.listUsers(ctx, s.PathPrefix)
+		if err == nil && len(listed) > fewUsers {
+			listed, err = a.details(ctx)
+		} else if err == nil {
+			listed, err = a.withTags(ctx, s, listed, used)
+		}
+		if !errors.Is(err, rotate.ErrDenied) && !missing[code(err)] { // otherwise another way may be allowed
+			return listed, err
+		}
+	}
+	users, err := a.details(ctx)
+	if errors.Is(err, rotate.ErrDenied) || missing[code(err)] {
+		listed, err := a.listUsers(ctx, s.PathPrefix)
+		if err != nil {
+			return nil, err
+		}
+		return a.withTags(ctx, s, listed, used)
+	}
+	return users, err
 }
 
 // details reads all users with their tags, a thousand per call.
@@ -171,18 +213,16 @@ func (a *IAM) listUsers(ctx context.Context, prefix string) ([]rotate.User, erro
 	return all, err
 }
 
-// listTagged is the slow way to read users with their tags: one call for each.
-func (a *IAM) listTagged(ctx context.Context, s Selection) ([]rotate.User, error) {
-	listed, err := a.listUsers(ctx, s.PathPrefix)
-	if err != nil {
-		return nil, err
-	}
+// withTags reads the tags of the listed users that are not excluded, by one call
+// for each.
+func (a *IAM) withTags(ctx context.Context, s Selection, listed []rotate.User, used map[string]bool) ([]rotate.User, error) {
 	users := listed[:0]
 	for _, u := range listed {
-		if s.excluded(u.Name) {
+		if s.excluded(u.Name, used) {
 			continue
 		}
-		u.Tags, err = a.tagsOf(ctx, u.Name)
+		tags, err := a.tagsOf(ctx, u.Name)
+		u.Tags = tags
 		if errors.Is(err, rotate.ErrNoUser) {
 			continue // deleted since it was listed
 		}

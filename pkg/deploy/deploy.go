@@ -21,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 	"github.com/aws/smithy-go"
+
+	"github.com/keyrot/keyrot/internal/awsanswer"
 )
 
 // StackAPI is the part of CloudFormation that this package calls. It and its
@@ -84,7 +86,7 @@ type Deployer struct {
 
 // New returns a Deployer with the SDK configuration as it is.
 func New(cfg aws.Config, account string) *Deployer {
-	cfg = cfg.Copy()
+	cfg = awsanswer.Require(cfg)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	c, m := cloudformation.NewFromConfig(cfg), sesv2.NewFromConfig(cfg)
 	b := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }) // a server without DNS of its own

@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/keyrot/keyrot/internal/awsanswer"
 )
 
 // ErrInvocation: the function answered that it failed.
@@ -73,5 +75,5 @@ func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte,
 	case res.Header.Get("X-Amz-Function-Error") != "":
 		return nil, fmt.Errorf("%w: %.300s", ErrInvocation, body)
 	}
-	return body, nil
+	return body, doing(awsanswer.Check(req.Header, res.Header, body), "invoking the rotator")
 }

@@ -68,6 +68,9 @@ func TestInvoke(t *testing.T) {
 			if r.URL.Path != "/2015-03-31/functions/f/invocations" || !strings.Contains(r.Header.Get("Authorization"), "/eu-west-1/lambda/aws4_request") {
 				t.Errorf("request %s, %s", r.URL, r.Header.Get("Authorization"))
 			}
+			if status == http.StatusOK {
+				w.Header().Set("X-Amzn-Requestid", "r")
+			}
 			if failed {
 				w.Header().Set("X-Amz-Function-Error", "Unhandled")
 			}

@@ -25,6 +25,9 @@ const (
 	defaultMargin = 20 * time.Second
 	defaultMaxAge = time.Minute
 	maxPatience   = time.Minute
+
+	tellTime   = 8 * time.Second // for Tell, before
+	answerTime = time.Second     // the deadline
 )
 
 // Function answers events. Its fields must not change once it does. Lambda
@@ -43,6 +46,10 @@ type Function struct {
 	// Overdue counts the users whose key is later than it should be, for the
 	// metrics. Nil: not told.
 	Overdue func(context.Context) (int, error)
+	// Tell writes down and sends what there is to tell. It is called after each
+	// pass, and beside one that is still not over 9 s before the function's
+	// deadline; its context ends 1 s before that. Nil: nobody is told.
+	Tell func(context.Context)
 	// Metrics takes one line of JSON for each pass, in CloudWatch's embedded
 	// metric format. Nil: none.
 	Metrics io.Writer
@@ -142,16 +149,19 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 		defer cancel()
 		begin = limited
 	}
-	rep, err := f.RunOnce(begin, o)
+	rep, err := f.telling(ctx, begin, o)
 	if errors.Is(err, context.DeadlineExceeded) && begin.Err() != nil {
-		err = nil // stopped before the first user
+		rep.Stopped, err = "its time was up before the first user: "+err.Error(), nil
 	}
 	if err != nil {
 		f.emit(metrics{Errors: 1})
 		return nil, err
 	}
 	res := result(rep)
-	res.Stopped = begin.Err() != nil
+	res.Stopped, res.Why = begin.Err() != nil, rep.Stopped
+	if res.Stopped {
+		f.log().Warn("the pass was stopped; the next one goes on", "why", rep.Stopped)
+	}
 	m := metrics{}
 	for _, u := range rep.Failed() {
 		if !res.Stopped || !errors.Is(u.Err, context.DeadlineExceeded) {
@@ -169,6 +179,38 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 	f.emit(m)
 	f.log().Info("pass", "users", len(rep.Users), "failed", m.Failed, "overdue", m.Overdue, "stopped", res.Stopped)
 	return res, nil
+}
+
+// telling makes the pass and has told what it met, in time of its own: what
+// stopped the pass must not silence it.
+func (f *Function) telling(ctx, begin context.Context, o rotate.Options) (rotate.Report, error) {
+	if f.Tell == nil || o.DryRun {
+		return f.RunOnce(begin, o)
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(24 * time.Hour) // Lambda always has one
+	}
+	limit, cancel := context.WithDeadline(ctx, deadline.Add(-answerTime))
+	defer cancel()
+	over, end := context.WithCancel(context.Background())
+	early := make(chan struct{})
+	go func() {
+		defer close(early)
+		t := time.NewTimer(time.Until(deadline) - answerTime - tellTime)
+		defer t.Stop()
+		select {
+		case <-over.Done():
+		case <-t.C:
+			f.Tell(limit)
+		}
+	}()
+	defer func() {
+		end()
+		<-early // two at once would tell everything twice
+		f.Tell(limit)
+	}()
+	return f.RunOnce(begin, o)
 }
 
 func (f *Function) margin() time.Duration {

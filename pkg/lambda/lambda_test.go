@@ -184,3 +184,48 @@ func TestDeadline(t *testing.T) {
 		}
 	})
 }
+
+// What a pass met is told in time of its own, however the pass ends.
+func TestWhatAPassMetIsTold(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	for name, c := range map[string]struct {
+		pass func(ctx, limited context.Context) error
+		told []time.Duration // after the beginning
+	}{
+		"a pass that is done":                 {func(context.Context, context.Context) error { time.Sleep(time.Second); return nil }, []time.Duration{time.Second}},
+		"a pass that the deadline stops":      {func(_, limited context.Context) error { <-limited.Done(); return limited.Err() }, []time.Duration{40 * time.Second}},
+		"a pass that cannot begin":            {func(context.Context, context.Context) error { return down }, []time.Duration{0}},
+		"a pass that ends after its deadline": {func(context.Context, context.Context) error { time.Sleep(55 * time.Second); return nil }, []time.Duration{51 * time.Second, 56 * time.Second}},
+		"a pass that does not end in time":    {func(ctx, _ context.Context) error { <-ctx.Done(); return ctx.Err() }, []time.Duration{51 * time.Second, 60 * time.Second}},
+		"a pass that panics":                  {func(context.Context, context.Context) error { panic("oh") }, []time.Duration{0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var told []time.Duration
+				begin := time.Now()
+				f := &Function{
+					RunOnce: func(limited context.Context, _ rotate.Options) (rotate.Report, error) {
+						return rotate.Report{}, c.pass(ctx, limited)
+					},
+					Tell: func(limit context.Context) {
+						told = append(told, time.Since(begin))
+						if end, ok := limit.Deadline(); !ok || !end.Equal(begin.Add(59*time.Second)) {
+							t.Errorf("there is time to tell until %s, want 1 s before the end", end)
+						}
+						if limit.Err() == nil {
+							time.Sleep(5 * time.Second)
+						}
+					},
+				}
+				_, _ = f.Invoke(ctx, json.RawMessage(schedule(begin)))
+				if !reflect.DeepEqual(told, c.told) {
+					t.Errorf("told after %s, want %s", told, c.told)
+				}
+			})
+		})
+	}
+}

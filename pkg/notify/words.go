@@ -26,7 +26,7 @@ var holds = map[plan.Reason][2]string{
 	plan.UserGone:      {"the IAM user does not exist any more", "Take the user out of the selection if it was deleted on purpose."},
 	plan.Stranger:      {"the IAM user was deleted and created again", "keyrot does not touch the new user; release the old one and enrol it anew."},
 	plan.NoSuccessor:   {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
-	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it; delete or adopt it."},
+	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
 	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another one, which a burn or its age may have ended. Look at the target named in the error."},
@@ -58,11 +58,12 @@ var changes = map[plan.Action]map[plan.Reason]string{
 		plan.SpoiltPending: "a new key was made inactive by somebody else and was deleted",
 	},
 	plan.Forget: {plan.Vanished: "a key was removed from IAM by somebody else"},
+	plan.Follow: {plan.Renamed: "the user was renamed in IAM"},
 }
 
 // entriesOf is what one step means to people.
 func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
-	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now}
+	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now, Urgent: step.Reason == plan.Burning || step.Reason == plan.CurrentBroken}
 	if err != nil {
 		if errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
 			return nil // another process acts, or this one ends
@@ -98,6 +99,10 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 		it.Kind, it.What, it.Title = Change, string(step.Action), title
 		if step.Action == plan.Deactivate && step.Reason == plan.Orphan {
 			it.Do = "If somebody made it by hand, make it active again now: keyrot then never touches it. Otherwise it is deleted soon."
+		}
+		if step.Action == plan.Follow {
+			it.Text = "It is called " + clean(step.Name) + " now."
+			it.Do = "Nothing: keyrot goes on with the name it knows, and so do callers, API keys and settings."
 		}
 		out = append(out, entry{Item: it})
 	}

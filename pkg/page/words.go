@@ -18,7 +18,7 @@ var waits = map[plan.Reason][2]string{
 	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose."},
 	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it anew."},
 	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
-	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it; delete or adopt it."},
+	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
 	plan.Unpublished:   {"A required publisher has not confirmed the key: its readers have another one.", "Look at the target that the last failure names; keyrot tries again every minute."},
@@ -34,6 +34,9 @@ var waits = map[plan.Reason][2]string{
 func word(u *User, r plan.Record, dueSince time.Time) {
 	why := waits[r.Waiting]
 	u.Level, u.State = Good, "on time"
+	if r.Renamed != "" {
+		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings go on with %q.", clean(r.Renamed), r.User)
+	}
 	u.Error = clean(r.Error)
 	orders := rotate.OpenOrders(r)
 	switch {
@@ -128,8 +131,8 @@ var (
 	done = map[string]string{
 		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
 		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
-		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "forget": "A key is gone",
-		"notice": "A key appeared that keyrot did not create", "released": "The user was let go",
+		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "adopt": "A key whose secret was lost is to go", "forget": "A key is gone",
+		"notice": "A key appeared that keyrot did not create", "released": "The user was let go", "follow": "The user was renamed in IAM",
 	}
 	failed = map[string]string{
 		"create": "Making a new key failed", "deactivate": "Switching the old key off failed", "delete": "Deleting the old key failed",
@@ -138,7 +141,7 @@ var (
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",
-		"burn": "A key was reported as leaked", "pause": "Rotation was paused", "resume": "Rotation was resumed",
+		"burn": "A key was reported as leaked", "recover": "Lost keys are to be replaced", "pause": "Rotation was paused", "resume": "Rotation was resumed",
 		"release": "The user is being let go", "import": "A key was imported", "ack": "A caller confirmed the new key",
 		"audit_repair": "The audit log was repaired", "audit_gap": "Lines are missing in the audit log",
 	}
@@ -147,6 +150,7 @@ var (
 		plan.Orphan: "its secret was lost", plan.Zombie: "it came back", plan.NeverAccepted: "AWS never accepted it",
 		plan.SpoiltPending: "somebody switched it off", plan.Vanished: "somebody removed it from IAM", plan.Idle: "nobody uses it any more",
 		plan.ForeignKey: "keyrot never touches it", plan.Reclaimed: "its owner made it active again",
+		plan.Recovering: "its secret was lost and a new key needs its place",
 	}
 )
 

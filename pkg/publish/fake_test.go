@@ -93,6 +93,7 @@ func (f *fakeAWS) start(t *testing.T) (aws.Config, *wire) {
 func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.Header().Set("X-Amzn-Requestid", "r")
 	var in struct{ SecretId, ClientRequestToken, SecretString, Name, Type, Value, KeyId string }
 	raw, _ := io.ReadAll(r.Body)
 	if err := json.Unmarshal(raw, &in); err != nil || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") {

@@ -18,7 +18,7 @@ import (
 // acknowledged is newer than what it lists.
 func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 	var out plan.Outcome
-	user := p.entry.Record.User
+	user := p.entry.Record.IAMName()
 	switch step.Action {
 	case plan.Create:
 		return p.create(step)
@@ -59,6 +59,12 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, 1)
 	case plan.Check:
 		return p.check(step.KeyID)
+	case plan.Adopt:
+		for _, k := range p.world.Keys {
+			if k.ID == step.KeyID {
+				out.Key = k
+			}
+		}
 	case plan.Publish, plan.Copy:
 		return p.distribute(step)
 	}
@@ -68,7 +74,7 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 // create writes the intent down, calls CreateAccessKey once, and saves the
 // secret, whatever else is going on: IAM shows it only now.
 func (p *pass) create(step plan.Step) (plan.Outcome, error) {
-	id, user := rand.Text(), p.entry.Record.User
+	id, user := rand.Text(), p.entry.Record.IAMName()
 	if err := p.commitFor(func(e *Entry) {
 		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
 	}, p.stillDue); err != nil {
@@ -153,7 +159,7 @@ func certain(err error) bool {
 func (p *pass) setStatus(id string, s plan.Status) error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	err := p.IAM.SetStatus(ctx, p.entry.Record.User, id, s)
+	err := p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s)
 	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
@@ -173,7 +179,7 @@ func (p *pass) setStatus(id string, s plan.Status) error {
 // ends it; an error that says nothing about the key is returned.
 func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 	rec := p.entry.Record
-	u := User{Name: rec.User, ID: rec.UserID, ARN: rec.ARN}
+	u := User{Name: rec.IAMName(), ID: rec.UserID, ARN: rec.ARN}
 	secret, ok := p.entry.Secrets[id]
 	if !ok || secret.IsZero() {
 		return plan.Outcome{}, fmt.Errorf("the secret of key %s is not in the store", ShortID(id))

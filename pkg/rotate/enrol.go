@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // enrol returns the user's entry, made if the user is new. A user that has
 // keys already is refused or its keys are kept until they are idle, as
-// Existing says. With dry nothing is saved.
-func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
+// Existing says; one whose keys another of the stored entries holds is that
+// entry's. With dry nothing is saved.
+func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (Entry, error) {
 	e, err := r.Store.Load(ctx, u.Name)
 	if err == nil || !errors.Is(err, ErrNotFound) {
 		if err != nil {
@@ -31,13 +34,22 @@ func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
 		}
 		u = full
 	}
-	now := r.now()
-	e = Entry{
-		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
-		Secrets: map[string]Secret{}, Due: now,
+	if as := managedAs(u, keys, stored); as != "" {
+		return Entry{}, &ManagedAsError{User: u.Name, As: as}
 	}
 	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
 		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
+	}
+	return r.admit(ctx, u, keys, dry)
+}
+
+// admit makes an entry for a user that is new. The keys that it has are kept
+// until they are idle.
+func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) (Entry, error) {
+	now := r.now()
+	e := Entry{
+		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
+		Secrets: map[string]Secret{}, Due: now,
 	}
 	for _, k := range keys {
 		e.Record.Keys = append(e.Record.Keys, plan.Held{
@@ -63,6 +75,31 @@ func (r *Rotator) enrol(ctx context.Context, u User, dry bool) (Entry, error) {
 	e.Version = v
 	return e, nil
 }
+
+// managedAs returns under which other name the user is managed, "" if it is
+// not: the unique id and the keys are the same, whatever IAM calls the user now.
+func managedAs(u User, keys []plan.Key, stored []Entry) string {
+	for _, e := range stored {
+		if e.Record.User == u.Name {
+			continue
+		}
+		if e.Record.Is(u.ID) || slices.ContainsFunc(keys, func(k plan.Key) bool { return e.Record.Key(k.ID) != nil }) {
+			return e.Record.User
+		}
+	}
+	return ""
+}
+
+// ManagedAsError says that keyrot manages the user already, under the name that
+// it had when it was enrolled. It matches ErrManagedAs.
+type ManagedAsError struct{ User, As string }
+
+func (e *ManagedAsError) Error() string {
+	return fmt.Sprintf("user %q is managed as %q: it was renamed in IAM, and its keys are those that keyrot rotates", e.User, e.As)
+}
+
+// Is makes errors.Is(err, ErrManagedAs) true.
+func (e *ManagedAsError) Is(target error) bool { return target == ErrManagedAs }
 
 // ForeignKeysError says which keys stand in the way of enrolling a user.
 // It matches ErrForeignKey.
@@ -104,7 +141,9 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 	for {
 		e.Record = e.Record.Clone()
 		change(&e.Record)
-		e.Due = r.now()
+		if e.Due = (time.Time{}); r.Clock.Known() { // otherwise now, whenever that is
+			e.Due = r.now()
+		}
 		if dry {
 			return e, nil
 		}
@@ -126,7 +165,11 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 	rep := UserReport{User: e.Record.User}
-	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User)}
+	r.timed(ctx, e.Record.User)
+	p := &pass{
+		Rotator: r, way: way{turns: r.Clock.corrections()}, ctx: ctx, entry: e,
+		policy: r.policy(e.Record.User, e.Record.UserID), report: rep,
+	}
 	p.leased = r.now().Add(leaseTTL)
 	if err := p.observe(); err != nil {
 		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)
@@ -160,6 +203,8 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			for _, o := range p.owed(step) {
 				out.Answers = append(out.Answers, plan.Answer{Name: o.Name, Until: o.Until})
 			}
+		case plan.Adopt:
+			out, _ = p.act(step) // reads the world
 		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked
 			var err error
 			if out, err = p.act(step); err != nil {
@@ -167,7 +212,7 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 				return rep
 			}
 		}
-		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss || step.Action == plan.Adopt {
 			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
 		}
 	}

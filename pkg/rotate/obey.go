@@ -40,7 +40,7 @@ func (r *Rotator) Published(ctx context.Context, user string, patience time.Dura
 			return true, ErrNoKeyReady
 		}
 		var missing []string
-		for _, o := range r.policy(user).Outlets {
+		for _, o := range r.policy(user, rec.UserID).Outlets {
 			if t := rec.Target(o.Name); t == nil || t.KeyID != cur.ID {
 				missing = append(missing, o.Name)
 			}
@@ -166,5 +166,10 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // attended makes a pass that an operator waits for: its failures are kept to
 // itself.
 func (r *Rotator) attended(ctx context.Context, user string, patience time.Duration) UserReport {
-	return r.passAs(ctx, user, way{patience: patience, private: true})
+	if err := r.timed(ctx, user); err != nil {
+		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
+	}
+	w := way{patience: patience, private: true, turns: r.Clock.corrections()}
+	until, err := r.acquire(ctx, user)
+	return r.leased(ctx, user, w, until, err)
 }

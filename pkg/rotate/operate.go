@@ -191,6 +191,13 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 	if err != nil {
 		return fmt.Errorf("listing access keys of %q: %w", user, err)
 	}
+	stored, err := r.Store.List(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the store: %w", err)
+	}
+	if as := managedAs(u, keys, stored); as != "" {
+		return &ManagedAsError{User: user, As: as}
+	}
 	i := slices.IndexFunc(keys, func(k plan.Key) bool { return k.ID == keyID })
 	if i < 0 {
 		return fmt.Errorf("user %q, key %s: %w", user, ShortID(keyID), ErrNoKey)

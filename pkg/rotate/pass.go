@@ -28,7 +28,6 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
-	turns  int       // corrections of the clock before that
 	report UserReport
 }
 
@@ -37,6 +36,7 @@ type way struct {
 	patience time.Duration // how long it waits for a key to settle
 	free     func()        // gives the worker back; nil: there is none
 	private  bool          // an operator waits for it: its failures are not saved
+	turns    int           // corrections of the clock before the lease was taken
 }
 
 // errClock ends a pass that began by a wrong clock, or can no longer be sure of
@@ -50,21 +50,17 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 	if r.resting(ctx, user) {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
 	}
-	return r.passAs(ctx, user, way{patience: patience, free: free})
-}
-
-func (r *Rotator) passAs(ctx context.Context, user string, w way) UserReport {
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
-	turns := r.Clock.corrections()
+	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
 	until, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
 		return UserReport{User: user}
 	}
-	return r.leased(ctx, user, w, turns, until, err)
+	return r.leased(ctx, user, w, until, err)
 }
 
 // timed sees to it that the time is known before a lease is taken by it: if it
@@ -73,7 +69,7 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 	if r.Clock.Settle(ctx) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.policy(user).CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.policy(user, "").CallTimeout)
 	defer cancel()
 	_, err := r.IAM.Keys(ctx, user) // for its date
 	if r.Clock.Known() {
@@ -83,17 +79,17 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 }
 
 // leased goes on with a pass once the lease was asked for, with err.
-func (r *Rotator) leased(ctx context.Context, user string, w way, turns int, until time.Time, err error) UserReport {
+func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, turns: turns, policy: r.policy(user), report: UserReport{User: user}}
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
 		err = p.run(user)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
 		r.Clock.Settle(ctx)
-		turns = r.Clock.corrections()
+		w.turns = r.Clock.corrections()
 		until, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
@@ -118,8 +114,11 @@ func (p *pass) run(user string) error {
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
 		return fmt.Errorf("loading %q: %w", user, err)
 	}
-	p.entry = p.saved
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
+		}
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
 			p.Observe(user, plan.Step{Action: plan.Wait}, err)
@@ -130,6 +129,9 @@ func (p *pass) run(user string) error {
 		return err
 	}
 	p.rested.Delete(user)
+	if err := p.redate(); err != nil {
+		return err
+	}
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -217,6 +219,16 @@ func (p *pass) lease(user string) error {
 	return err
 }
 
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
+}
+
 // timely returns an error unless the time that the pass began with still is
 // right, and with it the end of its lease.
 func (p *pass) timely() error {
@@ -241,16 +253,29 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 func (p *pass) observe() error {
 	ctx, cancel := p.effect()
 	defer cancel()
-	keys, err := p.IAM.Keys(ctx, p.entry.Record.User)
+	name := p.nameNow(ctx)
+	keys, err := p.IAM.Keys(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
 	case err != nil:
 		return err
 	default:
-		p.world = plan.World{Keys: keys}
+		p.world = plan.World{Keys: keys, Name: name}
 	}
 	return nil
+}
+
+// nameNow returns what IAM calls the user: as before, or as the selection found
+// its unique id if IAM confirms that.
+func (p *pass) nameNow(ctx context.Context) string {
+	rec := p.entry.Record
+	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
+		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
+			return name
+		}
+	}
+	return rec.IAMName()
 }
 
 // do audits the step, has its effect and saves the result.
@@ -273,6 +298,8 @@ func (p *pass) do(step plan.Step) error {
 	case step.Action == plan.Publish, step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
 		p.Log.Warn("publishers failed", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+	case p.timely() != nil: // it says nothing about the step
+		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}

@@ -24,6 +24,8 @@ var (
 	ErrNoKeyReady  = errors.New("no working key")                      // hand-out: nothing to give now
 	ErrNotSelected = errors.New("not among the selected users")        // an option names a user outside
 	ErrForeignKey  = errors.New("user has keys that are not keyrot's") // enrolment refused
+	ErrManagedAs   = errors.New("user is managed under another name")  // it was renamed in IAM
+	ErrNameTaken   = errors.New("name is that of another user still")  // who was renamed in IAM
 )
 
 // User is an IAM user as selection finds it.

@@ -209,9 +209,13 @@ func (p *pass) burnOrdered(ctx context.Context, had plan.Record, stop func()) bo
 // credential is the pair as it is published: with what is promised for it.
 func (p *pass) credential(id string) Credential {
 	k := p.entry.Record.Key(id)
+	until := k.Promise
+	if k.Stage != plan.Current { // it is promised as it becomes Current
+		until = later(until, k.Slot.Add(p.policy.DeactivateAfter-p.policy.Grace))
+	}
 	return Credential{
 		User: p.entry.Record.User, UserID: p.entry.Record.UserID, KeyID: id, Secret: p.entry.Secrets[id],
-		Created: k.Created, Expiration: later(k.Promise, k.Slot.Add(p.policy.DeactivateAfter-p.policy.Grace)),
+		Created: k.Created, Expiration: until,
 	}
 }
 

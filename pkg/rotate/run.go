@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,9 +11,10 @@ import (
 
 // Run is the scheduler: it acts on users as they become due until ctx ends,
 // then waits for the passes under way. A pass that hangs delays its own user
-// only. The selection is read at the start and every Reselect; while it cannot
-// be read, the last one that could be stays in force, and before the first one
-// nothing is done.
+// only. The selection is read at the start and every Reselect, beside the passes;
+// while it cannot be read, the last one that could be stays in force, also one
+// that another process kept an hour ago at most, and before the first one nothing
+// is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
 	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
@@ -29,9 +31,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 			continue
 		case <-t.C:
 		}
-		if now := mono(); !now.Before(s.reselect) {
+		if now := mono(); !now.Before(s.reselect) && !s.selected.fresh(s.now()) {
 			s.reselect = now.Add(r.Reselect)
-			s.background("", func() { s.enrolAll(ctx) })
+			s.background("", func() { s.recall(ctx); s.enrolAll(ctx) })
 		}
 		switch {
 		case !s.selected.known():
@@ -219,21 +221,31 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		}
 		return
 	}
+	s.keep(ctx)
 	known, err := s.Store.List(ctx)
 	if err != nil {
 		s.Log.Error("listing the store", "err", err)
 		return
 	}
-	have := make(map[string]bool, len(known))
+	byName, byID := make(map[string]Entry, len(known)), make(map[string]bool, len(known))
 	for _, e := range known {
-		have[e.Record.User] = true
+		byName[e.Record.User] = e
+		byID[e.Record.UserID] = true
 	}
 	told := map[string]string{}
 	for _, u := range users {
-		if have[u.Name] || ctx.Err() != nil {
+		e, have := byName[u.Name]
+		taken := have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID)
+		if have && !taken || u.ID != "" && byID[u.ID] || ctx.Err() != nil {
 			continue
 		}
-		if _, err := s.enrol(ctx, u, false); err != nil {
+		err := error(nil)
+		if taken {
+			err = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
+		} else {
+			_, err = s.enrol(ctx, u, known, false)
+		}
+		if err != nil {
 			told[u.Name] = err.Error()
 			if s.told[u.Name] != err.Error() {
 				s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))

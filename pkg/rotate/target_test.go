@@ -389,3 +389,33 @@ func TestRepublish(t *testing.T) {
 		}
 	})
 }
+
+// TestAPublishedExpirationFollowsALongerSchedule: the key is served for an hour
+// then, and readers of a target must not be told that it has expired.
+func TestAPublishedExpirationFollowsALongerSchedule(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBoard("t")
+		h := newHouse("ci")
+		h.Publishers = []rotate.Publisher{b}
+		h.run(t, time.Minute)
+		hour := plan.Policy{RotateEvery: time.Hour, DeactivateAfter: 72 * time.Minute, DeleteAfter: 90 * time.Minute}
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select,
+			Publishers: h.Publishers, Policy: func(string) plan.Policy { return hour }}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- h.Run(ctx) }()
+		for ctx.Err() == nil {
+			time.Sleep(time.Second)
+			if left := time.Until(b.of("ci").Expiration); left <= 0 {
+				t.Fatalf("the target says that the key expired %s ago, and it is served", -left)
+			}
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if b.writes > 6 {
+			t.Errorf("%d writes in 3 hours, want a few", b.writes)
+		}
+	})
+}

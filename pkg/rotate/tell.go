@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -43,6 +44,9 @@ func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
 	if step.Action == plan.Deactivate && step.Reason == plan.Orphan {
 		log = p.Log.Warn // if it is somebody's, they have to act
 	}
+	if step.Action == plan.Follow {
+		p.Log.Warn("the IAM user was renamed; keyrot goes on under the name it knows", "user", p.report.User, "now", step.Name)
+	}
 	log("step", "user", p.report.User, "action", step.Action, "key", ShortID(step.KeyID), "reason", step.Reason, "result", result)
 }
 
@@ -70,8 +74,16 @@ func (p *pass) enter(step plan.Step, result string) error {
 	defer cancel()
 	return p.Audit.Append(ctx, Event{
 		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
-		Key: step.KeyID, Reason: string(step.Reason), Due: step.Due, Actor: p.Owner, Result: result,
+		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: result,
 	})
+}
+
+// reasonOf is the step's reason as the audit log has it.
+func reasonOf(step plan.Step) string {
+	if step.Name != "" {
+		return fmt.Sprintf("%s: %q", step.Reason, step.Name)
+	}
+	return string(step.Reason)
 }
 
 // held tells that nothing moves, and why.

@@ -173,17 +173,19 @@ func (s *Saboteur) note(req *http.Request, name string, known bool) (Fate, bool)
 // pass has the server answer, or answers for it where moto cannot: it has no
 // policy simulator, no SES account, and makes no secret for a stack.
 func (s *Saboteur) pass(w http.ResponseWriter, req *http.Request, service, action string) {
+	own := func(contentType, body string) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("X-Amzn-Requestid", "0")
+		_, _ = io.WriteString(w, body)
+	}
 	switch service + ":" + action {
 	case "iam:SimulatePrincipalPolicy":
-		w.Header().Set("Content-Type", "text/xml")
-		_, _ = io.WriteString(w, `<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>`+
-			`<IsTruncated>false</IsTruncated><EvaluationResults/></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>`)
+		own("text/xml", `<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult>`+
+			`<IsTruncated>false</IsTruncated><EvaluationResults/></SimulatePrincipalPolicyResult><ResponseMetadata><RequestId>0</RequestId></ResponseMetadata></SimulatePrincipalPolicyResponse>`)
 	case "ses:GetAccount":
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"ProductionAccessEnabled":false,"SendQuota":{"Max24HourSend":200,"MaxSendRate":1,"SentLast24Hours":0},"SendingEnabled":true}`)
+		own("application/json", `{"ProductionAccessEnabled":false,"SendQuota":{"Max24HourSend":200,"MaxSendRate":1,"SentLast24Hours":0},"SendingEnabled":true}`)
 	case "secretsmanager:GetSecretValue":
-		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		_, _ = io.WriteString(w, `{"Name":"api","SecretString":"{\"api_key\":\"`+stackKey+`\"}"}`)
+		own("application/x-amz-json-1.1", `{"Name":"api","SecretString":"{\"api_key\":\"`+stackKey+`\"}"}`)
 	case "cloudformation:DeleteStack":
 		s.Pretend("")
 		s.proxy.ServeHTTP(w, req)

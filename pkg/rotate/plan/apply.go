@@ -7,7 +7,7 @@ import (
 
 // Outcome is what a step's effect answered.
 type Outcome struct {
-	Key     Key      // Create: the new key
+	Key     Key      // Create: the new key; Adopt: as IAM lists it
 	Refused bool     // Verify, Probe: AWS answered that it does not accept the key
 	Holders []string // Survey
 	Intent  string   // Create: the id of the intent it fulfils
@@ -82,6 +82,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		if k != nil {
 			k.Surveyed = now
 		}
+	case Adopt:
+		r.adopt(p, out.Key, now)
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
@@ -92,6 +94,10 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 			r.unmark(step.KeyID)
 		default: // a mark stays: see [decision.misjudged]
 			r.Foreign = append(r.Foreign, step.KeyID)
+		}
+	case Follow:
+		if r.Renamed = step.Name; r.Renamed == r.User {
+			r.Renamed = "" // back again
 		}
 	case Dismiss:
 		r.Order = nil

@@ -20,6 +20,7 @@ func Next(w World, p Policy, now time.Time) Step {
 		d.paused,     // frozen: look, do not touch
 		d.doubt,      // IAM's list and the record differ about the served key: ask STS
 		d.fallBack,   // the served key is refused, the one before it still works
+		d.recover,    // an order: keys whose secrets were lost are replaced
 		d.unknown,    // orphans die, foreign keys are told once
 		d.deactivate, // superseded keys, once every promise has passed
 		d.delete,     // keys inactive for long enough
@@ -98,6 +99,8 @@ func (d *decision) identity() *Step {
 		return d.sleep(UserGone, d.now.Add(d.p.RotateEvery))
 	case d.UserID != "" && d.r.UserID != "" && d.UserID != d.r.UserID:
 		return d.sleep(Stranger, d.now.Add(d.p.RotateEvery))
+	case d.Name != "" && d.Name != d.r.IAMName():
+		return &Step{Action: Follow, Reason: Renamed, Name: d.Name}
 	}
 	return nil
 }
@@ -144,7 +147,7 @@ func (d *decision) doubt() *Step {
 // takes somebody who spoils it.
 func (d *decision) fallBack() *Step {
 	cur, prev := d.r.In(Current), d.r.In(Previous)
-	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() {
+	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() || prev.secretless() {
 		return nil
 	}
 	if seen := d.listed(prev.ID); seen == nil || seen.Status != Active {
@@ -289,7 +292,7 @@ func (d *decision) vanished(k *Held) *Step {
 	if again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
 		return d.later(NotDue, k.ID, again)
 	}
-	return d.step(Forget, k.ID, Vanished)
+	return d.ours(d.step(Forget, k.ID, Vanished))
 }
 
 func (d *decision) delete() *Step {
@@ -320,7 +323,9 @@ func (d *decision) delete() *Step {
 }
 
 // deleteDue keeps the time for a roll-back (X−D) also when the deactivation
-// was late. A burned key that was never handed out only takes a slot.
+// was late. If it was early, because the schedule was made longer since, the key
+// does not stand in the way of the next one. A burned key that was never handed
+// out only takes a slot.
 func (d *decision) deleteDue(k *Held) time.Time {
 	if !k.Burned.IsZero() && k.Promoted.IsZero() && !k.Adopted {
 		return k.Deactivated.Add(d.p.Evidence)
@@ -329,7 +334,11 @@ func (d *decision) deleteDue(k *Held) time.Time {
 	if !k.Burned.IsZero() {
 		grace = max(grace, d.p.Evidence)
 	}
-	return latest(k.Slot.Add(d.p.DeleteAfter), k.Deactivated.Add(grace))
+	due := k.Slot.Add(d.p.DeleteAfter)
+	if next := d.p.NextSlot(d.r.Slot); k.Burned.IsZero() && next.Before(due) {
+		due = next
+	}
+	return latest(due, k.Deactivated.Add(grace))
 }
 
 func (d *decision) pending() *Step {

@@ -59,9 +59,18 @@ func (d *decision) orphan(k Key) (s *Step, settled bool) {
 	case !k.Usage.LastUsed.IsZero():
 		return nil, false
 	case mark == nil:
-		return d.step(Deactivate, k.ID, Orphan), true
+		return d.ours(d.step(Deactivate, k.ID, Orphan)), true
 	}
-	return d.step(Delete, k.ID, Orphan), true
+	return d.ours(d.step(Delete, k.ID, Orphan)), true
+}
+
+// ours is the step, once IAM has said that the list is that of the record's
+// user and not of another one who has its name now.
+func (d *decision) ours(s *Step) *Step {
+	if d.UserID == "" {
+		return d.step(Identify, "", s.Reason)
+	}
+	return s
 }
 
 // misjudged deals with a key that was reported as foreign. It names a step if
@@ -80,7 +89,7 @@ func (d *decision) misjudged(k Key, mark *Tombstone) *Step {
 	case !k.Usage.LastUsed.IsZero():
 		return nil
 	}
-	return d.step(Deactivate, k.ID, Orphan)
+	return d.ours(d.step(Deactivate, k.ID, Orphan))
 }
 
 // oneOfTwo deals with a key that a lost call may have made while another one is
@@ -131,6 +140,15 @@ func (r *Record) intentFor(k Key, p Policy) *Intent {
 		}
 	}
 	return nil
+}
+
+// MayOwn reports whether the listed key may be keyrot's: it holds it, is about to
+// save it, or has not finished with it. Nobody else should delete it.
+func (r *Record) MayOwn(k Key, p Policy) bool {
+	if r.Key(k.ID) != nil || r.tombstone(k.ID) != nil || r.orphan(k.ID) != nil {
+		return true
+	}
+	return !slices.Contains(r.Foreign, k.ID) && r.intentFor(k, p.WithDefaults()) != nil
 }
 
 // mayHaveMade reports whether the intent's call may have created k: it was not

@@ -23,9 +23,11 @@ const (
 	Copy     Action = "copy" // give the Current pair to optional publishers
 	Promote  Action = "promote"
 	Retire   Action = "retire"  // Retiring becomes Previous
+	Adopt    Action = "adopt"   // a key that only IAM knows becomes Previous
 	Forget   Action = "forget"  // the key is gone: drop it from the record
 	Notice   Action = "notice"  // a foreign key appeared: remember that it was told
 	Dismiss  Action = "dismiss" // an order is done or cannot be carried out
+	Follow   Action = "follow"  // IAM calls the user by another name now: go by that
 
 	Wait Action = "wait" // nothing to do before Wake
 )
@@ -60,11 +62,13 @@ const (
 	NeverAccepted  Reason = "never_accepted"   // AWS refused the new key until the deadline
 	SpoiltPending  Reason = "pending_inactive" // somebody made the new key inactive
 	Vanished       Reason = "vanished"         // IAM no longer lists it
+	Renamed        Reason = "renamed"          // somebody renamed the user in IAM
 	ListDisagrees  Reason = "list_disagrees"   // IAM's list and the record differ about the served key
 	Burning        Reason = "burning"          // leaked: must stop working
 	Idle           Reason = "idle"             // unused for long enough to retire
 	ForeignKey     Reason = "foreign_key"      // a key that keyrot did not create
 	Reclaimed      Reason = "reclaimed"        // a presumed orphan that its owner made active again
+	Recovering     Reason = "recovering"       // its secret was lost; an operator said to replace it
 	OrderDone      Reason = "order_done"       // the order has been carried out
 	OrderPointless Reason = "order_pointless"  // there is nothing the order could act on
 )
@@ -108,4 +112,5 @@ type Step struct {
 	Due    time.Time // when the step was planned for; zero if not planned
 	Wake   time.Time // Wait: when to look again at the latest
 	Slot   time.Time // Create: the slot the new key counts from
+	Name   string    // Follow: what IAM calls the user now
 }

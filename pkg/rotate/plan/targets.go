@@ -111,9 +111,15 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 		w.why = Recheck
 	}
 	if o.Expires && !t.Until.IsZero() {
-		// As in Serve: close to its end the successor should have taken over.
-		if at := latest(t.Until.Add(-p.Roll()/2), p.NextSlot(k.Slot)); at.Before(w.at) || !now.Before(at) {
-			w = debt{at: at, until: now.Add(p.rollPublished(now.Sub(p.NextSlot(k.Slot)))), why: Rolled}
+		// As in Serve: close to its end the successor should have taken over, or
+		// the schedule was made longer.
+		at, until := t.Until.Add(-p.Roll()/2), k.Slot.Add(p.DeactivateAfter-p.Grace)
+		if !until.After(t.Until.Add(time.Second)) {
+			at = latest(at, p.NextSlot(k.Slot))
+			until = now.Add(p.rollPublished(now.Sub(p.NextSlot(k.Slot))))
+		}
+		if at.Before(w.at) || !now.Before(at) {
+			w = debt{at: at, until: until, why: Rolled}
 		}
 	}
 	if now.Before(w.at) {

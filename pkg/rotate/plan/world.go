@@ -97,13 +97,14 @@ const (
 	Force    OrderKind = "force"    // rotate now, not at the next slot
 	Rollback OrderKind = "rollback" // make Previous Current again, then pause
 	Burn     OrderKind = "burn"     // the key leaked: replace and deactivate it now
+	Recover  OrderKind = "recover"  // replace the keys whose secrets were lost with the store
 )
 
 // Order is an operator's wish. It is saved in the record, so that whichever
 // process acts next carries it out.
 type Order struct {
 	Kind   OrderKind `json:"kind"`
-	KeyID  string    `json:"key_id,omitempty"` // the leaked key, or the key to go back to
+	KeyID  string    `json:"key_id,omitempty"` // the leaked key, the key to go back to, or the one that may make room
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -121,8 +122,9 @@ type Pause struct {
 // Record is all that keyrot remembers about one user, secrets apart.
 type Record struct {
 	User     string      `json:"user"`
-	UserID   string      `json:"user_id"` // AIDA…; a user re-created under the same name is a stranger
-	ARN      string      `json:"arn,omitempty"`
+	UserID   string      `json:"user_id"`           // AIDA…; a user re-created under the same name is a stranger
+	ARN      string      `json:"arn,omitempty"`     // when it was enrolled; secrets are sealed for it
+	Renamed  string      `json:"renamed,omitempty"` // what IAM calls the user now, if it was renamed since
 	Enrolled time.Time   `json:"enrolled"`
 	Slot     time.Time   `json:"slot,omitzero"` // due time of the newest creation; zero: none yet
 	Keys     []Held      `json:"keys,omitempty"`
@@ -146,9 +148,22 @@ type Record struct {
 type World struct {
 	Record Record
 	UserID string // as IAM answers now; empty: not asked during this pass
+	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
 	Keys   []Key  // IAM's list, which may lag behind
 }
+
+// IAMName returns what IAM calls the user. Record.User stays as it was at
+// enrolment: callers, settings and the log know the user by it.
+func (r *Record) IAMName() string {
+	if r.Renamed != "" {
+		return r.Renamed
+	}
+	return r.User
+}
+
+// Is reports whether the record is that of the user with this unique id.
+func (r *Record) Is(userID string) bool { return userID != "" && r.UserID == userID }
 
 // Key returns the held key with the given id, or nil.
 func (r *Record) Key(id string) *Held {
@@ -184,6 +199,10 @@ func (r *Record) tombstone(id string) *Tombstone {
 	}
 	return nil
 }
+
+// secretless reports whether only IAM knows the key's secret: it was there
+// before keyrot, or was lost with a store. It can be neither proven nor served.
+func (k *Held) secretless() bool { return k.Adopted && k.Proven.IsZero() && k.Stage != Pending }
 
 func (w *World) listed(id string) *Key {
 	for i := range w.Keys {

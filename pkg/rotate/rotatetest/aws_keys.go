@@ -159,57 +159,6 @@ func (a *AWS) unique(prefix string, r *rand.Rand) string {
 	return string(b)
 }
 
-// AddUser creates a user; path must begin and end with a slash ("" is "/"). A
-// user of that name must not exist. A user created again gets another id.
-func (a *AWS) AddUser(name, path string, tags map[string]string) rotate.User {
-	now := a.lock()
-	defer a.mu.Unlock()
-	if a.users[name] != nil {
-		panic("rotatetest: user " + name + " exists")
-	}
-	if path == "" {
-		path = "/"
-	}
-	u := &user{User: rotate.User{
-		Name: name,
-		ID:   a.unique("AIDA", a.dice("user "+name, now)),
-		ARN:  "arn:aws:iam::123456789012:user" + path + name,
-		Path: path,
-		Tags: tags,
-	}}
-	a.users[name] = u
-	return u.User
-}
-
-// DeleteUser deletes a user. ErrNoUser if there is none, ErrDeleteConflict if
-// it has keys.
-func (a *AWS) DeleteUser(name string) error {
-	a.lock()
-	defer a.mu.Unlock()
-	u := a.users[name]
-	if u == nil {
-		return rotate.ErrNoUser
-	}
-	for _, k := range u.keys {
-		if k.truth() != statusGone {
-			return ErrDeleteConflict
-		}
-	}
-	delete(a.users, name)
-	return nil
-}
-
-// Users returns all users, unordered.
-func (a *AWS) Users() []rotate.User {
-	a.lock()
-	defer a.mu.Unlock()
-	var all []rotate.User
-	for _, u := range a.users {
-		all = append(all, u.User)
-	}
-	return all
-}
-
 // Use is what a client's signed request to any service gets: nil or
 // ErrRefused. It counts as a use of the key and does not depend on the health
 // of IAM and STS.

@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/seal"
 )
 
@@ -37,7 +38,7 @@ type API struct {
 
 // NewAPI returns the API of the SDK configuration as it is.
 func NewAPI(cfg aws.Config) API {
-	cfg = cfg.Copy()
+	cfg = awsanswer.Require(cfg)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	c := kms.NewFromConfig(cfg)
 	return API{GenerateDataKey: c.GenerateDataKey, Decrypt: c.Decrypt}

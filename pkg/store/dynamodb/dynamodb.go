@@ -22,6 +22,7 @@ import (
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/content"
@@ -41,13 +42,13 @@ type API struct {
 // NewAPI returns the API of the SDK configuration as it is. Requests carry
 // "keyrot" in the User-Agent; throttled ones are repeated by the SDK.
 func NewAPI(cfg aws.Config) API {
-	cfg = cfg.Copy()
+	cfg = awsanswer.Require(cfg)
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
 	c := ddb.NewFromConfig(cfg)
-	return API{
+	return metered(API{
 		GetItem: c.GetItem, PutItem: c.PutItem, UpdateItem: c.UpdateItem, DeleteItem: c.DeleteItem,
 		Query: c.Query,
-	}
+	})
 }
 
 // Store is a store in a table that looks as [Schema] says. It is safe for
