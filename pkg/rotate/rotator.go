@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -51,9 +52,10 @@ type Rotator struct {
 	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
 	once      sync.Once
-	copying   chan struct{} // who gives optional publishers a pair; see pass.step
-	elsewhere sync.Map      // users that another process was told to act on
-	rested    sync.Map      // user → rest: those that this process failed to look at
+	outlets   sync.Map                  // name → *outlet
+	started   atomic.Pointer[time.Time] // since when Run acts; nil: it does not
+	elsewhere sync.Map                  // users that another process was told to act on
+	rested    sync.Map                  // user → rest: those that this process failed to look at
 	selected  selection
 }
 
@@ -133,7 +135,6 @@ func (r *Rotator) init() {
 		if r.Proofs <= 0 {
 			r.Proofs = 3
 		}
-		r.copying = make(chan struct{}, r.Workers)
 	})
 }
 
@@ -147,9 +148,12 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 		p = r.Policy(user)
 	}
 	p = p.WithDefaults()
-	p.Publish = len(r.Publishers) > 0
-	for _, o := range r.Optional {
-		p.Copies = append(p.Copies, o.Name())
+	for i, o := range slices.Concat(r.Publishers, r.Optional) {
+		t := o.Traits()
+		p.Outlets = append(p.Outlets, plan.Outlet{Name: o.Name(), Required: i < len(r.Publishers), Expires: t.Expires, Compares: t.Compares})
+	}
+	if at := r.started.Load(); at != nil {
+		p.Started = *at
 	}
 	switch { // finish what is under way, start nothing
 	case !r.selected.known():
