@@ -99,6 +99,7 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newAuditCmd(env.auditing()),
 		newWhoHasCmd(env.whoHas),
 		newUsersCmd(env.usersCmds()),
+		newRecoverCmd(env.recoverUsers),
 		newDoctorCmd(env.doctor),
 		newDeployCmd(env.deploy),
 		newCleanupCmd(env.cleanup),

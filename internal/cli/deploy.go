@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -238,15 +237,29 @@ func notConfirmed() error {
 
 // confirmed asks on the terminal. Only "yes" is yes.
 func (e Env) confirmed(question string) bool {
+	return e.ask(question+" Type yes: ") == "yes"
+}
+
+// ask returns the line that was typed; "" if nobody answers. It reads no more
+// than that line, so that the next question has its own.
+func (e Env) ask(question string) string {
 	if e.In == nil {
-		return false
+		return ""
 	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: %s Type yes: ", question)
-	line, err := bufio.NewReader(e.In).ReadString('\n')
-	if err != nil {
-		_, _ = fmt.Fprintln(e.Err)
+	_, _ = fmt.Fprintf(e.Err, "keyrot: %s", question)
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := e.In.Read(b)
+		if n > 0 && b[0] == '\n' {
+			break
+		}
+		line = append(line, b[:n]...)
+		if err != nil {
+			_, _ = fmt.Fprintln(e.Err)
+			break
+		}
 	}
-	return strings.TrimSpace(line) == "yes"
+	return strings.TrimSpace(string(line))
 }
 
 func (p *deployment) showPlan(plan deploy.Plan) error {

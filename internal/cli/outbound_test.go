@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ publish:
 	if err := cfg.Validate(); err != nil {
 		t.Fatalf("Validate() = %v", err)
 	}
-	required, optional, err := publishers(cfg, aws.Config{})
+	required, optional, err := publishers(cfg, aws.Config{}, time.Now)
 	if err != nil {
 		t.Fatalf("publishers() = %v", err)
 	}
@@ -80,7 +81,7 @@ func TestTargetsThatCannotWork(t *testing.T) {
 		cfg := outboundConfig(t, tt.yaml)
 		err := cfg.Validate()
 		if err == nil {
-			_, _, err = publishers(cfg, aws.Config{})
+			_, _, err = publishers(cfg, aws.Config{}, time.Now)
 		}
 		if err == nil {
 			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now)
@@ -111,5 +112,25 @@ notify:
 	}
 	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, time.Now); n != nil || err != nil {
 		t.Errorf("notifier() without channels = %v, %v, want none", n, err)
+	}
+}
+
+func TestEachRecipientIsAChannel(t *testing.T) {
+	t.Parallel()
+	cfg := outboundConfig(t, `
+notify:
+  smtp: {host: localhost, tls: none, from: k@example.com, to: [a@example.com, b@example.com, a@example.com]}
+  ses: {from: k@example.com, to: [a@example.com, c@example.com]}
+`)
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range n.Channels {
+		got = append(got, c.Name())
+	}
+	if want := []string{"ses:a@example.com", "ses:c@example.com", "smtp:a@example.com", "smtp:b@example.com"}; !slices.Equal(got, want) {
+		t.Errorf("the channels are %q, want %q", got, want)
 	}
 }

@@ -134,8 +134,8 @@ func (s Server) validate() []error {
 	if !(s.CallerRate > 0) || !(s.FailureRate > 0) {
 		errs = append(errs, errors.New("server.caller_rate, server.failure_rate: must be above 0"))
 	}
-	if s.MaxConnections < 1 {
-		errs = append(errs, fmt.Errorf("server.max_connections: %d is not above 0", s.MaxConnections))
+	if s.MaxConnections < 1 || s.MaxRequests < 1 {
+		errs = append(errs, errors.New("server.max_connections, server.max_requests: must be above 0"))
 	}
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
 		errs = append(errs, fmt.Errorf("server.metrics: %q is none of viewer, open, off", s.Metrics))

@@ -228,7 +228,8 @@ func (s *simulation) client(ctx context.Context, i int) {
 			s.violation("served works: %s: %s is handed out before its publication", user, c.KeyID)
 		}
 		if !c.Expiration.After(time.Now()) {
-			s.violation("%s: hand-out of %s had expired already", user, c.KeyID)
+			s.violation("served works: %s: hand-out of %s had expired already", user, c.KeyID)
+			pause(ctx, time.Second) // otherwise this goes on at the same instant for ever
 		}
 		if !s.useUp(ctx, r, c) {
 			pause(ctx, time.Second) // as a program that retries; without it, the clock would stand still

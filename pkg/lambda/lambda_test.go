@@ -208,7 +208,9 @@ func TestWhatAPassMetIsTold(t *testing.T) {
 				var told []time.Duration
 				begin := time.Now()
 				f := &Function{
-					RunOnce: func(limited context.Context, _ rotate.Options) (rotate.Report, error) { return rotate.Report{}, c.pass(ctx, limited) },
+					RunOnce: func(limited context.Context, _ rotate.Options) (rotate.Report, error) {
+						return rotate.Report{}, c.pass(ctx, limited)
+					},
 					Tell: func(limit context.Context) {
 						told = append(told, time.Since(begin))
 						if end, ok := limit.Deadline(); !ok || !end.Equal(begin.Add(59*time.Second)) {

@@ -63,7 +63,7 @@ var changes = map[plan.Action]map[plan.Reason]string{
 
 // entriesOf is what one step means to people.
 func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
-	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now}
+	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now, Urgent: step.Reason == plan.Burning || step.Reason == plan.CurrentBroken}
 	if err != nil {
 		if errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
 			return nil // another process acts, or this one ends

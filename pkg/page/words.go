@@ -108,7 +108,7 @@ var (
 	done = map[string]string{
 		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
 		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
-		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "forget": "A key is gone",
+		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "adopt": "A key whose secret was lost is to go", "forget": "A key is gone",
 		"notice": "A key appeared that keyrot did not create", "released": "The user was let go", "follow": "The user was renamed in IAM",
 	}
 	failed = map[string]string{
@@ -118,7 +118,7 @@ var (
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",
-		"burn": "A key was reported as leaked", "pause": "Rotation was paused", "resume": "Rotation was resumed",
+		"burn": "A key was reported as leaked", "recover": "Lost keys are to be replaced", "pause": "Rotation was paused", "resume": "Rotation was resumed",
 		"release": "The user is being let go", "import": "A key was imported", "ack": "A caller confirmed the new key",
 		"audit_repair": "The audit log was repaired", "audit_gap": "Lines are missing in the audit log",
 	}
@@ -127,6 +127,7 @@ var (
 		plan.Orphan: "its secret was lost", plan.Zombie: "it came back", plan.NeverAccepted: "AWS never accepted it",
 		plan.SpoiltPending: "somebody switched it off", plan.Vanished: "somebody removed it from IAM", plan.Idle: "nobody uses it any more",
 		plan.ForeignKey: "keyrot never touches it", plan.Reclaimed: "its owner made it active again",
+		plan.Recovering: "its secret was lost and a new key needs its place",
 	}
 )
 

@@ -17,7 +17,7 @@ type Webhook struct {
 	Label string           // Name; default webhook
 	URL   string           // https, or http to loopback
 	Key   rotate.Secret    // of the HMAC; at least 32 bytes
-	Now   func() time.Time // nil: time.Now
+	Now   func() time.Time // AWS's time, which the signature is dated by; nil: time.Now
 }
 
 // MinKey is the least length of a webhook's key in bytes.

@@ -59,6 +59,12 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		return p.verify(step.KeyID, 1)
 	case plan.Check:
 		return p.check(step.KeyID)
+	case plan.Adopt:
+		for _, k := range p.world.Keys {
+			if k.ID == step.KeyID {
+				out.Key = k
+			}
+		}
 	case plan.Publish:
 		return out, p.publish(step.KeyID)
 	case plan.Copy:

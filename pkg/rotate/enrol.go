@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -36,13 +37,19 @@ func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (
 	if as := managedAs(u, keys, stored); as != "" {
 		return Entry{}, &ManagedAsError{User: u.Name, As: as}
 	}
-	now := r.now()
-	e = Entry{
-		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
-		Secrets: map[string]Secret{}, Due: now,
-	}
 	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
 		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
+	}
+	return r.admit(ctx, u, keys, dry)
+}
+
+// admit makes an entry for a user that is new. The keys that it has are kept
+// until they are idle.
+func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) (Entry, error) {
+	now := r.now()
+	e := Entry{
+		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
+		Secrets: map[string]Secret{}, Due: now,
 	}
 	for _, k := range keys {
 		e.Record.Keys = append(e.Record.Keys, plan.Held{
@@ -134,7 +141,9 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 	for {
 		e.Record = e.Record.Clone()
 		change(&e.Record)
-		e.Due = r.now()
+		if e.Due = (time.Time{}); r.Clock.Known() { // otherwise now, whenever that is
+			e.Due = r.now()
+		}
 		if dry {
 			return e, nil
 		}
@@ -156,7 +165,11 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 	rep := UserReport{User: e.Record.User}
-	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User, e.Record.UserID)}
+	r.timed(ctx, e.Record.User)
+	p := &pass{
+		Rotator: r, way: way{turns: r.Clock.corrections()}, ctx: ctx, entry: e,
+		policy: r.policy(e.Record.User, e.Record.UserID), report: rep,
+	}
 	p.leased = r.now().Add(leaseTTL)
 	if err := p.observe(); err != nil {
 		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)
@@ -184,6 +197,8 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			}
 		case plan.Delete:
 			p.unlist(step.KeyID)
+		case plan.Adopt:
+			out, _ = p.act(step) // reads the world
 		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked
 			var err error
 			if out, err = p.act(step); err != nil {
@@ -191,7 +206,7 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 				return rep
 			}
 		}
-		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss {
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss || step.Action == plan.Adopt {
 			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
 		}
 	}

@@ -109,23 +109,9 @@ func (p *pass) run(user string) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return p.unreadable(user, err)
-	}
-	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
+	if err := p.begin(user); err != nil {
 		return err
 	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -168,21 +154,29 @@ func (p *pass) run(user string) error {
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
-// reported once, when it looks as if it were not a matter of a moment.
-func (p *pass) unreadable(user string, cause error) error {
-	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
-		p.awake(user)
-		return fmt.Errorf("loading %q: %w", user, cause)
+// begin loads the entry and looks at the user's keys.
+func (p *pass) begin(user string) error {
+	var err error
+	// Only now: what was read before the lease may be out of date.
+	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+		return p.unreadable(user, err)
 	}
-	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
-	if p.restBlind(user) == tellBlind {
-		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
+	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
 		}
+		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait}, err)
+		}
+		return err
 	}
-	return err
+	if err := p.timely(); err != nil {
+		return err
+	}
+	p.awake(user)
+	return p.redate()
 }
 
 // patient reports whether a pass should wait for the step itself.
@@ -224,6 +218,16 @@ func (p *pass) lease(user string) error {
 		p.leased = until
 	}
 	return err
+}
+
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
 }
 
 // timely returns an error unless the time that the pass began with still is
@@ -295,6 +299,8 @@ func (p *pass) do(step plan.Step) error {
 	case step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
 		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+	case p.timely() != nil: // it says nothing about the step
+		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}

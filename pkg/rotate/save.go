@@ -71,7 +71,7 @@ func (p *pass) settle(step plan.Step) (again bool, err error) {
 	switch step.Action {
 	case plan.Identify, plan.Inspect, plan.Survey, plan.Probe: // more to see
 		return false, nil
-	case plan.Promote, plan.Retire, plan.Deactivate:
+	case plan.Promote, plan.Retire, plan.Adopt, plan.Deactivate:
 		soon = true
 	}
 	switch {

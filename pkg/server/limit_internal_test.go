@@ -30,7 +30,7 @@ func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "2001:db8:1:2:ffff::": "2001:db8:1:2::/64",
-		"::ffff:192.0.2.1": "::ffff:192.0.2.1", "fe80::1%eth0": "fe80::/64", "nonsense": "nonsense",
+		"::ffff:192.0.2.1": "192.0.2.1", "fe80::1%eth0": "fe80::/64", "nonsense": "nonsense",
 	} {
 		if got := network(in); got != want {
 			t.Errorf("network(%q) = %q, want %q", in, got, want)
@@ -42,23 +42,23 @@ func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()
 	l := limitConns(nil, 8)
 	for i := range 2 {
-		if !l.admit("a") {
+		if !l.admit("a", false) {
 			t.Fatalf("connection %d of an address is refused", i)
 		}
 	}
-	if l.admit("a") {
+	if l.admit("a", false) {
 		t.Error("an address got more than a quarter")
 	}
 	for i := range 6 {
-		if !l.admit(fmt.Sprint(i)) {
+		if !l.admit(fmt.Sprint(i), false) {
 			t.Fatalf("address %d is refused", i)
 		}
 	}
-	if l.admit("late") {
+	if l.admit("late", false) || l.admit("late", true) {
 		t.Error("more than all were admitted")
 	}
 	l.leave("a")
-	if !l.admit("late") || len(l.byAddr) != 8 {
+	if !l.admit("late", false) || len(l.byAddr) != 8 {
 		t.Errorf("after one left: %d addresses", len(l.byAddr))
 	}
 }

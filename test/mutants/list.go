@@ -184,6 +184,26 @@ var mutants = []mutant{
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
 	{
+		Name: "mail-ends-after-its-data", Rule: "told",
+		File: "pkg/notify/mail.go", Old: "gomail.WithoutRset(),", New: "",
+		Pkg: "./pkg/notify", Test: "TestAMailIsSentWhenItsDataIsTaken", Says: "mails, want 1",
+	},
+	{
+		Name: "told-before-sent", Rule: "told",
+		File: "pkg/notify/outbox.go", Old: "case p.Taken && now.Sub(p.At) > giveUpAfter:", New: "case now.Sub(p.At) > giveUpAfter:",
+		Pkg: "./pkg/notify", Test: "TestNothingIsGivenUpThatNobodyTook", Says: "sent",
+	},
+	{
+		Name: "shed-counts-as-told", Rule: "told",
+		File: "pkg/notify/shelf.go", Old: "\tuntold := func(it Item) {\n\t\tif it.Kind == Trouble {", New: "\tuntold := func(it Item) {\n\t\tif false {",
+		Pkg: "./pkg/notify", Test: "TestAFullBookKeepsLeaks", Says: "told later",
+	},
+	{
+		Name: "copy-is-lost", Rule: "told",
+		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
+		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+	},
+	{
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
@@ -193,8 +213,6 @@ var mutants = []mutant{
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
-
-	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",
@@ -264,5 +282,45 @@ var mutants = []mutant{
 		Name: "guess-text", Rule: "ours only",
 		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
 		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
+	},
+	{
+		Name: "wiring-undated", Rule: "served works",
+		File: "internal/cli/aws.go", Old: "sdk = awsiam.Dated(sdk, c)", New: "sdk = awsiam.Dated(sdk, &rotate.Clock{})",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the rotator is .* away from AWS's time",
+	},
+	{
+		Name: "wiring-own-clock", Rule: "served works",
+		File: "internal/cli/wire.go", Old: "Handouts: s.store, Clock: s.clock},", New: "Handouts: s.store, Clock: &rotate.Clock{Wall: e.Now}},",
+		Pkg: "./internal/cli", Test: "TestServeAsksForTheTime", Says: "want a rolled promise",
+	},
+	{
+		Name: "wiring-health-clock", Rule: "on time",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now}",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
+	},
+	{
+		Name: "roll-without-time", Rule: "served works",
+		File: "pkg/rotate/dispense.go", Old: "if !sure {", New: "if !sure && false {",
+		Pkg: "./pkg/rotate", Test: "TestHandOutBeforeAWSHasToldTheTime", Says: "the saved promise moved",
+	},
+	{
+		Name: "suspended-lease", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
+		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+	},
+	{
+		Name: "doctor-looks-once", Rule: "ours only",
+		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
+		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
+	},
+	{
+		Name: "small-pages", Rule: "on time",
+		File: "pkg/awsiam/iam.go", Old: "const largestPage = 1000", New: "const largestPage = 100",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "50 users have a key",
+	},
+	{
+		Name: "wait-for-the-selection", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "&& r.recall(ctx) {", New: "&& r.recall(ctx) && false {",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "does not wait for the selection",
 	},
 }

@@ -7,7 +7,7 @@ import (
 
 // Outcome is what a step's effect answered.
 type Outcome struct {
-	Key     Key      // Create: the new key
+	Key     Key      // Create: the new key; Adopt: as IAM lists it
 	Refused bool     // Verify, Probe: AWS answered that it does not accept the key
 	Holders []string // Survey
 	Intent  string   // Create: the id of the intent it fulfils
@@ -39,9 +39,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		r.promote(k, p, step, now)
 	case Deactivate:
 		if k == nil {
-			r.unmark(step.KeyID)
-			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
-			r.known(step.KeyID)
+			r.judged(step, now)
 			break
 		}
 		if step.Reason == Burning {
@@ -49,10 +47,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		}
 		k.Deactivated = now
 	case Reactivate:
-		if k == nil { // taken for an orphan by mistake
-			r.unmark(step.KeyID)
-			r.known(step.KeyID)
-			r.Foreign = append(r.Foreign, step.KeyID)
+		if k == nil {
+			r.judged(step, now)
 			break
 		}
 		// Proof starts over: the key counts as accepted only once it is again.
@@ -69,17 +65,12 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		if k != nil {
 			k.Surveyed = now
 		}
+	case Adopt:
+		r.adopt(p, out.Key, now)
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		switch step.Reason {
-		case Vanished:
-			r.known(step.KeyID)
-		case Reclaimed:
-			r.unmark(step.KeyID)
-		default: // a mark stays: see [decision.misjudged]
-			r.Foreign = append(r.Foreign, step.KeyID)
-		}
+		r.judged(step, now)
 	case Follow:
 		if r.Renamed = step.Name; r.Renamed == r.User {
 			r.Renamed = "" // back again

@@ -19,6 +19,7 @@ func Next(w World, p Policy, now time.Time) Step {
 		d.paused,     // frozen: look, do not touch
 		d.doubt,      // IAM's list and the record differ about the served key: ask STS
 		d.fallBack,   // the served key is refused, the one before it still works
+		d.recover,    // an order: keys whose secrets were lost are replaced
 		d.unknown,    // orphans die, foreign keys are told once
 		d.deactivate, // superseded keys, once every promise has passed
 		d.delete,     // keys inactive for long enough
@@ -142,7 +143,7 @@ func (d *decision) doubt() *Step {
 // takes somebody who spoils it.
 func (d *decision) fallBack() *Step {
 	cur, prev := d.r.In(Current), d.r.In(Previous)
-	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() {
+	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() || prev.secretless() {
 		return nil
 	}
 	if seen := d.listed(prev.ID); seen == nil || seen.Status != Active {

@@ -142,6 +142,15 @@ func (r *Record) intentFor(k Key, p Policy) *Intent {
 	return nil
 }
 
+// MayOwn reports whether the listed key may be keyrot's: it holds it, is about to
+// save it, or has not finished with it. Nobody else should delete it.
+func (r *Record) MayOwn(k Key, p Policy) bool {
+	if r.Key(k.ID) != nil || r.tombstone(k.ID) != nil || r.orphan(k.ID) != nil {
+		return true
+	}
+	return !slices.Contains(r.Foreign, k.ID) && r.intentFor(k, p.WithDefaults()) != nil
+}
+
 // mayHaveMade reports whether the intent's call may have created k: it was not
 // there before, and its CreateDate lies in the call's window.
 func (in *Intent) mayHaveMade(k Key, p Policy) bool {
@@ -161,6 +170,26 @@ func (r *Record) orphan(id string) *Tombstone {
 		}
 	}
 	return nil
+}
+
+// judged applies what was decided about a key that the record does not hold.
+func (r *Record) judged(step Step, now time.Time) {
+	switch {
+	case step.Action == Deactivate:
+		r.unmark(step.KeyID)
+		r.known(step.KeyID)
+		r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
+	case step.Action == Reactivate: // taken for an orphan by mistake
+		r.unmark(step.KeyID)
+		r.known(step.KeyID)
+		r.Foreign = append(r.Foreign, step.KeyID)
+	case step.Reason == Vanished:
+		r.known(step.KeyID)
+	case step.Reason == Reclaimed:
+		r.unmark(step.KeyID)
+	default: // a mark stays: see [decision.misjudged]
+		r.Foreign = append(r.Foreign, step.KeyID)
+	}
 }
 
 // known takes the key off the list of foreign ones.

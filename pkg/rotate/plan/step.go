@@ -23,6 +23,7 @@ const (
 	Copy     Action = "copy" // give the Current pair to optional publishers
 	Promote  Action = "promote"
 	Retire   Action = "retire"  // Retiring becomes Previous
+	Adopt    Action = "adopt"   // a key that only IAM knows becomes Previous
 	Forget   Action = "forget"  // the key is gone: drop it from the record
 	Notice   Action = "notice"  // a foreign key appeared: remember that it was told
 	Dismiss  Action = "dismiss" // an order is done or cannot be carried out
@@ -65,6 +66,7 @@ const (
 	Idle           Reason = "idle"             // unused for long enough to retire
 	ForeignKey     Reason = "foreign_key"      // a key that keyrot did not create
 	Reclaimed      Reason = "reclaimed"        // a presumed orphan that its owner made active again
+	Recovering     Reason = "recovering"       // its secret was lost; an operator said to replace it
 	OrderDone      Reason = "order_done"       // the order has been carried out
 	OrderPointless Reason = "order_pointless"  // there is nothing the order could act on
 )

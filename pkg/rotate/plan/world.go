@@ -101,13 +101,14 @@ const (
 	Force    OrderKind = "force"    // rotate now, not at the next slot
 	Rollback OrderKind = "rollback" // make Previous Current again, then pause
 	Burn     OrderKind = "burn"     // the key leaked: replace and deactivate it now
+	Recover  OrderKind = "recover"  // replace the keys whose secrets were lost with the store
 )
 
 // Order is an operator's wish. It is saved in the record, so that whichever
 // process acts next carries it out.
 type Order struct {
 	Kind   OrderKind `json:"kind"`
-	KeyID  string    `json:"key_id,omitempty"` // the leaked key, or the key to go back to
+	KeyID  string    `json:"key_id,omitempty"` // the leaked key, the key to go back to, or the one that may make room
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -201,6 +202,10 @@ func (r *Record) tombstone(id string) *Tombstone {
 	}
 	return nil
 }
+
+// secretless reports whether only IAM knows the key's secret: it was there
+// before keyrot, or was lost with a store. It can be neither proven nor served.
+func (k *Held) secretless() bool { return k.Adopted && k.Proven.IsZero() && k.Stage != Pending }
 
 func (w *World) listed(id string) *Key {
 	for i := range w.Keys {

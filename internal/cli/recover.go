@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+type recoverOptions struct {
+	common
+	Users  []string
+	Room   []string // ids of keys that may make room
+	Yes    bool
+	DryRun bool
+	Wait   time.Duration
+}
+
+func newRecoverCmd(run func(context.Context, recoverOptions) error) *cobra.Command {
+	var o recoverOptions
+	cmd := &cobra.Command{
+		Use:   "recover [USER...]",
+		Short: "Replace the keys that a restored store does not know",
+		Long: `After an older copy of the store was put in place, the keys made since are known to IAM
+only: nobody has their secrets, and they leave no room for new ones. This command finds
+them and, user by user, asks and then has each replaced: a new key is made and proven
+before anything else, and the lost one goes when nothing can be promised for it any more.
+
+A user with two keys has no room for a new one. An inactive key makes room by itself; of
+two active ones you choose, here or with --make-room, and the other one stays active until
+the new key is served. The last key that works is never taken.
+
+Stop all daemons and functions before you restore a store, and start them when this is done.`,
+		Example: "  keyrot recover --dry-run\n  keyrot recover ci --make-room AKIAIOSFODNN7EXAMPLE --yes",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if o.common, err = commonOf(cmd); err != nil {
+				return err
+			}
+			o.Users = args
+			return run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.Room, "make-room", nil, "the access key id that may go if there is no room (may be repeated)")
+	f.BoolVar(&o.Yes, "yes", false, "do not ask; users with two active keys need --make-room")
+	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	f.DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for each user's new key; 0s leaves it to the daemon")
+	scheduleFlags(f)
+	selectionFlags(f)
+	storeFlags(f)
+	return cmd
+}
+
+func (e Env) recoverUsers(ctx context.Context, o recoverOptions) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
+		if cfg.Users.Empty() {
+			return rotate.ErrNoUsers
+		}
+		losses, err := s.rotator.Losses(ctx, o.Users)
+		if err != nil {
+			return err
+		}
+		if len(losses) == 0 {
+			_, _ = fmt.Fprintln(e.Err, "keyrot: no key is unknown")
+			return errNothing
+		}
+		var all rotate.Report
+		for _, l := range losses {
+			all.Users = append(all.Users, e.recoverUser(ctx, o, s, l))
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all), verdict(all))
+	})
+}
+
+func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rotate.Loss) rotate.UserReport {
+	user := l.User.Name
+	failed := func(err error) rotate.UserReport { return rotate.UserReport{User: user, Err: err} }
+	e.describe(s, l)
+	room, err := e.makeRoom(o, l)
+	if err != nil {
+		return failed(err)
+	}
+	if room != "" {
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s goes first, to make room; the other keys stay until a new one is served\n", room)
+	}
+	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf("Replace the unknown keys of %s?", user)) {
+		return failed(notConfirmed())
+	}
+	order, err := s.rotator.Recover(ctx, l, room, operator())
+	switch {
+	case err != nil:
+		return failed(err)
+	case o.DryRun && l.New:
+		return rotate.UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.Recovering}}
+	case o.DryRun:
+		rep, err := s.rotator.Rehearse(ctx, user, order)
+		rep.Err = errors.Join(rep.Err, err)
+		return rep
+	}
+	rep, err := s.rotator.Obey(ctx, user, order, o.Wait)
+	rep.Err = err
+	return rep
+}
+
+// describe says which keys the user has.
+func (e Env) describe(s *system, l rotate.Loss) {
+	for _, k := range l.Keys {
+		used := "never used"
+		switch {
+		case !k.Usage.Known:
+			used = "last use unknown"
+		case !k.Usage.LastUsed.IsZero():
+			used = "last used " + span(max(0, s.clock.Now().Sub(k.Usage.LastUsed))) + " ago"
+		}
+		what := "known"
+		if slices.Contains(l.Lost, k.ID) {
+			what = "unknown"
+		}
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s has key %s: %s, %s, created %s, %s\n",
+			l.User.Name, k.ID, what, strings.ToLower(string(k.Status)), k.Created.UTC().Format(time.RFC3339), used)
+	}
+}
+
+// makeRoom returns the key that may go; "" if none has to.
+func (e Env) makeRoom(o recoverOptions, l rotate.Loss) (string, error) {
+	for _, k := range l.Keys {
+		if slices.Contains(o.Room, k.ID) {
+			return k.ID, nil
+		}
+	}
+	switch idle := l.Idle(); {
+	case !l.Full:
+		return "", nil
+	case idle != "":
+		return idle, nil
+	case !o.Yes && !o.DryRun:
+		id := e.ask(fmt.Sprintf("There is no room for a new key. Which of the two of %s may go? Its id: ", l.User.Name))
+		if slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id }) {
+			return id, nil
+		}
+	}
+	return "", usage(fmt.Errorf("user %q has two active keys and no room for a new one", l.User.Name),
+		"choose the one that may go with --make-room; callers that still use it will fail")
+}

@@ -1,0 +1,93 @@
+package plan
+
+import "time"
+
+// recover carries out an order to replace the keys whose secrets were lost,
+// because the store is an older copy. They are kept as Previous ones for as long
+// as anything may have been promised for them, and a new key is made beside
+// them. If there is no room for it, the key that the order names leaves its
+// slot, but never the last one that works. The order ends when a key is served
+// again.
+func (d *decision) recover() *Step {
+	o := d.r.Order
+	if o == nil || o.Kind != Recover {
+		return nil
+	}
+	for _, k := range d.Keys {
+		if d.Lost(k) {
+			return d.step(Adopt, k.ID, Recovering)
+		}
+	}
+	if d.successor() != nil {
+		return d.step(Dismiss, o.KeyID, OrderDone)
+	}
+	for i := range d.r.Keys {
+		k := &d.r.Keys[i]
+		if k.Stage == Current && !k.Broken.IsZero() && d.listed(k.ID) == nil && d.now.Sub(k.Made) > 5*d.p.Lag {
+			return d.step(Forget, k.ID, Vanished) // deleted since the copy was made
+		}
+	}
+	return d.makeRoom(d.r.Key(o.KeyID))
+}
+
+// Lost reports whether k may be a key that keyrot made and the record has lost:
+// it is newer than the record's newest, or the order names it. Older unknown
+// keys are somebody else's.
+func (w *World) Lost(k Key) bool {
+	r := &w.Record
+	named := r.Order != nil && r.Order.Kind == Recover && r.Order.KeyID == k.ID
+	return r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.orphan(k.ID) == nil && (named || k.Created.After(r.Slot))
+}
+
+// makeRoom has the key leave its slot if a new key needs it.
+func (d *decision) makeRoom(k *Held) *Step {
+	if k == nil || d.r.In(Pending) != nil {
+		return nil
+	}
+	listed := 0
+	for _, other := range d.Keys {
+		if d.r.tombstone(other.ID) == nil {
+			listed++
+		}
+	}
+	if listed < Quota {
+		return nil // held keys that IAM does not list are given up
+	}
+	seen := d.listed(k.ID)
+	switch {
+	case seen == nil, k.Stage == Current && k.Broken.IsZero():
+		return nil
+	case seen.Status != Active:
+		return d.step(Delete, k.ID, Recovering)
+	case !d.worksBeside(k.ID):
+		return d.step(Dismiss, k.ID, OrderPointless)
+	}
+	if due := d.deactivateDue(k); d.now.Before(due) {
+		return d.later(Recovering, k.ID, due)
+	}
+	return d.step(Deactivate, k.ID, Recovering)
+}
+
+// worksBeside reports whether IAM lists an active key besides id.
+func (d *decision) worksBeside(id string) bool {
+	for _, k := range d.Keys {
+		if held := d.r.Key(k.ID); k.ID != id && k.Status == Active && (held == nil || held.Broken.IsZero()) {
+			return true
+		}
+	}
+	return false
+}
+
+// adopt takes a lost key in as a Previous one. What may have been promised for
+// it is kept: all that the schedule gives a key, and what was handed out by the
+// minute while its successor was late.
+func (r *Record) adopt(p Policy, k Key, now time.Time) {
+	promise := k.Created.Add(p.DeactivateAfter - p.Grace)
+	if rolled := now.Add(p.Roll()); rolled.After(promise) {
+		promise = rolled
+	}
+	r.known(k.ID)
+	r.Keys = append(r.Keys, Held{
+		ID: k.ID, Stage: Previous, Slot: k.Created, Created: k.Created, Made: k.Created, Promise: promise, Adopted: true,
+	})
+}

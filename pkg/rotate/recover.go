@@ -1,0 +1,141 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+// Loss is a user with keys that only IAM knows: the store is an older copy, or
+// has never heard of the user.
+type Loss struct {
+	User User
+	Keys []plan.Key // all that IAM lists, with their last use if IAM tells it
+	Lost []string   // those of them that may be keyrot's
+	New  bool       // the store does not know the user
+	// Full: a new key needs the place of one of them.
+	Full bool
+}
+
+// ErrLastKey: the key is the last one that works.
+var ErrLastKey = errors.New("it is the only active key of its user")
+
+// Losses finds the selected users, or those named, whose keys were lost.
+func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
+	r.init()
+	users, err := r.choose(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := r.Store.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the store: %w", err)
+	}
+	var all []Loss
+	for _, u := range users {
+		l, err := r.loss(ctx, u, stored)
+		if err != nil {
+			return nil, err
+		}
+		if len(l.Lost) > 0 {
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+func (r *Rotator) loss(ctx context.Context, u User, stored []Entry) (Loss, error) {
+	l := Loss{User: u}
+	e, err := r.Store.Load(ctx, u.Name)
+	if l.New = errors.Is(err, ErrNotFound); err != nil && !l.New {
+		return l, fmt.Errorf("loading %q: %w", u.Name, err)
+	}
+	if l.Keys, err = r.IAM.Keys(ctx, u.Name); err != nil {
+		return l, fmt.Errorf("listing access keys of %q: %w", u.Name, err)
+	}
+	if l.New {
+		if l.User, err = r.IAM.User(ctx, u.Name); err != nil {
+			return l, fmt.Errorf("looking up user %q: %w", u.Name, err)
+		}
+		if managedAs(l.User, l.Keys, stored) != "" {
+			return l, nil // renamed, which is another matter
+		}
+	}
+	w := plan.World{Record: e.Record, Keys: l.Keys}
+	for _, k := range l.Keys {
+		if l.New || w.Lost(k) {
+			l.Lost = append(l.Lost, k.ID)
+		}
+	}
+	if len(l.Lost) == 0 {
+		return l, nil
+	}
+	for i := range l.Keys {
+		used, err := r.IAM.LastUsed(ctx, l.Keys[i].ID)
+		l.Keys[i].Usage.LastUsed, l.Keys[i].Usage.Known = used, err == nil // it only helps to choose
+	}
+	l.Full = len(l.Keys) >= plan.Quota && !r.serves(ctx, u, e)
+	return l, nil
+}
+
+// serves reports whether the user has a key that can be handed out and that AWS
+// accepts.
+func (r *Rotator) serves(ctx context.Context, u User, e Entry) bool {
+	o, ok := plan.Serve(e.Record, r.policy(u.Name, e.Record.UserID), r.now())
+	return ok && r.IAM.Verify(ctx, User{Name: u.Name, ID: e.Record.UserID, ARN: e.Record.ARN}, o.KeyID, e.Secrets[o.KeyID]) == nil
+}
+
+// Idle returns the key that can make room without harm, because it is inactive;
+// "" if there is none.
+func (l Loss) Idle() string {
+	for _, k := range l.Keys {
+		if k.Status != plan.Active {
+			return k.ID
+		}
+	}
+	return ""
+}
+
+// Recover orders the user's lost keys to be replaced; [Rotator.Obey] sees it
+// done. If there is no room for a new key, the one named room leaves, once
+// nothing can be promised for it any more: ErrLastKey if no other is active,
+// ErrNoKey if the user has no such key. A user that is new to the store is
+// enrolled, and its keys are kept until they are idle.
+func (r *Rotator) Recover(ctx context.Context, l Loss, room, by string) (plan.Order, error) {
+	r.init()
+	user := l.User.Name
+	o := plan.Order{Kind: plan.Recover, KeyID: room, At: r.now(), By: by}
+	if room != "" {
+		i := slices.IndexFunc(l.Keys, func(k plan.Key) bool { return k.ID == room })
+		switch {
+		case i < 0:
+			return o, fmt.Errorf("user %q, key %s: %w", user, ShortID(room), ErrNoKey)
+		case l.Keys[i].Status == plan.Active && l.active() < 2:
+			return o, fmt.Errorf("user %q, key %s: %w", user, ShortID(room), ErrLastKey)
+		}
+	}
+	var e Entry
+	var err error
+	if l.New {
+		e, err = r.admit(ctx, l.User, l.Keys, r.Dry)
+	} else {
+		e, err = r.managed(ctx, user)
+	}
+	if err != nil || r.Dry {
+		return o, err
+	}
+	_, o, err = r.order(ctx, e, o, false)
+	return o, err
+}
+
+func (l Loss) active() (n int) {
+	for _, k := range l.Keys {
+		if k.Status == plan.Active {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,183 @@
+package rotate_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// restored is a house whose store is an older copy: rotation went on for a
+// while after it was made. last is what was handed out right before the loss.
+func restored(t *testing.T, after time.Duration) (h *house, last rotate.Credential) {
+	t.Helper()
+	h = newHouse("ci")
+	h.turn(t, rotate.Options{})
+	h.run(t, 25*time.Minute)
+	copied, err := h.store.Load(t.Context(), "ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run(t, after)
+	last = h.give(t, "ci")
+	now, err := h.store.Load(t.Context(), "ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied.Version = now.Version
+	if _, err := h.store.Save(t.Context(), copied); err != nil {
+		t.Fatal(err)
+	}
+	return h, last
+}
+
+func (h *house) loss(t *testing.T) rotate.Loss {
+	t.Helper()
+	all, err := h.Losses(t.Context(), nil)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("Losses() = %+v, %v, want one user", all, err)
+	}
+	return all[0]
+}
+
+// recover orders the replacement and sees it done.
+func (h *house) recover(t *testing.T, l rotate.Loss, room string) error {
+	t.Helper()
+	o, err := h.Recover(t.Context(), l, room, "test")
+	if err != nil {
+		return err
+	}
+	_, err = h.Obey(t.Context(), "ci", o, 20*time.Minute)
+	return err
+}
+
+// The store is restored from a copy of an hour and more ago, whenever in a
+// rotation that is: the user is served again, what was handed out before works
+// until its Expiration, and rotation goes on.
+func TestRecoverAfterARestore(t *testing.T) {
+	for _, more := range []time.Duration{0, 90 * time.Second, 2*time.Minute + 30*time.Second, 4 * time.Minute, 8 * time.Minute} {
+		t.Run(more.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				h, last := restored(t, time.Hour+more)
+				h.run(t, 2*time.Minute) // by itself nothing gets better, and nothing worse
+				if !h.works(last) && time.Now().Before(last.Expiration) {
+					t.Fatal("the daemon took a key that was promised")
+				}
+				_, gerr := (&rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}).Give(t.Context(), "ci", rotate.Recipient{Caller: "test"})
+				if !errors.Is(gerr, rotate.ErrNoKeyReady) {
+					t.Fatalf("Give() = %v, want %v, or this shows nothing", gerr, rotate.ErrNoKeyReady)
+				}
+				l := h.loss(t)
+				room := ""
+				if l.Full {
+					if room = l.Idle(); room == "" { // the operator chooses the older one
+						room = slices.MinFunc(l.Keys, func(a, b plan.Key) int { return a.Created.Compare(b.Created) }).ID
+					}
+				}
+				done := make(chan error, 1)
+				go func() { done <- h.recover(t, l, room) }()
+				for time.Now().Before(last.Expiration) {
+					if !h.works(last) {
+						t.Errorf("what was handed out stopped working %s before its Expiration", time.Until(last.Expiration))
+						break
+					}
+					time.Sleep(time.Second)
+				}
+				if err := <-done; err != nil {
+					t.Errorf("Obey() = %v", err)
+				}
+				if got := h.give(t, "ci"); !h.works(got) {
+					t.Errorf("%s is handed out and does not work", got.KeyID)
+				}
+				h.run(t, time.Hour)
+				if got := h.give(t, "ci"); !h.works(got) || len(h.aws.Truth("ci")) > 2 || slices.ContainsFunc(h.aws.Truth("ci"), func(k plan.Key) bool { return k.ID == last.KeyID }) {
+					t.Errorf("after another hour IAM has %+v", h.aws.Truth("ci"))
+				}
+				if rest, err := h.Losses(t.Context(), nil); err != nil || len(rest) > 0 {
+					t.Errorf("Losses() after it = %+v, %v", rest, err)
+				}
+			})
+		})
+	}
+}
+
+// Of two active keys one goes, and the other stays until a new one is served.
+func TestRecoverOfTwoActiveKeys(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, last := restored(t, time.Hour)
+		for _, k := range h.aws.Truth("ci") {
+			if k.ID != last.KeyID {
+				h.aws.Uproot("ci", k.ID)
+			}
+		}
+		other, err := h.aws.Plant("ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Minute)
+		l := h.loss(t)
+		if !l.Full || l.Idle() != "" || len(l.Lost) != 2 {
+			t.Fatalf("loss = %+v, want two active keys", l)
+		}
+		if _, err := h.Recover(t.Context(), l, "AKIANONE", "test"); !errors.Is(err, rotate.ErrNoKey) {
+			t.Errorf("Recover() with a key of nobody = %v, want %v", err, rotate.ErrNoKey)
+		}
+		done := make(chan error, 1)
+		go func() { done <- h.recover(t, l, other) }()
+		for served := false; !served; time.Sleep(100 * time.Millisecond) {
+			e, err := h.store.Load(t.Context(), "ci")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, ok := plan.Serve(e.Record, plan.Policy{}, time.Now())
+			if served = ok && o.KeyID != last.KeyID && e.Record.In(plan.Current).Created.After(last.Created); !served && !h.works(last) {
+				t.Fatal("both keys are gone before a new one is served")
+			}
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRecoverNeverTakesTheLastKey(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, _ := restored(t, time.Hour)
+		l := h.loss(t)
+		for _, k := range h.aws.Truth("ci") {
+			if k.Status != plan.Active {
+				h.aws.Uproot("ci", k.ID)
+			}
+		}
+		l = h.loss(t)
+		for _, k := range l.Keys {
+			if _, err := h.Recover(t.Context(), l, k.ID, "test"); len(l.Keys) == 1 && !errors.Is(err, rotate.ErrLastKey) {
+				t.Errorf("Recover() at the expense of the last key = %v, want %v", err, rotate.ErrLastKey)
+			}
+		}
+	})
+}
+
+// A user that is not in the copy at all.
+func TestRecoverOfAnUnknownUser(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		one, _ := h.aws.Plant("ci")
+		two, _ := h.aws.Plant("ci")
+		time.Sleep(20 * time.Minute)
+		l := h.loss(t)
+		if !l.New || !l.Full {
+			t.Fatalf("loss = %+v, want a new user without room", l)
+		}
+		if err := h.recover(t, l, one); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.give(t, "ci"); !h.works(got) || !slices.Contains(h.aws.Working("ci"), two) {
+			t.Errorf("working keys are %v, want a new one and %s", h.aws.Working("ci"), two)
+		}
+	})
+}
