@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -151,7 +151,7 @@ const maxText = 400
 
 // clean makes an error fit to be mailed: one line, not long, key ids short.
 func clean(s string) string {
-	fields := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+	fields := strings.Fields(printable.Text(s))
 	for i, f := range fields {
 		fields[i] = shortenIDs(f)
 	}

@@ -5,8 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -138,9 +138,7 @@ const maxText = 300
 
 // clean makes such a text fit to be shown: one line, not long, key ids short.
 func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
-	}), " ")
+	s = printable.Line(strings.Join(strings.Fields(s), " "))
 	s = keyID.ReplaceAllStringFunc(strings.ToValidUTF8(s, "\uFFFD"), rotate.ShortID)
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"
