@@ -112,27 +112,7 @@ func (p *pass) run(user string) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return p.unreadable(user, err)
-	}
-	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
-		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
-	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
-	if err := p.redate(); err != nil {
+	if err := p.begin(user); err != nil {
 		return err
 	}
 	limit := p.now().Add(p.patience)
@@ -177,21 +157,29 @@ func (p *pass) run(user string) error {
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
-// reported once, when it looks as if it were not a matter of a moment.
-func (p *pass) unreadable(user string, cause error) error {
-	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
-		p.awake(user)
-		return fmt.Errorf("loading %q: %w", user, cause)
+// begin loads the entry and looks at the user's keys.
+func (p *pass) begin(user string) error {
+	var err error
+	// Only now: what was read before the lease may be out of date.
+	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+		return p.unreadable(user, err)
 	}
-	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
-	if p.restBlind(user) == tellBlind {
-		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
+	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
 		}
+		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait}, err)
+		}
+		return err
 	}
-	return err
+	if err := p.timely(); err != nil {
+		return err
+	}
+	p.awake(user)
+	return p.redate()
 }
 
 // patient reports whether a pass should wait for the step itself.

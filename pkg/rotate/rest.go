@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -46,6 +47,23 @@ func (r *Rotator) restFor(user string, longest time.Duration, blind bool) (failu
 	}
 	r.rested.Store(user, rest{n, blind, now.Add(min(longest, time.Second<<min(n-1, 6))), now.Add(peekEvery)})
 	return n
+}
+
+// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
+// reported once, when it looks as if it were not a matter of a moment.
+func (p *pass) unreadable(user string, cause error) error {
+	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
+		p.awake(user)
+		return fmt.Errorf("loading %q: %w", user, cause)
+	}
+	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
+	if p.restBlind(user) == tellBlind {
+		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+		}
+	}
+	return err
 }
 
 // sleepers returns how many users rest or did until now, and those that are not

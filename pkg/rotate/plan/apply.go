@@ -46,9 +46,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		r.promote(k, p, step, now)
 	case Deactivate:
 		if k == nil {
-			r.unmark(step.KeyID)
-			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
-			r.known(step.KeyID)
+			r.judged(step, now)
 			break
 		}
 		if step.Reason == Burning {
@@ -59,10 +57,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		}
 		k.Deactivated = now
 	case Reactivate:
-		if k == nil { // taken for an orphan by mistake
-			r.unmark(step.KeyID)
-			r.known(step.KeyID)
-			r.Foreign = append(r.Foreign, step.KeyID)
+		if k == nil {
+			r.judged(step, now)
 			break
 		}
 		// Proof starts over: the key counts as accepted only once it is again.
@@ -87,14 +83,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		switch step.Reason {
-		case Vanished:
-			r.known(step.KeyID)
-		case Reclaimed:
-			r.unmark(step.KeyID)
-		default: // a mark stays: see [decision.misjudged]
-			r.Foreign = append(r.Foreign, step.KeyID)
-		}
+		r.judged(step, now)
 	case Follow:
 		if r.Renamed = step.Name; r.Renamed == r.User {
 			r.Renamed = "" // back again
