@@ -32,6 +32,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
 	},
 	{
+		Name: "unreadable-in-the-way", Rule: "on time",
+		File: "pkg/rotate/run.go", Old: "16*s.Workers+n)", New: "16*s.Workers+0*n)",
+		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
@@ -204,10 +209,22 @@ var mutants = []mutant{
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
 	},
 	{
+		Name: "token-without-its-key", Rule: "no leak",
+		File: "pkg/server/callers.go", Old: "if err == nil && !owner.External() {", New: "if false {",
+		Pkg: "./pkg/server", Test: "TestContainerCredentials", Says: "a token without its API key",
+	},
+	{
 		Name: "metrics-of-others", Rule: "no leak",
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
+	{
+		Name: "api-key-read-once", Rule: "served works",
+		File: "internal/disk/value.go", Old: "\tif v.has {\n\t\tif info", New: "\tif v.has {\n\t\tif true {\n\t\t\treturn v.last, nil\n\t\t}\n\t\tif info",
+		Pkg: "./internal/cli", Test: "TestClientsKeyIsReadAgain", Says: "after the file was replaced",
+	},
+
+	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",
