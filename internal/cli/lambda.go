@@ -80,6 +80,9 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if cfg.Users.Empty() {
 			return nil, nil, rotate.ErrNoUsers
 		}
+		if err := onlyHere(ctx, st, log); err != nil {
+			return nil, usage(err, "")
+		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
@@ -112,7 +115,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
-			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
+			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
 		}
 		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, s, err

@@ -47,8 +47,8 @@ var errClock = errors.New("the clock was corrected")
 // several daemons all but one are refused the lease, at every tick: that must
 // be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
-	if r.resting(ctx, user) {
-		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
+	if resting, why := r.resting(ctx, user); resting {
+		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if !r.timed(ctx, user) {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
@@ -93,6 +93,9 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	case err == nil:
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
+	case errors.Is(err, ErrUnreadable):
+		r.Log.Debug("pass ended early", "user", user, "err", err)
+		report.Err = err
 	default:
 		r.Log.Warn("pass ended early", "user", user, "err", err)
 		report.Err = err
@@ -109,7 +112,7 @@ func (p *pass) run(user string) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return fmt.Errorf("loading %q: %w", user, err)
+		return p.unreadable(user, err)
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
@@ -125,7 +128,7 @@ func (p *pass) run(user string) error {
 	if err := p.timely(); err != nil {
 		return err
 	}
-	p.rested.Delete(user)
+	p.awake(user)
 	if err := p.redate(); err != nil {
 		return err
 	}
@@ -169,6 +172,23 @@ func (p *pass) run(user string) error {
 		}
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
+}
+
+// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
+// reported once, when it looks as if it were not a matter of a moment.
+func (p *pass) unreadable(user string, cause error) error {
+	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
+		p.awake(user)
+		return fmt.Errorf("loading %q: %w", user, cause)
+	}
+	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
+	if p.restBlind(user) == tellBlind {
+		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+		}
+	}
+	return err
 }
 
 // patient reports whether a pass should wait for the step itself.

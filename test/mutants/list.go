@@ -32,6 +32,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
 	},
 	{
+		Name: "unreadable-in-the-way", Rule: "on time",
+		File: "pkg/rotate/run.go", Old: "16*s.Workers+n)", New: "16*s.Workers+0*n)",
+		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
@@ -202,6 +207,11 @@ var mutants = []mutant{
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
+	},
+	{
+		Name: "token-without-its-key", Rule: "no leak",
+		File: "pkg/server/callers.go", Old: "if err == nil && !owner.External() {", New: "if false {",
+		Pkg: "./pkg/server", Test: "TestContainerCredentials", Says: "a token without its API key",
 	},
 	{
 		Name: "metrics-of-others", Rule: "no leak",
