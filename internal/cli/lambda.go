@@ -81,7 +81,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, rotate.ErrNoUsers
 		}
 		if err := onlyHere(ctx, st, log); err != nil {
-			return nil, usage(err, "")
+			return nil, nil, usage(err, "")
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
