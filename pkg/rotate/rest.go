@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // rest is how long this process leaves a user alone after a failure of its own:

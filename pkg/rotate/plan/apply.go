@@ -2,7 +2,9 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Outcome is what a step's effect answered.
@@ -116,6 +118,24 @@ func (r Record) Without(intent string) Record {
 	return r
 }
 
+// briefLength bounds what is kept of a message, in bytes. AWS's own take a few
+// hundred; what stands between may answer with pages.
+const briefLength = 1000
+
+// Brief shortens a message that is kept or sent on to 1,000 bytes of whole
+// characters.
+func Brief(message string) string {
+	message = strings.ToValidUTF8(message, "\uFFFD")
+	if len(message) <= briefLength {
+		return message
+	}
+	end := briefLength - len("…")
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end] + "…"
+}
+
 // Failed returns r after a step whose effect is unknown or did not happen: the
 // next attempt waits, longer each time up to a minute or half an overlap. A
 // proof that fails delays only its own key. The message must
@@ -125,7 +145,7 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 	r = r.Clone()
 	r.notAhead(now)
 	r.Failures++
-	r.Error = message
+	r.Error = Brief(message)
 	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Check) {
 		k.Tries++
 		k.Again = now.Add(p.retry(k.Tries))
