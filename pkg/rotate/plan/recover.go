@@ -25,11 +25,11 @@ func (d *decision) recover() *Step {
 	if d.successor() != nil {
 		return d.step(Dismiss, o.KeyID, OrderDone)
 	}
-	for i := range d.r.Keys {
-		k := &d.r.Keys[i]
-		if k.Stage == Current && !k.Broken.IsZero() && d.listed(k.ID) == nil && d.now.Sub(k.Made) > 5*d.p.Lag {
-			return d.step(Forget, k.ID, Vanished) // deleted since the copy was made
+	if cur != nil && !cur.Broken.IsZero() && d.listed(cur.ID) == nil { // deleted since the copy was made
+		if again := cur.Made.Add(2 * d.p.Lag); d.now.Before(again) {
+			return d.later(Recovering, cur.ID, again)
 		}
+		return d.step(Forget, cur.ID, Vanished)
 	}
 	return d.makeRoom(d.r.Key(o.KeyID))
 }
