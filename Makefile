@@ -21,7 +21,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 E2E := $(GO) test -count=1 -tags e2e -v
 
 .PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
-	e2e-setup e2e e2e-lambda e2e-deploy e2e-sdks e2e-browser
+	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot and bin/keyrot-get
@@ -70,13 +70,20 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 30m -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis)$$' ./test/e2e
+	$(E2E) -timeout 30m -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(E2E) -timeout 10m -run '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
 
 e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
 	$(E2E) -timeout 20m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
+
+# make e2e-faults SEED=n replays the faults of one run, DURATION=1h soaks,
+# WITHOUT=full,sync leaves kinds of faults out (those two need root, and strace).
+DURATION ?= 5m
+e2e-faults: e2e-setup ## two daemons and a cron job under faults of AWS, machine and disk: DURATION=5m, SEED=n, WITHOUT=kinds
+	FAULTS_DURATION=$(DURATION) FAULTS_SEED=$(SEED) FAULTS_WITHOUT=$(WITHOUT) \
+		$(E2E) -timeout 0 -run '^Test(Faults|DiskFails)$$' ./test/e2e
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh

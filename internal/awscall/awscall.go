@@ -33,10 +33,11 @@ const maxAnswer = 1 << 20
 
 // Service is one AWS service. It is safe for concurrent use.
 type Service struct {
-	Config aws.Config // region, credentials, endpoints as the SDK loaded them
-	ID     string     // name in AWS_ENDPOINT_URL_…, such as "SSM" or "Secrets Manager"
-	Host   string     // first label of its host, such as "ssm"
-	Sign   string     // name to sign for; default Host
+	Config aws.Config       // region, credentials, endpoints as the SDK loaded them
+	ID     string           // name in AWS_ENDPOINT_URL_…, such as "SSM" or "Secrets Manager"
+	Host   string           // first label of its host, such as "ssm"
+	Sign   string           // name to sign for; default Host
+	Now    func() time.Time // AWS's time, to sign with; nil: time.Now
 }
 
 // Error is AWS's refusal. Its text leaves out AWS's message, which may repeat
@@ -140,7 +141,11 @@ func (s Service) sign(ctx context.Context, req *http.Request, body []byte) error
 		return fmt.Errorf("getting AWS credentials: %w", err)
 	}
 	sum := sha256.Sum256(body)
-	return v4.NewSigner().SignHTTP(ctx, c, req, hex.EncodeToString(sum[:]), cmp.Or(s.Sign, s.Host), s.Config.Region, time.Now())
+	now := time.Now
+	if s.Now != nil {
+		now = s.Now
+	}
+	return v4.NewSigner().SignHTTP(ctx, c, req, hex.EncodeToString(sum[:]), cmp.Or(s.Sign, s.Host), s.Config.Region, now())
 }
 
 // Endpoint returns the service's address. It follows the SDK: AWS_ENDPOINT_URL_<SERVICE> and its like in the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/doctor"
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -139,12 +140,13 @@ func (e Env) showFindings(c common, all []doctor.Finding) error {
 	if c.Output == "json" {
 		return writeJSON(e.Out, all)
 	}
+	out := printable.Writer{Writer: e.Out}
 	for _, f := range all {
-		if _, err := fmt.Fprintf(e.Out, "%-5s %-14s %s\n", f.Status, f.Check, f.Text); err != nil {
+		if _, err := fmt.Fprintf(out, "%-5s %-14s %s\n", f.Status, f.Check, f.Text); err != nil {
 			return err
 		}
 		if f.Fix != "" && f.Status != doctor.OK {
-			_, _ = fmt.Fprintf(e.Out, "      %-14s fix: %s\n", "", f.Fix)
+			_, _ = fmt.Fprintf(out, "      %-14s fix: %s\n", "", f.Fix)
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ const stackKey = "stack"
 
 // lambdaMain answers events until the process ends.
 func (e Env) lambdaMain(ctx context.Context) error {
-	f, err := e.newFunction(ctx)
+	f, _, err := e.newFunction(ctx)
 	if err != nil {
 		return err
 	}
@@ -51,75 +51,80 @@ func (e Env) lambdaMain(ctx context.Context) error {
 	return nil // not reached
 }
 
-// newFunction joins the parts of the function that the environment names.
-func (e Env) newFunction(ctx context.Context) (*function.Function, error) {
+// newFunction joins the parts of the function that the environment names, and
+// returns them beside it.
+func (e Env) newFunction(ctx context.Context) (*function.Function, *system, error) {
 	cfg, err := e.loadValid(common{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if cfg.Store.Table == "" {
-		return nil, usagef("store.table: is empty; a function has no file to keep")
+		return nil, nil, usagef("store.table: is empty; a function has no file to keep")
 	}
 	sdk, err := awsconfig.LoadDefaultConfig(ctx)
 	if err != nil {
-		return nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+		return nil, nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
 	}
 	log := logger(e.Err, cfg.Log)
 	aws := e.cloudOf(sdk, cfg)
 	sdk, st := aws.Config, openTable(aws.Config, cfg)
 	now, policy := aws.Clock.Now, cfg.PolicyAt(aws.Clock.Now)
+	s := &system{clock: aws.Clock, store: tableStore{st}}
 	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
-	tell := &health{store: st, policy: policy, now: now}
+	s.audit = tableAudit{record}
+	s.health = &health{store: st, policy: policy, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
-			return nil, rotate.ErrNoUsers
+			return nil, nil, rotate.ErrNoUsers
 		}
 		if err := onlyHere(ctx, st, log); err != nil {
 			return nil, usage(err, "")
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
+			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
-		if r.Publishers, r.Optional, err = publishers(cfg, sdk); err != nil {
-			return nil, usage(err, "")
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now, log); err != nil {
+			return nil, nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, now)
+		n, err := notifier(cfg.Notify, sdk, st, now, log)
 		if err != nil {
-			return nil, usage(err, "")
+			return nil, nil, usage(err, "")
 		}
+		s.rotator, s.notify = r, n
 		f.RunOnce = r.RunOnce
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
-			f.Tell = teller(n, &notify.Watchdog{Notifier: n, Store: st, Policy: policy})
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
+			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
-			h, err := tell.Health(ctx)
+			h, err := s.health.Health(ctx)
 			return h.Overdue, err
 		}
 	case "api":
 		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
-		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
-			return nil, err
-		}
-		s := &server.Server{
-			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: tell, Log: log,
+		s.server = &server.Server{
+			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: s.health, Log: log,
 			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
-			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
+			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
 		}
-		f.API = s.Handler()
+		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
+			return nil, s, err
+		}
+		f.API = s.server.Handler()
 	default:
-		return nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
+		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
 	}
-	return f, nil
+	return f, s, nil
 }
 
 // teller tells what a pass met before the function is frozen: what the records

@@ -41,7 +41,7 @@ func TestNewFunction(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
 			e := Env{Out: &out, Err: &out, Now: time.Now, Getenv: func(k string) string { return c.env[k] }}
-			f, err := e.newFunction(t.Context())
+			f, _, err := e.newFunction(t.Context())
 			if exitCode(err) != c.code || c.code != 0 && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("newFunction = %v, want exit code %d and %q", err, c.code, c.says)
 			}
@@ -117,7 +117,7 @@ func TestTellerSurvives(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 			defer cancel()
-			teller(n, &notify.Watchdog{Notifier: n, Store: store})(ctx)
+			teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Store: store})(ctx)
 		}
 		works, broken := &channel{}, &channel{broken: true}
 		invoke(hanging{st}, works, &notify.Item{Kind: notify.Change, Title: "first"})

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +25,10 @@ import (
 
 // publishers makes the required and the optional targets. It reports all that
 // cannot work.
-func publishers(cfg config.Config, sdk aws.Config) (required, optional []rotate.Publisher, err error) {
+func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *slog.Logger) (required, optional []rotate.Publisher, err error) {
 	var errs []error
 	for i, t := range cfg.Publish {
-		p, err := publisher(cfg, t, sdk)
+		p, err := publisher(cfg, t, sdk, now, log)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				errs = append(errs, fmt.Errorf("publish[%d].%s", i, line))
@@ -43,18 +45,19 @@ func publishers(cfg config.Config, sdk aws.Config) (required, optional []rotate.
 	return required, optional, errors.Join(errs...)
 }
 
-func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publisher, error) {
+func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
 	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
 	switch t.Type {
 	case "secretsmanager":
-		p := &publish.SecretsManager{AWS: sdk, Label: t.Label(), Secrets: t.Secrets, Properties: props}
+		p := &publish.SecretsManager{AWS: sdk, Now: now, Label: t.Label(), Secrets: t.Secrets, Properties: props}
 		errs := []error{perUser(t, "secrets", t.Secrets...)}
 		if err := p.Check(cfg.Shortest(t.Users)); err != nil {
 			errs = append(errs, fmt.Errorf("secrets: %w", err))
 		}
 		return p, errors.Join(errs...)
 	case "ssm":
-		return &publish.SSM{AWS: sdk, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}, perUser(t, "parameter", t.Parameter)
+		p := &publish.SSM{AWS: sdk, Now: now, Label: t.Label(), Parameter: t.Parameter, KMSKey: t.KMSKey, Properties: props}
+		return p, perUser(t, "parameter", t.Parameter)
 	case "file":
 		var mode uint64
 		if t.Mode != "" {
@@ -74,14 +77,16 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config) (rotate.Publi
 		if err := webhook.Check(t.URL); err != nil {
 			return nil, fmt.Errorf("url: %w", err)
 		}
-		key, err := secretFile(t.KeyFile)
-		if err == nil && len(key.Reveal()) < publish.MinKey {
-			err = fmt.Errorf("is shorter than %d bytes", publish.MinKey)
-		}
+		key, err := secretIn(t.KeyFile, log, func(key string) error {
+			if len(key) < publish.MinKey {
+				return fmt.Errorf("is shorter than %d bytes", publish.MinKey)
+			}
+			return nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
-		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key}, nil
+		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
 }
@@ -112,35 +117,25 @@ func perUser(t config.Target, field string, names ...string) error {
 }
 
 // notifier makes the Notifier; nil if nobody is to be told.
-func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time) (*notify.Notifier, error) {
-	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
+func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time, log *slog.Logger) (*notify.Notifier, error) {
+	n := &notify.Notifier{Settings: settings, Log: log, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
-		n.Channels = append(n.Channels, &notify.SES{AWS: sdk, From: cfg.SES.From, To: cfg.SES.To})
+		for _, to := range unique(cfg.SES.To) {
+			n.Channels = append(n.Channels, &notify.SES{AWS: sdk, Now: now, From: cfg.SES.From, To: to})
+		}
 	}
-	if s := cfg.SMTP; s.Host != "" {
-		c := &notify.SMTP{
-			Host: s.Host, Port: s.Port, Implicit: s.TLS == "implicit", Plain: s.TLS == "none",
-			Username: s.Username, From: s.From, To: s.To,
+	if cfg.SMTP.Host != "" {
+		mails, err := smtpChannels(cfg.SMTP, log)
+		if err != nil {
+			return nil, err
 		}
-		if s.PasswordFile != "" {
-			var err error
-			if c.Password, err = secretFile(s.PasswordFile); err != nil {
-				return nil, fmt.Errorf("notify.smtp.password_file: %w", err)
-			}
-		}
-		if err := c.Check(); err != nil {
-			return nil, fmt.Errorf("notify.smtp.%w", err)
-		}
-		n.Channels = append(n.Channels, c)
+		n.Channels = append(n.Channels, mails...)
 	}
 	if cfg.SNS.Topic != "" {
-		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Topic: cfg.SNS.Topic})
+		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Now: now, Topic: cfg.SNS.Topic})
 	}
 	if cfg.Slack.URLFile != "" {
-		u, err := secretFile(cfg.Slack.URLFile)
-		if err == nil {
-			err = webhook.Check(u.Reveal())
-		}
+		u, err := secretIn(cfg.Slack.URLFile, log, webhook.Check)
 		if err != nil {
 			return nil, fmt.Errorf("notify.slack.url_file: %w", err)
 		}
@@ -150,6 +145,53 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 		return nil, nil
 	}
 	return n, nil
+}
+
+// smtpChannels makes a channel for each recipient.
+func smtpChannels(s config.SMTP, log *slog.Logger) (out []notify.Channel, err error) {
+	var password func() (rotate.Secret, error)
+	if s.PasswordFile != "" {
+		if password, err = secretIn(s.PasswordFile, log, func(string) error { return nil }); err != nil {
+			return nil, fmt.Errorf("notify.smtp.password_file: %w", err)
+		}
+	}
+	if len(s.To) == 0 {
+		return nil, errors.New("notify.smtp.to: nobody is named")
+	}
+	for _, to := range unique(s.To) {
+		c := &notify.SMTP{
+			Host: s.Host, Port: s.Port, Implicit: s.TLS == "implicit", Plain: s.TLS == "none",
+			Username: s.Username, Password: password, From: s.From, To: to,
+		}
+		if err := c.Check(); err != nil {
+			return nil, fmt.Errorf("notify.smtp.%w", err)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// unique returns the names once each, in their order.
+func unique(names []string) (out []string) {
+	for _, name := range names {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// secretIn returns what reads a secret in a file, at every use, and checks it.
+func secretIn(path string, log *slog.Logger, check func(string) error) (func() (rotate.Secret, error), error) {
+	v := &disk.Value[rotate.Secret]{Path: path, Log: log, Read: func() (rotate.Secret, error) {
+		s, err := secretFile(path)
+		if err == nil {
+			err = check(s.Reveal())
+		}
+		return s, err
+	}}
+	_, err := v.Get()
+	return v.Get, err
 }
 
 // secretFile reads a secret from a file that only its owner can read.

@@ -85,6 +85,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 // run rotates and serves until ctx ends or one of the two fails.
 func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer collectLess()()
+	defer limitMemory()()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.late.Run(ctx) })

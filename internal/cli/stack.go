@@ -39,6 +39,7 @@ var knobs = []knob{
 	{"Settle", "settle", func(c config.Config) string { return c.Settle.String() }},
 	{"OnInUse", "on_in_use", func(c config.Config) string { return c.OnInUse }},
 	{"MaxHold", "max_hold", func(c config.Config) string { return c.MaxHold.String() }},
+	{"MailDigest", "notify.digest", func(c config.Config) string { return c.Notify.Digest }},
 	{"IamRate", "iam.rate", func(c config.Config) string { return fmt.Sprint(c.IAM.Rate) }},
 }
 

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +13,17 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
+
+// ruleOf says what users are selected by: a selection that was kept under another
+// rule is not used.
+func ruleOf(u config.Users) string {
+	raw, err := json.Marshal(u)
+	if err != nil { // strings cannot fail
+		panic(err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
 
 // matches finds entries of the configuration that match no user: a name that
 // is misspelt excludes nobody. It is safe for concurrent use.

@@ -78,6 +78,7 @@ type system struct {
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
+	health  *health
 }
 
 // open joins the parts. The caller closes the result.
@@ -108,7 +109,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
 		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
-		Policy: policy, Select: aws.Select, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
+		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	if aws.Quick {
@@ -117,16 +118,23 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
+	s.health = &health{store: s.store, policy: policy, now: now, late: s.late}
+	proxies, err := cfg.Server.Proxies()
+	if err != nil {
+		return nil, usage(err, "")
+	}
 	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
 		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
-		Health:      &health{store: s.store, policy: policy, now: now, late: s.late},
+		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
+		Proxies:     proxies,
 		Limits: server.Limits{
-			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Connections: cfg.Server.MaxConnections,
+			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate,
+			Connections: cfg.Server.MaxConnections, Requests: cfg.Server.MaxRequests,
 		},
 	}
 	if err := s.identities(ctx, cfg.Server, aws.Config, now); err != nil {
@@ -182,16 +190,16 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 
 // outbound joins what tells and gives others something.
 func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
-	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk); err != nil {
+	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now, s.rotator.Log); err != nil {
 		return err
 	}
-	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now, s.rotator.Log)
 	if err != nil || s.notify == nil {
 		return err
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
 	return nil
 }

@@ -124,6 +124,10 @@ type Server struct {
 	// AllowPlainHTTP permits plain HTTP beyond loopback, for a proxy that
 	// adds TLS. Default false.
 	AllowPlainHTTP bool `mapstructure:"allow_plain_http"`
+	// TrustedProxies are the addresses or CIDRs of proxies whose
+	// X-Forwarded-For is believed: limits and records are then of the client
+	// that it names. Default none.
+	TrustedProxies []string `mapstructure:"trusted_proxies"`
 	// ClientCA is a PEM file of authorities: clients must show a certificate
 	// that descends from one. Read again when it changes. Default none.
 	ClientCA string `mapstructure:"client_ca"`
@@ -140,6 +144,10 @@ type Server struct {
 	// MaxConnections is how many connections may be open, a quarter of them
 	// from one address. Default 4096.
 	MaxConnections int `mapstructure:"max_connections"`
+	// MaxRequests is how many requests may be answered at once, a quarter of
+	// them for one address; /healthz and /readyz are counted apart. What is
+	// above gets 503 at once. Default 1024.
+	MaxRequests int `mapstructure:"max_requests"`
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"
 	// (everybody who can reach the server) or "off". Default "viewer".
 	Metrics string `mapstructure:"metrics"`
@@ -209,7 +217,7 @@ func defaults(stateDir string) Config {
 	return Config{
 		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
 		Store:        Store{Path: stateDir + "/keyrot.db"},
-		Server:       Server{Listen: "127.0.0.1:8080", HTTP2: true, CallerRate: 100, FailureRate: 5, MaxConnections: 4096, Metrics: "viewer"},
+		Server:       Server{Listen: "127.0.0.1:8080", HTTP2: true, CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024, Metrics: "viewer"},
 		IAM:          IAM{Rate: 2, Burst: 5},
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},

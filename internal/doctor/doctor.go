@@ -151,46 +151,6 @@ func (p Patient) clock(add adder) {
 	add("clock", OK, "", "this machine agrees with AWS to within 2 s")
 }
 
-// keys looks for keys that keyrot did not create.
-func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
-	held := map[string]bool{}
-	if p.Entries != nil {
-		entries, err := p.Entries(ctx)
-		if err != nil {
-			add("store", Fail, "", "it cannot be read: %v", err)
-			return
-		}
-		for _, e := range entries {
-			for _, k := range e.Record.Keys {
-				held[k.ID] = true
-			}
-		}
-	}
-	foreign := 0
-	for _, u := range users {
-		keys, err := p.IAM.Keys(ctx, u.Name)
-		if err != nil {
-			add("foreign keys", Fail, "grant iam:ListAccessKeys on the users", "the keys of %s cannot be listed: %v", u.Name, err)
-			return
-		}
-		for _, k := range keys {
-			if held[k.ID] {
-				continue
-			}
-			foreign++
-			if foreign <= 5 {
-				add("foreign keys", Warn, `find out who uses it: "keyrot users import" takes it over with its secret, existing_keys: retire replaces it once it is idle; if the store was restored, "keyrot recover" does`,
-					"user %s has key %s (%s, created %s), which keyrot does not hold", u.Name, rotate.ShortID(k.ID), k.Status, k.Created.Format(time.DateOnly))
-			}
-		}
-	}
-	if foreign == 0 {
-		add("foreign keys", OK, "", "none")
-	} else if foreign > 5 {
-		add("foreign keys", Warn, "", "and %d more", foreign-5)
-	}
-}
-
 // permissions asks for changes to a key that does not exist: IAM answers
 // AccessDenied before it looks, NoSuchEntity after.
 func (p Patient) permissions(ctx context.Context, users []rotate.User, add adder) {

@@ -228,10 +228,13 @@ func (s *simulation) client(ctx context.Context, i int) {
 			s.violation("served works: %s: %s is handed out before its publication", user, c.KeyID)
 		}
 		if !c.Expiration.After(time.Now()) {
-			s.violation("%s: hand-out of %s had expired already", user, c.KeyID)
+			s.violation("served works: %s: hand-out of %s had expired already", user, c.KeyID)
+			return // there would be one at each instant from now on
 		}
 		if !s.useUp(ctx, r, c) {
 			pause(ctx, time.Second) // as a program that retries; without it, the clock would stand still
+		} else if time.Until(c.Expiration) <= time.Millisecond {
+			pause(ctx, 2*time.Millisecond) // the next one must not be the same
 		}
 	}
 }

@@ -32,9 +32,13 @@ func join(parts []string, between string) (s string) {
 	return s
 }
 
+// GroupVariable names a group (a number) whose members are trusted as this user
+// is: a volume of Kubernetes with an fsGroup can be written by that group.
+const GroupVariable = "KEYROT_TRUSTED_GROUP"
+
 // Entry is what a judgement needs to know of a file or folder.
 type Entry struct {
-	Owner        int
+	Owner, Group int
 	Mode         uint32 // permissions
 	Dir          bool
 	Sticky       bool // only owners may rename or remove what is in the folder
@@ -52,6 +56,9 @@ func Judge(path string, e Entry, owners ...int) (why, fix string) {
 	for _, o := range owners {
 		ours = ours || o == e.Owner
 	}
+	if e.Group == trustedGroup() {
+		e.Mode &^= 0o020
+	}
 	switch {
 	case !ours:
 		return path + " belongs to user " + number(e.Owner, 10), "chown " + number(owners[len(owners)-1], 10) + " " + quote(path)
@@ -59,6 +66,21 @@ func Judge(path string, e Entry, owners ...int) (why, fix string) {
 		return "", ""
 	}
 	return path + " has mode 0" + number(int(e.Mode&0o777), 8), "chmod go-w " + quote(path)
+}
+
+// digits returns the number that the text is, -1 if it is none.
+func digits(text string) int {
+	n := 0
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' || n > 1<<31 {
+			return -1
+		}
+		n = 10*n + int(text[i]-'0')
+	}
+	if text == "" {
+		return -1
+	}
+	return n
 }
 
 func number(n, base int) string {

@@ -124,3 +124,28 @@ func TestHintIsSafeToPaste(t *testing.T) {
 		}
 	}
 }
+
+// Kubernetes mounts a ConfigMap with mode 0777 and for reading only, and lets the
+// group of an fsGroup write a volume.
+func TestVolumes(t *testing.T) {
+	top := tree(t, "d/ mode 0777", "d/f", "g/ mode 0775", "g/f mode 0664", "h/ mode 0777", "h/f")
+	w := walk{owners: []int{0, os.Geteuid()}, readOnly: func(path string) bool { return path == top+"/d" }}
+	if err := w.follow(top + "/d/f"); err != nil || len(w.why) > 0 {
+		t.Errorf("on a mount for reading only: %v, %q", err, w.why)
+	}
+	if Path(top+"/g/f") == nil {
+		t.Error("a group that nobody named is trusted")
+	}
+	t.Setenv(GroupVariable, number(os.Getegid(), 10))
+	if err := Path(top + "/g/f"); err != nil {
+		t.Errorf("with the group trusted: %v", err)
+	}
+	if Path(top+"/h/f") == nil {
+		t.Error("a folder that everybody can write is trusted with a group")
+	}
+	for text, want := range map[string]int{"": -1, "x": -1, "12": 12, "-1": -1, "0": 0, "99999999999999999999": -1} {
+		if got := digits(text); got != want {
+			t.Errorf("digits(%q) = %d, want %d", text, got, want)
+		}
+	}
+}

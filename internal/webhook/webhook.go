@@ -77,9 +77,34 @@ func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) e
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answered %d", req.URL.Hostname(), res.StatusCode)
+		return &Refusal{Host: req.URL.Hostname(), Status: res.StatusCode, RetryAfter: retryAfter(res.Header)}
 	}
 	return nil
+}
+
+// Refusal is an answer other than 2xx.
+type Refusal struct {
+	Host       string
+	Status     int
+	RetryAfter time.Duration // that the answer asks for; zero if it does not
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return fmt.Sprintf("%s answered %d", r.Host, r.Status) }
+
+// retryAfter reads a number of seconds, or a date, which is held against the
+// answer's own.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if s, err := strconv.Atoi(v); err == nil {
+		return time.Duration(min(max(s, 0), 1<<30)) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	now, derr := http.ParseTime(h.Get("Date"))
+	if err != nil || derr != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
 }
 
 // Sign returns the signature's header.

@@ -6,6 +6,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -47,7 +48,8 @@ type IAM struct {
 	Pace *Pace
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
-	// PageSize is how many items to ask for per page. Zero: AWS's default.
+	// PageSize is how many items to ask for per page. Zero: 1,000, the most that
+	// IAM gives; its own default is 100.
 	PageSize int32
 }
 
@@ -192,11 +194,11 @@ func (a *IAM) change(ctx context.Context, doing string, u urgency, absent error,
 	return translate(doing, err, absent)
 }
 
+const largestPage = 1000
+
 func (a *IAM) pageSize() *int32 {
-	if a.PageSize <= 0 {
-		return nil
-	}
-	return &a.PageSize
+	size := cmp.Or(a.PageSize, largestPage)
+	return &size
 }
 
 // pages calls fetch with the marker of each page until there is no next one.

@@ -130,10 +130,7 @@ func (a *IAM) match(ctx context.Context, s Selection, used map[string]bool) ([]r
 	if s.Tag == "" {
 		return a.listUsers(ctx, s.PathPrefix)
 	}
-	users, err := a.details(ctx)
-	if errors.Is(err, rotate.ErrDenied) || missing[code(err)] {
-		users, err = a.listTagged(ctx, s, used)
-	}
+	users, err := a.tagged(ctx, s, used)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +139,35 @@ func (a *IAM) match(ctx context.Context, s Selection, used map[string]bool) ([]r
 		got, ok := u.Tags[key]
 		return !ok || got != value || !strings.HasPrefix(u.Path, s.PathPrefix)
 	}), nil
+}
+
+// fewUsers is how many users of a path are asked for their tags one by one,
+// rather than reading all users of the account for theirs.
+const fewUsers = 25
+
+// tagged returns users with their tags: all of the account or those of the path.
+// A path is listed by itself first, because it may hold few or nobody.
+func (a *IAM) tagged(ctx context.Context, s Selection, used map[string]bool) ([]rotate.User, error) {
+	if s.PathPrefix != "" {
+		listed, err := a.listUsers(ctx, s.PathPrefix)
+		if err == nil && len(listed) > fewUsers {
+			listed, err = a.details(ctx)
+		} else if err == nil {
+			listed, err = a.withTags(ctx, s, listed, used)
+		}
+		if !errors.Is(err, rotate.ErrDenied) && !missing[code(err)] { // otherwise another way may be allowed
+			return listed, err
+		}
+	}
+	users, err := a.details(ctx)
+	if errors.Is(err, rotate.ErrDenied) || missing[code(err)] {
+		listed, err := a.listUsers(ctx, s.PathPrefix)
+		if err != nil {
+			return nil, err
+		}
+		return a.withTags(ctx, s, listed, used)
+	}
+	return users, err
 }
 
 // details reads all users with their tags, a thousand per call.
@@ -187,18 +213,16 @@ func (a *IAM) listUsers(ctx context.Context, prefix string) ([]rotate.User, erro
 	return all, err
 }
 
-// listTagged is the slow way to read users with their tags: one call for each.
-func (a *IAM) listTagged(ctx context.Context, s Selection, used map[string]bool) ([]rotate.User, error) {
-	listed, err := a.listUsers(ctx, s.PathPrefix)
-	if err != nil {
-		return nil, err
-	}
+// withTags reads the tags of the listed users that are not excluded, by one call
+// for each.
+func (a *IAM) withTags(ctx context.Context, s Selection, listed []rotate.User, used map[string]bool) ([]rotate.User, error) {
 	users := listed[:0]
 	for _, u := range listed {
 		if s.excluded(u.Name, used) {
 			continue
 		}
-		u.Tags, err = a.tagsOf(ctx, u.Name)
+		tags, err := a.tagsOf(ctx, u.Name)
+		u.Tags = tags
 		if errors.Is(err, rotate.ErrNoUser) {
 			continue // deleted since it was listed
 		}

@@ -160,6 +160,81 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// counting wraps the calls of an API that give pages, and fails if one asks for
+// fewer than IAM would give.
+func counting(t *testing.T, api API) (API, map[string]int) {
+	t.Helper()
+	calls := map[string]int{}
+	note := func(op string, size *int32) {
+		if calls[op]++; aws.ToInt32(size) != 1000 {
+			t.Errorf("%s asks for pages of %d, want 1000", op, aws.ToInt32(size))
+		}
+	}
+	out := api
+	out.ListUsers = func(ctx context.Context, in *iam.ListUsersInput, o ...func(*iam.Options)) (*iam.ListUsersOutput, error) {
+		note("ListUsers", in.MaxItems)
+		return api.ListUsers(ctx, in, o...)
+	}
+	out.ListUserTags = func(ctx context.Context, in *iam.ListUserTagsInput, o ...func(*iam.Options)) (*iam.ListUserTagsOutput, error) {
+		note("ListUserTags", in.MaxItems)
+		return api.ListUserTags(ctx, in, o...)
+	}
+	out.GetAccountAuthorizationDetails = func(ctx context.Context, in *iam.GetAccountAuthorizationDetailsInput, o ...func(*iam.Options)) (*iam.GetAccountAuthorizationDetailsOutput, error) {
+		note("details", in.MaxItems)
+		return api.GetAccountAuthorizationDetails(ctx, in, o...)
+	}
+	out.ListAccessKeys = func(_ context.Context, in *iam.ListAccessKeysInput, _ ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error) {
+		note("ListAccessKeys", in.MaxItems)
+		return &iam.ListAccessKeysOutput{}, nil
+	}
+	return out, calls
+}
+
+func TestSelectionIsReadByFewCalls(t *testing.T) {
+	t.Parallel()
+	const managed = "keyrot:managed=true"
+	many := account()
+	for i := range 30 {
+		many.users = append(many.users, types.UserDetail{UserName: aws.String("m" + strconv.Itoa(i)), UserId: aws.String("AIDAm"), Path: aws.String("/keyrot/"), Tags: many.users[0].Tags})
+	}
+	for _, tc := range []struct {
+		name string
+		d    *directory
+		deny map[string]string
+		sel  Selection
+		want string // what is read
+		n    int    // users
+	}{
+		{"a path with few users has their tags asked for", account(), nil, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers ListUserTags", 2},
+		{"a path with many has the account read", many, nil, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers details", 32},
+		{"an empty path is not looked at any further", account(), nil, Selection{Tag: managed, PathPrefix: "/none/"}, "ListUsers", 0},
+		{"a path that may not be listed", account(), map[string]string{"ListUsers": "AccessDenied"}, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers details", 2},
+		{"tags that may not be read", account(), map[string]string{"ListUserTags app": "AccessDenied"}, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers ListUserTags details", 2},
+		{"a tag alone has the account read", account(), nil, Selection{Tag: managed}, "details", 3},
+		{"a path alone is listed", account(), nil, Selection{PathPrefix: "/keyrot/"}, "ListUsers", 3},
+	} {
+		tc.d.refuse = tc.deny
+		api, calls := counting(t, tc.d.api())
+		users, err := (&IAM{API: api}).Select(tc.sel)(t.Context())
+		if len(users) != tc.n || (err != nil) != (tc.n == 0) {
+			t.Errorf("%s: %d users, %v, want %d", tc.name, len(users), err, tc.n)
+		}
+		var got []string
+		for _, op := range []string{"ListUsers", "ListUserTags", "details"} {
+			if calls[op] > 0 {
+				got = append(got, op)
+			}
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%s: read by %v, want %s", tc.name, got, tc.want)
+		}
+	}
+	api, calls := counting(t, API{})
+	if _, err := (&IAM{API: api}).Keys(t.Context(), "u"); err != nil || calls["ListAccessKeys"] != 1 {
+		t.Errorf("Keys = %v by %d calls", err, calls["ListAccessKeys"])
+	}
+}
+
 func TestExclusionsOfNobody(t *testing.T) {
 	t.Parallel()
 	for name, refuse := range map[string]map[string]string{"by details": nil, "by each user's tags": {"details": "AccessDenied"}} {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
@@ -27,6 +29,9 @@ func (a *IAM) Verify(ctx context.Context, u rotate.User, keyID string, s rotate.
 	})
 	if err != nil {
 		sentinel := codes[code(err)]
+		if misdated(err) {
+			sentinel = nil
+		}
 		if errors.Is(sentinel, rotate.ErrDenied) || errors.Is(sentinel, rotate.ErrLimit) {
 			sentinel = nil // says nothing about the key
 		}
@@ -37,6 +42,14 @@ func (a *IAM) Verify(ctx context.Context, u rotate.User, keyID string, s rotate.
 		return fmt.Errorf("%s: it belongs to %s (%s), not to %s (%s)", doing, aws.ToString(out.Arn), got, u.ARN, u.ID)
 	}
 	return nil
+}
+
+// misdated reports whether AWS refused a request for when it was signed, with
+// the code of a wrong secret: that says something about a clock and nothing
+// about the key.
+func misdated(err error) bool {
+	e, ok := errors.AsType[smithy.APIError](err)
+	return ok && (strings.Contains(e.ErrorMessage(), "Signature expired") || strings.Contains(e.ErrorMessage(), "Signature not yet current"))
 }
 
 // pair provides the credentials under test.

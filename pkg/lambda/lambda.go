@@ -151,14 +151,17 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 	}
 	rep, err := f.telling(ctx, begin, o)
 	if errors.Is(err, context.DeadlineExceeded) && begin.Err() != nil {
-		err = nil // stopped before the first user
+		rep.Stopped, err = "its time was up before the first user: "+err.Error(), nil
 	}
 	if err != nil {
 		f.emit(metrics{Errors: 1})
 		return nil, err
 	}
 	res := result(rep)
-	res.Stopped = begin.Err() != nil
+	res.Stopped, res.Why = begin.Err() != nil, rep.Stopped
+	if res.Stopped {
+		f.log().Warn("the pass was stopped; the next one goes on", "why", rep.Stopped)
+	}
 	m := metrics{}
 	for _, u := range rep.Failed() {
 		if !res.Stopped || !errors.Is(u.Err, context.DeadlineExceeded) {

@@ -12,6 +12,7 @@ type Result struct {
 	Users   []UserResult `json:"users,omitempty"`
 	Skipped string       `json:"skipped,omitempty"` // why there was no pass
 	Stopped bool         `json:"stopped,omitempty"` // by the deadline; the next pass goes on
+	Why     string       `json:"why,omitempty"`     // it was stopped, in words
 }
 
 // UserResult is what a pass did for one user.

@@ -66,9 +66,9 @@ func (i iam) Delete(ctx context.Context, user, keyID string) error {
 
 // Verify implements [rotate.IAM].
 func (i iam) Verify(ctx context.Context, u rotate.User, keyID string, s rotate.Secret) error {
-	began := i.m.now()
+	began := time.Now()
 	err := i.IAM.Verify(ctx, u, keyID, s)
-	i.m.verify.Observe(max(0, i.m.now().Sub(began).Seconds()))
+	i.m.verify.Observe(time.Since(began).Seconds())
 	i.note("GetCallerIdentity", err)
 	return err
 }

@@ -2,45 +2,39 @@ package notify
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// bookName is the setting that holds the book.
-const bookName = "notify/book"
-
-// Bounds that keep the book small whatever happens.
+// Bounds on what a message lists. What the book holds is bounded in bytes.
 const (
-	maxOpen   = 2000 // troubles that are remembered as told
-	maxItems  = 50   // items that a message lists; the rest are counted
-	maxTally  = 2000 // users that a digest counts one by one
-	maxOutbox = 50   // messages that wait to be sent
+	maxItems  = 50       // items that a message tells in detail; the rest are named
+	maxBody   = 24 << 10 // bytes of a message, about; what is more goes into the next one
+	maxTally  = 10_000   // users that a digest counts one by one
+	maxCounts = 4 * maxItems
 )
 
 // book is what the processes share. All of it changes in one save.
+//
+// A trouble in Troubles is in Fresh, or in a message of the Outbox that no
+// channel took yet, or in one that some channel took: then people were told.
 type book struct {
-	ID     string          `json:"id"`  // makes the ids of messages unique
-	Seq    int64           `json:"seq"` // of the last message
-	Open   map[string]open `json:"open,omitempty"`
-	Fresh  []Item          `json:"fresh,omitempty"` // not in a message yet
-	More   int             `json:"more,omitempty"`  // fresh ones that did not fit
-	Tally  tally           `json:"tally,omitzero"`
-	Outbox []parcel        `json:"outbox,omitempty"`
+	ID       string                     `json:"id"`                 // makes the ids of messages unique
+	Seq      int64                      `json:"seq"`                // of the last message
+	Troubles map[string]map[string]open `json:"troubles,omitempty"` // by user and What
+	Fresh    []Item                     `json:"fresh,omitempty"`    // not in a message yet
+	Tally    tally                      `json:"tally,omitzero"`
+	Outbox   []parcel                   `json:"outbox,omitempty"`
+	Lines    map[string]line            `json:"lines,omitempty"` // by channel
 }
 
 // open is a trouble that is not over.
 type open struct {
 	Title string    `json:"title"`
 	At    time.Time `json:"at"`
-	Told  bool      `json:"told,omitempty"`
+	Sent  bool      `json:"sent,omitempty"` // it is in a message
 }
 
 // tally counts rotations since the last digest.
@@ -50,73 +44,68 @@ type tally struct {
 	Other int            `json:"other,omitempty"` // rotations of users that are not in Users
 }
 
-// parcel is a message on its way.
-type parcel struct {
-	Message
-	Left  []string  `json:"left"` // channels that have not taken it
-	Tries int       `json:"tries,omitempty"`
-	Next  time.Time `json:"next"` // not before; also the claim of who sends it
-}
-
-func openKey(user, what string) string { return user + "\x1f" + what }
-
-// note takes an entry in.
-func (b *book) note(e entry, d Digest) {
+// note takes an entry in and reports whether that changed anything.
+func (b *book) note(e entry, d Digest) bool {
 	if e.over != nil {
-		b.end(e)
-		return
+		return b.end(e)
 	}
-	key := openKey(e.User, e.What)
 	switch e.Kind {
 	case Rotation:
 		b.count(e.Item)
 		if d != Each {
-			return
+			return true
 		}
 	case Trouble:
-		if _, known := b.Open[key]; known {
-			return
+		if _, known := b.Troubles[e.User][e.What]; known {
+			return false
 		}
-		if len(b.Open) >= maxOpen {
-			b.More++
-			return
-		}
-		if b.Open == nil {
-			b.Open = map[string]open{}
-		}
-		b.Open[key] = open{Title: e.Title, At: e.At, Told: e.told}
-		if e.told {
-			return
-		}
+		b.remember(e.User, e.What, open{Title: e.Title, At: e.At})
 	}
-	if len(b.Fresh) >= maxItems {
-		b.More++
-		return
+	it := e.Item
+	if len(b.Fresh) >= maxItems && !it.Urgent { // it is named only
+		it.Text, it.Do = "", ""
 	}
-	b.Fresh = append(b.Fresh, e.Item)
+	b.Fresh = append(b.Fresh, it)
+	return true
 }
 
-// end closes troubles. One that nobody was told of yet is forgotten.
-func (b *book) end(e entry) {
-	for key, o := range b.Open {
-		user, what, _ := strings.Cut(key, "\x1f")
-		if user != e.User || !e.over(user, what) {
-			continue
-		}
-		delete(b.Open, key)
-		if !o.Told {
-			b.Fresh = slices.DeleteFunc(b.Fresh, func(i Item) bool { return i.Kind == Trouble && openKey(i.User, i.What) == key })
-			continue
-		}
-		if len(b.Fresh) >= maxItems {
-			b.More++
-			continue
-		}
-		b.Fresh = append(b.Fresh, Item{
-			Kind: Over, User: user, What: what, At: e.At, Title: o.Title,
-			Do: "It is over. It lasted " + e.At.Sub(o.At).Round(time.Second).String() + ".",
-		})
+func (b *book) remember(user, what string, o open) {
+	if b.Troubles == nil {
+		b.Troubles = map[string]map[string]open{}
 	}
+	if b.Troubles[user] == nil {
+		b.Troubles[user] = map[string]open{}
+	}
+	b.Troubles[user][what] = o
+}
+
+// forget removes a trouble; it is told again if it is still there.
+func (b *book) forget(user, what string) {
+	delete(b.Troubles[user], what)
+	if len(b.Troubles[user]) == 0 {
+		delete(b.Troubles, user)
+	}
+}
+
+// end closes troubles. One that is in no message yet is forgotten.
+func (b *book) end(e entry) (changed bool) {
+	for what, o := range b.Troubles[e.User] {
+		if !e.over(e.User, what) {
+			continue
+		}
+		changed = true
+		b.forget(e.User, what)
+		if !o.Sent {
+			b.Fresh = slices.DeleteFunc(b.Fresh, func(i Item) bool { return i.Kind == Trouble && i.User == e.User && i.What == what })
+			continue
+		}
+		it := Item{Kind: Over, User: e.User, What: what, At: e.At, Title: o.Title}
+		if len(b.Fresh) < maxItems {
+			it.Do = "It is over. It lasted " + e.At.Sub(o.At).Round(time.Second).String() + "."
+		}
+		b.Fresh = append(b.Fresh, it)
+	}
+	return changed
 }
 
 func (b *book) count(it Item) {
@@ -158,15 +147,16 @@ func (b *book) digestDue(d Digest) time.Time {
 // if nothing is waiting.
 func (b *book) compose(n *Notifier, now time.Time, flush bool) time.Time {
 	if at := b.freshDue(n.Gather); !at.IsZero() && (flush || !now.Before(at)) {
-		b.post(n, b.newsOf(n.Instance, now))
+		for _, m := range newsOf(n.Instance, b.Fresh, now) {
+			b.post(n, m)
+		}
 		for _, it := range b.Fresh {
-			key := openKey(it.User, it.What)
-			if o, ok := b.Open[key]; ok && it.Kind == Trouble {
-				o.Told = true
-				b.Open[key] = o
+			if o, ok := b.Troubles[it.User][it.What]; ok && it.Kind == Trouble {
+				o.Sent = true
+				b.Troubles[it.User][it.What] = o
 			}
 		}
-		b.Fresh, b.More = nil, 0
+		b.Fresh = nil
 	}
 	if at := b.digestDue(n.Digest); !at.IsZero() && !now.Before(at) {
 		b.post(n, b.digestOf(n.Instance, now))
@@ -178,27 +168,39 @@ func (b *book) compose(n *Notifier, now time.Time, flush bool) time.Time {
 	return earliest(b.freshDue(n.Gather), b.digestDue(n.Digest))
 }
 
-// post puts a message into the outbox. If that is full, the oldest one goes.
-func (b *book) post(n *Notifier, m Message) {
-	b.Seq++
-	m.ID = fmt.Sprintf("%s-%d", b.ID, b.Seq)
-	p := parcel{Message: m, Next: m.At}
-	for _, c := range n.Channels {
-		p.Left = append(p.Left, c.Name())
+// newsOf makes as many messages of the items as it takes to name all of them:
+// first of what is urgent, then of the rest, worst first.
+func newsOf(instance string, items []Item, now time.Time) []Message {
+	rank := map[Kind]int{Trouble: 0, Change: 1, Over: 2, Rotation: 3}
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(x, y Item) int {
+		if x.Urgent != y.Urgent {
+			return cmp.Compare(fmt.Sprint(y.Urgent), fmt.Sprint(x.Urgent))
+		}
+		return cmp.Compare(rank[x.Kind], rank[y.Kind])
+	})
+	var out []Message
+	for len(items) > 0 {
+		n, size := 0, 0
+		for n < len(items) && items[n].Urgent == items[0].Urgent {
+			if size += items[n].size(n < maxItems); n > 0 && size > maxBody {
+				break
+			}
+			n++
+		}
+		m := Message{At: now, Items: items[:n:n]}
+		m.Subject = subject(instance, m.Items)
+		out, items = append(out, m), items[n:]
 	}
-	if len(b.Outbox) >= maxOutbox {
-		n.Log.Error("a message is dropped: too many cannot be sent", "subject", b.Outbox[0].Subject)
-		b.Outbox = b.Outbox[1:]
-	}
-	b.Outbox = append(b.Outbox, p)
+	return out
 }
 
-func (b *book) newsOf(instance string, now time.Time) Message {
-	m := Message{At: now, Items: slices.Clone(b.Fresh), More: b.More}
-	rank := map[Kind]int{Trouble: 0, Change: 1, Over: 2, Rotation: 3}
-	slices.SortStableFunc(m.Items, func(x, y Item) int { return cmp.Compare(rank[x.Kind], rank[y.Kind]) })
-	m.Subject = subject(instance, m.Items, m.More)
-	return m
+// size is about what an item adds to a message's text, in bytes.
+func (it Item) size(detailed bool) int {
+	if detailed {
+		return len(it.User) + len(it.Title) + len(it.Text) + len(it.Do) + 80
+	}
+	return len(it.User) + 2
 }
 
 func (b *book) digestOf(instance string, now time.Time) Message {
@@ -210,17 +212,18 @@ func (b *book) digestOf(instance string, now time.Time) Message {
 	}
 	slices.SortFunc(m.Counts, func(x, y Count) int { return cmp.Compare(x.User, y.User) })
 	users := len(m.Counts)
-	if len(m.Counts) > 4*maxItems {
-		m.Counts = m.Counts[:4*maxItems]
+	m.Counts = m.Counts[:min(users, maxCounts)]
+	for user, whats := range b.Troubles {
+		for what, o := range whats {
+			m.Items = append(m.Items, Item{Kind: Trouble, User: user, What: what, Title: o.Title, At: o.At})
+		}
 	}
-	m.More = users - len(m.Counts)
-	for key, o := range b.Open {
-		user, what, _ := strings.Cut(key, "\x1f")
-		m.Items = append(m.Items, Item{Kind: Trouble, User: user, What: what, Title: o.Title, At: o.At})
-	}
-	slices.SortFunc(m.Items, func(x, y Item) int { return x.At.Compare(y.At) })
+	slices.SortFunc(m.Items, func(x, y Item) int {
+		return cmp.Or(x.At.Compare(y.At), strings.Compare(x.User, y.User), strings.Compare(x.What, y.What))
+	})
 	problems := len(m.Items)
-	m.Items = m.Items[:min(len(m.Items), maxItems)]
+	m.Items = m.Items[:min(problems, maxItems)]
+	m.More = users - len(m.Counts) + problems - len(m.Items)
 	m.Subject = prefix(instance) + fmt.Sprintf("%s of %s", plural(total, "rotation"), plural(users, "user"))
 	if problems > 0 {
 		m.Subject += ", " + plural(problems, "open problem")
@@ -237,41 +240,4 @@ func earliest(ts ...time.Time) time.Time {
 		}
 	}
 	return first
-}
-
-// update changes the book in one save; change may be called several times. It
-// returns false from change to save nothing.
-func (n *Notifier) update(ctx context.Context, change func(*book) bool) error {
-	for {
-		fresh := book{ID: strings.ToLower(rand.Text()[:10])}
-		b := fresh
-		raw, version, err := n.Settings.Setting(ctx, bookName)
-		switch {
-		case errors.Is(err, rotate.ErrNotFound):
-			version = 0
-		case err != nil:
-			return fmt.Errorf("reading the book of notices: %w", err)
-		default:
-			if err := json.Unmarshal(raw, &b); err != nil {
-				n.Log.Error("the book of notices cannot be read; a new one is begun", "err", err)
-				b = fresh
-			}
-		}
-		if !change(&b) {
-			return nil
-		}
-		if raw, err = json.Marshal(b); err != nil {
-			return fmt.Errorf("encoding the book of notices: %w", err)
-		}
-		_, err = n.Settings.SaveSetting(ctx, bookName, raw, version)
-		if !errors.Is(err, rotate.ErrConflict) {
-			if err != nil {
-				return fmt.Errorf("saving the book of notices: %w", err)
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -19,7 +20,8 @@ import (
 // message's id.
 type SNS struct {
 	AWS   aws.Config
-	Topic string // ARN
+	Now   func() time.Time // AWS's time, to sign with; nil: time.Now
+	Topic string           // ARN
 }
 
 // Name implements Channel.
@@ -35,7 +37,7 @@ func (s *SNS) Send(ctx context.Context, m Message) error {
 		in.Set("MessageGroupId", "keyrot")
 		in.Set("MessageDeduplicationId", m.ID)
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SNS", Host: "sns"}
+	service := awscall.Service{Config: s.AWS, ID: "SNS", Host: "sns", Now: s.Now}
 	if a := strings.Split(s.Topic, ":"); len(a) == 6 && a[3] != "" {
 		service.Config.Region = a[3] // the topic's own
 	}
@@ -56,11 +58,12 @@ func ascii(s string, most int) string {
 // Slack posts to an incoming webhook of Slack, or of one that takes the same.
 // The URL is a secret.
 type Slack struct {
-	URL rotate.Secret
+	URL func() (rotate.Secret, error) // asked at every message
 }
 
-// maxSlack bounds a message, in characters.
-const maxSlack = 3000
+// maxSlack bounds a message, in characters: Slack cuts what is longer than
+// 40,000, after its entities were put in.
+const maxSlack = 36_000
 
 // Name implements Channel.
 func (s *Slack) Name() string { return "slack" }
@@ -77,5 +80,13 @@ func (s *Slack) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return errors.New("encoding a message")
 	}
-	return webhook.Post(ctx, s.URL.Reveal(), m.ID, body, nil, time.Time{})
+	url, err := s.URL()
+	if err != nil {
+		return fmt.Errorf("the webhook's URL: %w", err)
+	}
+	err = webhook.Post(ctx, url.Reveal(), m.ID, body, nil, time.Time{})
+	if r, ok := errors.AsType[*webhook.Refusal](err); ok && r.RetryAfter > 0 {
+		return &Busy{After: r.RetryAfter, Err: err}
+	}
+	return err
 }

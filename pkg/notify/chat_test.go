@@ -7,10 +7,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrot/keyrot/internal/webhook"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
+
+func secret(s string) func() (rotate.Secret, error) {
+	return func() (rotate.Secret, error) { return rotate.NewSecret(s), nil }
+}
 
 func TestSlackTakesTextWithoutPings(t *testing.T) {
 	t.Parallel()
@@ -23,7 +28,7 @@ func TestSlackTakesTextWithoutPings(t *testing.T) {
 	}))
 	defer srv.Close()
 	m := Message{ID: "a-1", Subject: "[keyrot] ci: <!channel>", Items: []Item{{Kind: Trouble, User: "ci", Title: "<!here> & more", Text: strings.Repeat("é", 2*maxSlack)}}}
-	if err := (&Slack{URL: rotate.NewSecret(srv.URL)}).Send(t.Context(), m); err != nil {
+	if err := (&Slack{URL: secret(srv.URL)}).Send(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	text := got["text"]
@@ -37,9 +42,25 @@ func TestSlackTakesTextWithoutPings(t *testing.T) {
 
 func TestSlackErrorsDoNotHoldTheURL(t *testing.T) {
 	t.Parallel()
-	err := (&Slack{URL: rotate.NewSecret("http://127.0.0.1:1/services/T0/B0/hush")}).Send(t.Context(), Message{})
+	err := (&Slack{URL: secret("http://127.0.0.1:1/services/T0/B0/hush")}).Send(t.Context(), Message{})
 	if err == nil || strings.Contains(err.Error(), "hush") {
 		t.Errorf("Send() = %v, want an error without the URL", err)
+	}
+}
+
+func TestSlackSaysWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]time.Duration{"30": 30 * time.Second, "Mon, 02 Mar 2026 12:01:00 GMT": time.Minute, "": 0, "soon": 0, "-5": 0} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", "Mon, 02 Mar 2026 12:00:00 GMT")
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))
+		err := (&Slack{URL: secret(srv.URL)}).Send(t.Context(), Message{})
+		srv.Close()
+		if err == nil || waitOf(err) != want {
+			t.Errorf("Retry-After: %s: Send() = %v with a wait of %s, want %s", header, err, waitOf(err), want)
+		}
 	}
 }
 
@@ -55,19 +76,17 @@ func TestSubjects(t *testing.T) {
 	bad := func(user, title string) Item { return Item{Kind: Trouble, User: user, Title: title} }
 	for _, tt := range []struct {
 		items []Item
-		more  int
 		want  string
 	}{
-		{[]Item{bad("ci", "x fails")}, 0, "[keyrot p] ci: x fails"},
-		{[]Item{bad("", "rotation has stopped")}, 0, "[keyrot p] rotation has stopped"},
-		{[]Item{bad("a", "x"), bad("b", "x")}, 0, "[keyrot p] a, b: x"},
-		{[]Item{bad("a", "x"), bad("b", "y")}, 0, "[keyrot p] a, b: 2 problems"},
-		{[]Item{bad("a", "x"), bad("b", "x"), bad("c", "x"), bad("d", "x")}, 0, "[keyrot p] 4 users: x"},
-		{[]Item{bad("a", "x"), {Kind: Change, User: "a", Title: "z"}, {Kind: Over, User: "a", Title: "w"}}, 2, "[keyrot p] a: 1 problem, 1 change, 1 resolved problem, 2 more"},
-		{[]Item{{Kind: Over, User: "a", Title: "w"}}, 0, "[keyrot p] a: resolved: w"},
-		{nil, 7, "[keyrot p] 7 notices"},
+		{[]Item{bad("ci", "x fails")}, "[keyrot p] ci: x fails"},
+		{[]Item{bad("", "rotation has stopped")}, "[keyrot p] rotation has stopped"},
+		{[]Item{bad("a", "x"), bad("b", "x")}, "[keyrot p] a, b: x"},
+		{[]Item{bad("a", "x"), bad("b", "y")}, "[keyrot p] a, b: 2 problems"},
+		{[]Item{bad("a", "x"), bad("b", "x"), bad("c", "x"), bad("d", "x")}, "[keyrot p] 4 users: x"},
+		{[]Item{bad("a", "x"), {Kind: Change, User: "a", Title: "z"}, {Kind: Over, User: "a", Title: "w"}}, "[keyrot p] a: 1 problem, 1 change, 1 resolved problem"},
+		{[]Item{{Kind: Over, User: "a", Title: "w"}}, "[keyrot p] a: resolved: w"},
 	} {
-		if got := subject("p", tt.items, tt.more); got != tt.want {
+		if got := subject("p", tt.items); got != tt.want {
 			t.Errorf("subject(%v) = %q, want %q", tt.items, got, tt.want)
 		}
 	}
@@ -75,7 +94,7 @@ func TestSubjects(t *testing.T) {
 
 func TestSMTPRefuses(t *testing.T) {
 	t.Parallel()
-	ok := SMTP{Host: "mail.example.com", From: "a@example.com", To: []string{"b@example.com"}}
+	ok := SMTP{Host: "mail.example.com", From: "a@example.com", To: "b@example.com"}
 	if err := ok.Check(); err != nil {
 		t.Errorf("Check() = %v, want nil", err)
 	}
@@ -84,7 +103,7 @@ func TestSMTPRefuses(t *testing.T) {
 		"this machine only": func(s *SMTP) { s.Plain = true },
 		"both":              func(s *SMTP) { s.Plain, s.Implicit, s.Host = true, true, "localhost" },
 		"from:":             func(s *SMTP) { s.From = "a@b\r\nBcc: x@y" },
-		"to:":               func(s *SMTP) { s.To = nil },
+		"to:":               func(s *SMTP) { s.To = "" },
 	} {
 		s := ok
 		change(&s)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	gomail "github.com/wneessen/go-mail"
@@ -15,16 +17,17 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// SES sends mails through Amazon SES. Sender, and in the SES sandbox the
-// receivers, must be verified. AWS keeps it at most 50 receivers.
+// SES sends mails to one receiver through Amazon SES. Sender, and in the SES
+// sandbox the receiver, must be verified.
 type SES struct {
 	AWS  aws.Config
+	Now  func() time.Time // AWS's time, to sign with; nil: time.Now
 	From string
-	To   []string
+	To   string
 }
 
 // Name implements Channel.
-func (s *SES) Name() string { return "ses" }
+func (s *SES) Name() string { return "ses:" + s.To }
 
 // Send implements Channel.
 func (s *SES) Send(ctx context.Context, m Message) error {
@@ -32,13 +35,13 @@ func (s *SES) Send(ctx context.Context, m Message) error {
 	text := func(data string) content { return content{data, "UTF-8"} }
 	in := map[string]any{
 		"FromEmailAddress": s.From,
-		"Destination":      map[string]any{"ToAddresses": s.To},
+		"Destination":      map[string]any{"ToAddresses": []string{s.To}},
 		"Content": map[string]any{"Simple": map[string]any{
 			"Subject": text(m.Subject),
 			"Body":    map[string]any{"Text": text(m.Text()), "Html": text(m.HTML())},
 		}},
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses"}
+	service := awscall.Service{Config: s.AWS, ID: "SESv2", Host: "email", Sign: "ses", Now: s.Now}
 	return spoken("sending through SES", service.REST(ctx, "/v2/email/outbound-emails", in, nil))
 }
 
@@ -54,21 +57,24 @@ func spoken(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// SMTP sends mails through a mail server: over TLS, or in the clear to this
-// machine only.
+// SMTP sends mails to one receiver through a mail server: over TLS, or in the
+// clear to this machine only.
 type SMTP struct {
 	Host     string
 	Port     int  // default 587, or 465 with Implicit
 	Implicit bool // TLS from the first byte; otherwise STARTTLS
 	Plain    bool // no TLS; Host must be loopback
 	Username string
-	Password rotate.Secret
+	Password func() (rotate.Secret, error) // asked at every mail; nil without Username
 	From     string
-	To       []string
+	To       string
 }
 
+// smtpTime bounds connecting, logging in, and sending, each.
+const smtpTime = 20 * time.Second
+
 // Name implements Channel.
-func (s *SMTP) Name() string { return "smtp" }
+func (s *SMTP) Name() string { return "smtp:" + s.To }
 
 // Check reports settings that cannot work.
 func (s *SMTP) Check() error {
@@ -88,36 +94,70 @@ func (s *SMTP) Check() error {
 	return errors.Join(errs...)
 }
 
-// Send implements Channel.
+// Send implements Channel. The mail is sent when the server has taken its
+// data; how the connection ends after that does not matter.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg, err := s.message(m)
 	if err != nil {
 		return err
 	}
 	port := cmp.Or(s.Port, 587)
-	opts := []gomail.Option{gomail.WithTimeout(sendTime)}
-	switch {
-	case s.Plain:
-		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS))
-	case s.Implicit:
+	if s.Implicit {
 		port = cmp.Or(s.Port, 465)
-		opts = append(opts, gomail.WithSSL())
-	default:
-		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSMandatory))
 	}
-	opts = append(opts, gomail.WithPort(port))
-	if s.Username != "" {
-		opts = append(opts, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover),
-			gomail.WithUsername(s.Username), gomail.WithPassword(s.Password.Reveal()))
-	}
-	c, err := gomail.NewClient(s.Host, opts...)
+	c, hangUp, err := s.client(ctx, port)
+	defer hangUp()
 	if err != nil {
 		return fmt.Errorf("mail server %s: %w", s.Host, err)
 	}
-	if err := c.DialAndSendWithContext(ctx, msg); err != nil {
-		return fmt.Errorf("sending through %s: %w", net.JoinHostPort(s.Host, fmt.Sprint(port)), err)
+	conn, err := c.DialToSMTPClientWithContext(ctx)
+	if err == nil {
+		err = c.SendWithSMTPClient(conn, msg)
+		_, _ = conn.Text.Cmd("QUIT") // nobody waits for the answer
+		_ = conn.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("sending to %s through %s: %w", s.To, net.JoinHostPort(s.Host, strconv.Itoa(port)), err)
 	}
 	return nil
+}
+
+// client returns a client, and what ends its connection in any case.
+func (s *SMTP) client(ctx context.Context, port int) (c *gomail.Client, hangUp func(), err error) {
+	end := func() {}
+	hangUp = func() { end() }
+	opts := []gomail.Option{
+		gomail.WithTimeout(smtpTime), gomail.WithPort(port),
+		gomail.WithoutRset(), // what follows the data does not count
+	}
+	dial := func(dialing context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(dialing, network, addr)
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			end = func() { stop(); _ = conn.Close() }
+		}
+		return conn, err
+	}
+	switch {
+	case s.Plain:
+		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithDialContextFunc(dial))
+	case s.Implicit: // the library dials itself, or it would not log in
+		opts = append(opts, gomail.WithSSL())
+	default:
+		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithDialContextFunc(dial))
+	}
+	if s.Username != "" {
+		var password rotate.Secret
+		if s.Password != nil {
+			if password, err = s.Password(); err != nil {
+				return nil, hangUp, err
+			}
+		}
+		opts = append(opts, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover),
+			gomail.WithUsername(s.Username), gomail.WithPassword(password.Reveal()))
+	}
+	c, err = gomail.NewClient(s.Host, opts...)
+	return c, hangUp, err
 }
 
 func (s *SMTP) message(m Message) (*gomail.Msg, error) {
@@ -125,10 +165,7 @@ func (s *SMTP) message(m Message) (*gomail.Msg, error) {
 	if err := msg.From(s.From); err != nil {
 		return nil, fmt.Errorf("from: %w", err)
 	}
-	if len(s.To) == 0 {
-		return nil, errors.New("to: nobody is named")
-	}
-	if err := msg.To(s.To...); err != nil {
+	if err := msg.To(s.To); err != nil {
 		return nil, fmt.Errorf("to: %w", err)
 	}
 	msg.Subject(m.Subject)

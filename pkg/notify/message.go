@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/templates/mail"
 )
 
@@ -17,7 +19,7 @@ type Message struct {
 	Subject   string    `json:"subject"`
 	At        time.Time `json:"at"`
 	Items     []Item    `json:"items,omitempty"`
-	More      int       `json:"more,omitempty"` // items or users that are not listed
+	More      int       `json:"more,omitempty"` // digest: problems or users that are not listed
 	Since     time.Time `json:"since,omitzero"` // digest: from when
 	Rotations int       `json:"rotations,omitempty"`
 	Counts    []Count   `json:"counts,omitempty"` // digest: by user
@@ -50,18 +52,16 @@ func plural(n int, what string) string {
 }
 
 // subject says what happened to whom, worst first.
-func subject(instance string, items []Item, more int) string {
-	if len(items) == 0 {
-		return prefix(instance) + plural(more, "notice")
-	}
+func subject(instance string, items []Item) string {
 	first := items[0]
 	var users []string
-	counts := map[Kind]int{}
-	alike := more == 0
+	counts, seen := map[Kind]int{}, map[string]bool{}
+	alike := true
 	for _, it := range items {
 		counts[it.Kind]++
 		alike = alike && it.Kind == first.Kind && it.Title == first.Title
-		if it.User != "" && !slices.Contains(users, it.User) {
+		if it.User != "" && !seen[it.User] {
+			seen[it.User] = true
 			users = append(users, it.User)
 		}
 	}
@@ -76,9 +76,6 @@ func subject(instance string, items []Item, more int) string {
 				s += ", " + plural(c, map[Kind]string{Trouble: "problem", Change: "change", Over: "resolved problem", Rotation: "rotation"}[k])
 			}
 		}
-		if more > 0 {
-			s += fmt.Sprintf(", %d more", more)
-		}
 		s = strings.TrimPrefix(s, ", ")
 	}
 	switch {
@@ -92,6 +89,30 @@ func subject(instance string, items []Item, more int) string {
 	return prefix(instance) + s
 }
 
+// detailed are the items that a message tells in full.
+func (m Message) detailed() []Item { return m.Items[:min(len(m.Items), maxItems)] }
+
+// named are the other items: what happened, and the users that it happened to.
+func (m Message) named() (groups []group) {
+	at := map[[2]string]int{}
+	for _, it := range m.Items[len(m.detailed()):] {
+		key := [2]string{labels[it.Kind][0], it.Title}
+		i, known := at[key]
+		if !known {
+			i, at[key] = len(groups), len(groups)
+			groups = append(groups, group{label: key[0], title: key[1]})
+		}
+		groups[i].users = append(groups[i].users, cmp.Or(it.User, "keyrot"))
+	}
+	return groups
+}
+
+// group is one thing that happened to several users.
+type group struct {
+	label, title string
+	users        []string
+}
+
 // Text is the message as plain text.
 func (m Message) Text() string {
 	var b strings.Builder
@@ -99,7 +120,7 @@ func (m Message) Text() string {
 	if !m.Since.IsZero() {
 		fmt.Fprintf(&b, "\n%s since %s.\n", plural(m.Rotations, "rotation"), stamp(m.Since))
 	}
-	for _, it := range m.Items {
+	for _, it := range m.detailed() {
 		fmt.Fprintf(&b, "\n%s  %s%s\n", strings.ToUpper(labels[it.Kind][0]), who(it), it.Title)
 		for _, line := range []string{it.Text, it.Do} {
 			if line != "" {
@@ -107,6 +128,9 @@ func (m Message) Text() string {
 			}
 		}
 		b.WriteString("  " + facts(it) + "\n")
+	}
+	for _, g := range m.named() {
+		fmt.Fprintf(&b, "\n%s  %s: %s\n", strings.ToUpper(g.label), g.title, strings.Join(g.users, ", "))
 	}
 	if len(m.Counts) > 0 {
 		b.WriteString("\nRotations by user:\n")
@@ -117,12 +141,12 @@ func (m Message) Text() string {
 	if m.More > 0 {
 		fmt.Fprintf(&b, "\n… and %d more; see \"keyrot status\".\n", m.More)
 	}
-	return fill(mail.Text, map[string]string{"BODY": b.String(), "ID": m.ID})
+	return fill(mail.Text, map[string]string{"BODY": printable.Text(b.String()), "ID": m.ID})
 }
 
 // HTML is the message as a mail's rich part.
 func (m Message) HTML() string {
-	esc := html.EscapeString
+	esc := func(s string) string { return html.EscapeString(printable.Text(s)) }
 	var b strings.Builder
 	intro := ""
 	if !m.Since.IsZero() {
@@ -131,7 +155,7 @@ func (m Message) HTML() string {
 			intro += " No problem is open."
 		}
 	}
-	for _, it := range m.Items {
+	for _, it := range m.detailed() {
 		l := labels[it.Kind]
 		detail := ""
 		if it.Text != "" {
@@ -143,6 +167,9 @@ func (m Message) HTML() string {
 		b.WriteString(fill(mail.Item, map[string]string{
 			"LABEL": l[0], "COLOUR": l[1], "TITLE": esc(who(it) + it.Title), "DETAIL": detail, "FACTS": esc(facts(it)),
 		}))
+	}
+	for _, g := range m.named() {
+		b.WriteString(fill(mail.More, map[string]string{"TEXT": esc(g.label + ": " + g.title + ": " + strings.Join(g.users, ", "))}))
 	}
 	if len(m.Counts) > 0 {
 		most := slices.MaxFunc(m.Counts, func(a, b Count) int { return a.Rotations - b.Rotations }).Rotations

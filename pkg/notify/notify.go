@@ -4,11 +4,14 @@
 //
 // What is to be told is kept in one setting of the store, the book, which all
 // processes share: a trouble is told once, until it is over or becomes another
-// one, whoever sees it. Messages leave from an outbox in the book, at least
-// once, each with an id that receivers can recognise it by. Nothing here ever
-// delays a rotation: what the rotator tells is taken down in memory and
-// written a moment later. A crash in that moment loses at most lines of the
-// digest, since troubles are read from the rotator's records again.
+// one, whoever sees it. It counts as told when some channel took a message
+// that names it. Messages leave from an outbox in the book, at least once, each
+// with an id that receivers can recognise it by, and through each channel at
+// its own pace. While the store cannot be written, a copy of the book in memory
+// takes its place. Nothing here ever delays a rotation: what the rotator tells
+// is taken down in memory and written a moment later. A crash in that moment
+// loses at most lines of the digest, since troubles are read from the rotator's
+// records again.
 //
 // It never holds a secret, and key ids only shortened.
 package notify
@@ -44,6 +47,8 @@ type Item struct {
 	Do    string    `json:"do,omitempty"`   // what to do about it
 	Key   string    `json:"key,omitempty"`  // shortened
 	At    time.Time `json:"at"`
+
+	Urgent bool `json:"urgent,omitempty"` // about a leaked or refused key: goes first, and in a message of its own
 }
 
 // Digest is how rotations are told.
@@ -56,9 +61,10 @@ const (
 	Daily  Digest = "daily" // at midnight UTC
 )
 
-// Channel sends messages. Send may be called again with a message that went
-// out already. Implementations are safe for concurrent use and their errors
-// hold no secret.
+// Channel sends messages to one receiver, so that whoever cannot be reached
+// holds up nobody else. Send may be called again with a message that went out
+// already. Implementations are safe for concurrent use, return when ctx ends,
+// and their errors hold no secret; a [Busy] says when to come again.
 type Channel interface {
 	Name() string // unique among the channels
 	Send(ctx context.Context, m Message) error
@@ -77,27 +83,32 @@ type Notifier struct {
 	Log      *slog.Logger     // nil: discarded
 	Now      func() time.Time // nil: time.Now
 
-	once  sync.Once
-	mu    sync.Mutex
-	queue []entry
-	lost  int           // entries that did not fit
-	wake  chan struct{} // the collector
-	work  chan struct{} // the deliverer
+	once    sync.Once
+	wake    chan struct{}   // the collector
+	work    []chan struct{} // the channels' deliverers
+	mu      sync.Mutex
+	queue   []entry
+	lost    int       // entries that did not fit
+	last    []byte    // the stored book as it was seen last
+	failing time.Time // since when the store fails; zero: it does not
+	away    *absence  // nil: the stored book is in use
 }
 
 // entry is an item to note, or word that troubles are over.
 type entry struct {
 	Item
 	over func(user, what string) bool // which troubles of the user; nil: none
-	told bool                         // was sent without the book
 }
 
-// maxQueue bounds what is held in memory while the store cannot be written.
-const maxQueue = 10_000
+// maxQueue bounds the entries that wait to be taken into the book.
+const maxQueue = 50_000
 
 func (n *Notifier) init() {
 	n.once.Do(func() {
-		n.wake, n.work = make(chan struct{}, 1), make(chan struct{}, 1)
+		n.wake = make(chan struct{}, 1)
+		for range n.Channels {
+			n.work = append(n.work, make(chan struct{}, 1))
+		}
 		if n.Log == nil {
 			n.Log = slog.New(slog.DiscardHandler)
 		}
@@ -175,6 +186,15 @@ func (n *Notifier) back(es []entry) {
 	n.mu.Lock()
 	n.queue = append(es, n.queue...)
 	n.mu.Unlock()
+}
+
+// names returns the names of the channels.
+func (n *Notifier) names() []string {
+	names := make([]string, len(n.Channels))
+	for i, c := range n.Channels {
+		names[i] = c.Name()
+	}
+	return names
 }
 
 func nudge(c chan struct{}) {

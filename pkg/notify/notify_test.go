@@ -139,7 +139,7 @@ func TestAStormIsOneMessage(t *testing.T) {
 			k.Observe(fmt.Sprintf("u%03d", i), create, errDenied)
 		}
 		time.Sleep(time.Minute)
-		k.want(t, "[keyrot] 50 users: 50 problems, 250 more")
+		k.want(t, "[keyrot] 300 users: creating a key fails")
 	})
 }
 

@@ -18,20 +18,21 @@ import (
 type Watchdog struct {
 	Notifier *Notifier
 	Store    rotate.Store
+	Clock    *rotate.Clock                 // AWS's time, which users are judged by
 	Policy   func(user string) plan.Policy // nil: the default policy for all
 	Tick     time.Duration                 // of the scheduler; default 1 s
 	Missed   int                           // ticks that may be missing; default 60
 	Every    time.Duration                 // how often the records are read; default 1 min
 	Owner    string                        // names this process
 
-	beat    atomic.Int64 // latest tick, as the Notifier's clock in nanoseconds
+	beat    atomic.Pointer[time.Time] // latest tick, by the monotonic clock: the time may be corrected
 	stopped bool
 }
 
 // Beat is for rotate.Rotator.Beat: the scheduler is alive.
 func (w *Watchdog) Beat() {
-	w.Notifier.init()
-	w.beat.Store(w.Notifier.now().UnixNano())
+	now := time.Now()
+	w.beat.Store(&now)
 }
 
 // The troubles that a watchdog finds.
@@ -49,7 +50,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	defer wg.Wait()
 	reviewed := make(chan struct{}, 1)
 	reviewed <- struct{}{}
-	next := w.Notifier.now()
+	next := time.Now()
 	t := time.NewTicker(w.Tick)
 	defer t.Stop()
 	for {
@@ -58,8 +59,8 @@ func (w *Watchdog) Run(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		now := w.Notifier.now()
-		w.pulse(now)
+		now := time.Now()
+		w.pulse(now.Sub(*w.beat.Load()))
 		if now.Before(next) {
 			continue
 		}
@@ -89,15 +90,16 @@ func (w *Watchdog) defaults() {
 	}
 }
 
-// pulse tells when the scheduler has stopped and when it is back.
-func (w *Watchdog) pulse(now time.Time) {
-	last := time.Unix(0, w.beat.Load())
-	silent := now.Sub(last) > time.Duration(w.Missed)*w.Tick
+// pulse tells when the scheduler has stopped and when it is back. since is how
+// long it has given no sign.
+func (w *Watchdog) pulse(since time.Duration) {
+	now := w.Notifier.now()
+	silent := since > time.Duration(w.Missed)*w.Tick
 	switch {
 	case silent && !w.stopped:
 		w.Notifier.Tell(Item{
 			Kind: Trouble, What: isStopped + w.Owner, At: now, Title: "rotation has stopped",
-			Text: fmt.Sprintf("The scheduler of %s has given no sign since %s.", w.Owner, last.UTC().Format("15:04:05 MST")),
+			Text: fmt.Sprintf("The scheduler of %s has given no sign since %s.", w.Owner, now.Add(-since).Format("15:04:05 MST")),
 			Do:   "Keys in use keep working. Restart keyrot, and keep its log.",
 		})
 	case !silent && w.stopped:
@@ -120,8 +122,11 @@ func (w *Watchdog) Review(ctx context.Context) {
 		return
 	}
 	found := []entry{{Item: Item{At: n.now()}, over: func(_, what string) bool { return what == storeFails }}}
+	if !w.Clock.Settle(ctx) {
+		entries = nil // nobody knows who is late
+	}
 	for _, e := range entries {
-		found = append(found, w.findings(e.Record, n.now())...)
+		found = append(found, w.findings(e.Record, w.Clock.Now().UTC())...)
 	}
 	n.put(found...)
 }

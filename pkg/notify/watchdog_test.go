@@ -15,7 +15,7 @@ import (
 
 func watch(t *testing.T, k *desk, f func(w *Watchdog)) {
 	t.Helper()
-	w := &Watchdog{Notifier: k.Notifier, Store: k.store, Owner: "host/1"}
+	w := &Watchdog{Clock: rotatetest.Clock(), Notifier: k.Notifier, Store: k.store, Owner: "host/1"}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.Run(ctx) })

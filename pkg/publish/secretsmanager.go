@@ -24,9 +24,10 @@ import (
 // and readers take the one that was written last.
 type SecretsManager struct {
 	AWS        aws.Config
-	Label      string     // Name; default secretsmanager
-	Secrets    []string   // names or ARNs, ${USER} is expanded; they must exist
-	Properties Properties // of the JSON object
+	Now        func() time.Time // AWS's time, to sign with; nil: time.Now
+	Label      string           // Name; default secretsmanager
+	Secrets    []string         // names or ARNs, ${USER} is expanded; they must exist
+	Properties Properties       // of the JSON object
 }
 
 // minInterval is 24 h over 100 versions.
@@ -96,7 +97,7 @@ func (s *SecretsManager) Publish(ctx context.Context, c rotate.Credential) error
 }
 
 func (s *SecretsManager) service() awscall.Service {
-	return awscall.Service{Config: s.AWS, ID: "Secrets Manager", Host: "secretsmanager"}
+	return awscall.Service{Config: s.AWS, ID: "Secrets Manager", Host: "secretsmanager", Now: s.Now}
 }
 
 // read returns the current value and when it was written; a secret without a

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -18,10 +19,11 @@ import (
 // unless they are labelled.
 type SSM struct {
 	AWS        aws.Config
-	Label      string     // Name; default ssm
-	Parameter  string     // name, ${USER} is expanded
-	KMSKey     string     // id, ARN or alias; default the account's aws/ssm
-	Properties Properties // of the JSON object
+	Now        func() time.Time // AWS's time, to sign with; nil: time.Now
+	Label      string           // Name; default ssm
+	Parameter  string           // name, ${USER} is expanded
+	KMSKey     string           // id, ARN or alias; default the account's aws/ssm
+	Properties Properties       // of the JSON object
 }
 
 // Name implements rotate.Publisher.
@@ -33,7 +35,7 @@ func (s *SSM) Publish(ctx context.Context, c rotate.Credential) error {
 	if err != nil {
 		return err
 	}
-	service := awscall.Service{Config: s.AWS, ID: "SSM", Host: "ssm"}
+	service := awscall.Service{Config: s.AWS, ID: "SSM", Host: "ssm", Now: s.Now}
 	var out struct{ Parameter struct{ Type, Value string } }
 	err = service.JSON(ctx, "AmazonSSM.GetParameter", map[string]any{"Name": name, "WithDecryption": true}, &out)
 	if err != nil && awscall.Code(err) != "ParameterNotFound" {

@@ -105,7 +105,7 @@ func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) 
 			d.last.Store(user, c)
 			return c, nil
 		}
-		old := e.Record.Key(o.KeyID).Promise
+		old := e.Record.Key(o.KeyID).Promise.Truncate(time.Second)
 		if !sure {
 			// A promise by a wrong clock would block the user, or be broken.
 			if old.After(now.Add(time.Second)) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -140,7 +141,9 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 	for {
 		e.Record = e.Record.Clone()
 		change(&e.Record)
-		e.Due = r.now()
+		if e.Due = (time.Time{}); r.Clock.Known() { // otherwise now, whenever that is
+			e.Due = r.now()
+		}
 		if dry {
 			return e, nil
 		}
@@ -162,7 +165,11 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 	rep := UserReport{User: e.Record.User}
-	p := &pass{Rotator: r, ctx: ctx, entry: e, policy: r.policy(e.Record.User, e.Record.UserID)}
+	r.timed(ctx, e.Record.User)
+	p := &pass{
+		Rotator: r, way: way{turns: r.Clock.corrections()}, ctx: ctx, entry: e,
+		policy: r.policy(e.Record.User, e.Record.UserID), report: rep,
+	}
 	p.leased = r.now().Add(leaseTTL)
 	if err := p.observe(); err != nil {
 		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)

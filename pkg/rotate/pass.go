@@ -47,8 +47,8 @@ var errClock = errors.New("the clock was corrected")
 // several daemons all but one are refused the lease, at every tick: that must
 // be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
-	if r.resting(ctx, user) {
-		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
+	if resting, why := r.resting(ctx, user); resting {
+		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if !r.timed(ctx, user) {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
@@ -93,6 +93,9 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	case err == nil:
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
+	case errors.Is(err, ErrUnreadable):
+		r.Log.Debug("pass ended early", "user", user, "err", err)
+		report.Err = err
 	default:
 		r.Log.Warn("pass ended early", "user", user, "err", err)
 		report.Err = err
@@ -109,10 +112,13 @@ func (p *pass) run(user string) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
 	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return fmt.Errorf("loading %q: %w", user, err)
+		return p.unreadable(user, err)
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
+		}
 		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
 		if p.Observe != nil {
 			p.Observe(user, plan.Step{Action: plan.Wait}, err)
@@ -122,7 +128,10 @@ func (p *pass) run(user string) error {
 	if err := p.timely(); err != nil {
 		return err
 	}
-	p.rested.Delete(user)
+	p.awake(user)
+	if err := p.redate(); err != nil {
+		return err
+	}
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -165,6 +174,23 @@ func (p *pass) run(user string) error {
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
+// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
+// reported once, when it looks as if it were not a matter of a moment.
+func (p *pass) unreadable(user string, cause error) error {
+	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
+		p.awake(user)
+		return fmt.Errorf("loading %q: %w", user, cause)
+	}
+	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
+	if p.restBlind(user) == tellBlind {
+		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+		}
+	}
+	return err
+}
+
 // patient reports whether a pass should wait for the step itself.
 func patient(step plan.Step, limit time.Time) bool {
 	return (step.Reason == plan.Settling || step.Reason == plan.Unproven || step.Reason == plan.Unpublished) && !step.Wake.After(limit)
@@ -204,6 +230,16 @@ func (p *pass) lease(user string) error {
 		p.leased = until
 	}
 	return err
+}
+
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
 }
 
 // timely returns an error unless the time that the pass began with still is
@@ -275,6 +311,8 @@ func (p *pass) do(step plan.Step) error {
 	case step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
 		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+	case p.timely() != nil: // it says nothing about the step
+		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}

@@ -1,9 +1,7 @@
 package rotate
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -36,6 +34,8 @@ type Rotator struct {
 	Optional   []Publisher                                // get the pair once it serves; retried until they confirm
 	Policy     func(user string) plan.Policy              // nil: the default policy for all
 	Select     func(ctx context.Context) ([]User, error)  // who is managed; fails closed, but see ErrNoUser
+	Rule       string                                     // what Select goes by; what was kept under another rule is not used
+	Settings   Settings                                   // keeps the selection for other processes; nil: it is not kept
 	Existing   ExistingKeys                               // default Refuse
 	Log        *slog.Logger                               // nil: discarded
 	Clock      *Clock                                     // AWS's time, which everything is judged by
@@ -44,7 +44,7 @@ type Rotator struct {
 	Owner      string                                     // names this process in leases and audit; default host and pid
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
-	Reselect   time.Duration                              // how often Run reads the selection; default 1 min
+	Reselect   time.Duration                              // how long a selection is not read again; default 1 min, longer if it takes long to read
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
 	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3
@@ -86,7 +86,12 @@ type UserReport struct {
 }
 
 // Report is what a pass did, ordered by user.
-type Report struct{ Users []UserReport }
+type Report struct {
+	Users []UserReport
+	// Stopped says what the pass did not get to before its context ended. "":
+	// it looked at everybody.
+	Stopped string
+}
 
 // Failed returns the users whose pass ended in an error.
 func (r Report) Failed() []UserReport {
@@ -155,98 +160,6 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 	return p
 }
 
-// RunOnce makes one pass over the selected users: it enrols the new ones and
-// does what is due. It returns an error if the selection could not be read or
-// an option names a user outside it; what went wrong for single users is in
-// the report, and never stops the others.
-func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
-	r.init()
-	users, err := r.choose(ctx, o.Users)
-	if o.Unattended && errors.Is(err, ErrNoUser) && len(users) > 0 {
-		r.Log.Warn("a selected user does not exist", "err", err)
-		err = nil // one deleted user must not stop the rotation of the others
-	}
-	if err != nil {
-		return Report{}, err
-	}
-	stored, err := r.Store.List(ctx) // without secrets: most users are not due
-	if err != nil {
-		return Report{}, fmt.Errorf("listing the store: %w", err)
-	}
-	known := make(map[string]Entry, len(stored))
-	for _, e := range stored {
-		known[e.Record.User] = e
-		// Who is no longer selected still has steps under way to be finished.
-		if len(o.Users) == 0 && !r.selected.includes(e.Record.User, e.Record.UserID) {
-			users = append(users, User{Name: e.Record.User, ID: e.Record.UserID, ARN: e.Record.ARN})
-		}
-	}
-	users = underKnownNames(users, stored)
-	reports := make([]UserReport, len(users))
-	r.each(ctx, len(users), func(i int, free func()) {
-		reports[i] = r.visit(ctx, users[i], known[users[i].Name], stored, o, free)
-	})
-	return Report{Users: reports}, nil
-}
-
-// underKnownNames returns the users under the names that keyrot manages them by:
-// one that was renamed in IAM keeps the name it was enrolled with.
-func underKnownNames(users []User, stored []Entry) []User {
-	names := make(map[string]string, len(stored))
-	for _, e := range stored {
-		names[e.Record.UserID] = e.Record.User
-	}
-	seen := make(map[string]bool, len(users))
-	out := users[:0:0]
-	for _, u := range users {
-		if name := names[u.ID]; u.ID != "" && name != "" {
-			u.Name = name
-		}
-		if !seen[u.Name] {
-			seen[u.Name] = true
-			out = append(out, u)
-		}
-	}
-	return out
-}
-
-// choose reads the selection and narrows it to names. With ErrNoUser, for names
-// that IAM does not know, it returns the others.
-func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
-	all, err := r.Select(ctx)
-	if err != nil && (len(all) == 0 || !errors.Is(err, ErrNoUser)) {
-		return nil, fmt.Errorf("reading the selection of users: %w", err)
-	}
-	if err != nil {
-		err = fmt.Errorf("reading the selection of users: %w", err)
-	}
-	if len(all) == 0 {
-		return nil, ErrNoUsers
-	}
-	if !r.Clock.Settle(ctx) { // the answer that brought the users told it, as a rule
-		return nil, ErrNoTime
-	}
-	r.selected.set(all)
-	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
-	if len(names) == 0 || err != nil {
-		return all, err
-	}
-	var some []User
-	for _, n := range names {
-		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })
-		if i < 0 { // it may be the name from before a renaming
-			if e, err := r.Store.Load(ctx, n); err == nil {
-				i = slices.IndexFunc(all, func(u User) bool { return e.Record.Is(u.ID) })
-			}
-		}
-		if i < 0 {
-			return nil, fmt.Errorf("user %q: %w", n, ErrNotSelected)
-		}
-		some = append(some, all[i])
-	}
-	return some, nil
-}
-
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
 func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options, free func()) UserReport {
@@ -291,47 +204,4 @@ func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
 		})
 	}
 	wg.Wait()
-}
-
-// selection remembers the last selection that could be read.
-type selection struct {
-	mu    sync.RWMutex
-	users map[string]User   // nil: never read
-	ids   map[string]string // their names by unique id
-}
-
-func (s *selection) set(us []User) {
-	m, ids := make(map[string]User, len(us)), make(map[string]string, len(us))
-	for _, u := range us {
-		m[u.Name] = u
-		ids[u.ID] = u.Name
-	}
-	s.mu.Lock()
-	s.users, s.ids = m, ids
-	s.mu.Unlock()
-}
-
-// known reports whether a selection could be read yet.
-func (s *selection) known() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.users != nil
-}
-
-// includes reports whether the user is selected, by either.
-func (s *selection) includes(name, id string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, ok := s.users[name]
-	return ok || id != "" && s.ids[id] != ""
-}
-
-// nameOf returns the name of the selected user with the unique id, or "".
-func (s *selection) nameOf(id string) string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if id == "" {
-		return ""
-	}
-	return s.ids[id]
 }

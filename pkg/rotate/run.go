@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,9 +12,10 @@ import (
 
 // Run is the scheduler: it acts on users as they become due until ctx ends,
 // then waits for the passes under way. A pass that hangs delays its own user
-// only. The selection is read at the start and every Reselect; while it cannot
-// be read, the last one that could be stays in force, and before the first one
-// nothing is done.
+// only. The selection is read at the start and every Reselect, beside the passes;
+// while it cannot be read, the last one that could be stays in force, also one
+// that another process kept an hour ago at most, and before the first one nothing
+// is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
 	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
@@ -30,9 +32,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 			continue
 		case <-t.C:
 		}
-		if now := mono(); !now.Before(s.reselect) {
+		if now := mono(); !now.Before(s.reselect) && !s.selected.fresh(s.now()) {
 			s.reselect = now.Add(r.Reselect)
-			s.background("", func() { s.enrolAll(ctx) })
+			s.background("", func() { s.recall(ctx); s.enrolAll(ctx) })
 		}
 		switch {
 		case !s.selected.known():
@@ -175,7 +177,9 @@ func (s *scheduler) free() {
 // happened while nobody looked, then those that are due.
 func (s *scheduler) due(ctx context.Context) ([]string, error) {
 	if s.reconciled {
-		return s.Store.Due(ctx, s.now(), 16*s.Workers)
+		n, asleep := s.sleepers()
+		users, err := s.Store.Due(ctx, s.now(), 16*s.Workers+n)
+		return slices.DeleteFunc(users, func(u string) bool { return asleep[u] }), err
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {
@@ -217,6 +221,7 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		}
 		return
 	}
+	s.keep(ctx)
 	known, err := s.Store.List(ctx)
 	if err != nil {
 		s.Log.Error("listing the store", "err", err)

@@ -5,10 +5,8 @@ import (
 	"sync"
 )
 
-// connLimit closes connections above a number at once, so that whoever opens
-// many takes memory from nobody, and no address takes them all.
-type connLimit struct {
-	net.Listener
+// tally counts what is open, in all and by address. Safe for concurrent use.
+type tally struct {
 	most, perAddr int
 
 	mu     sync.Mutex
@@ -16,11 +14,48 @@ type connLimit struct {
 	byAddr map[string]int
 }
 
-func limitConns(ln net.Listener, most int) *connLimit {
+// newTally counts up to most, a quarter of them from one address.
+func newTally(most int) *tally {
+	return &tally{most: most, perAddr: max(1, most/4), byAddr: map[string]int{}}
+}
+
+// admit counts one more of the address, if there is room. A shared address has
+// no bound of its own.
+func (t *tally) admit(addr string, shared bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open >= t.most || !shared && t.byAddr[addr] >= t.perAddr {
+		return false
+	}
+	t.open++
+	t.byAddr[addr]++
+	return true
+}
+
+func (t *tally) leave(addr string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open--
+	if t.byAddr[addr]--; t.byAddr[addr] == 0 {
+		delete(t.byAddr, addr)
+	}
+}
+
+// connLimit closes connections above a number at once, so that whoever opens
+// many takes memory from nobody, and no address takes them all.
+type connLimit struct {
+	net.Listener
+	*tally
+	shared func(addr string) bool
+}
+
+// limitConns leaves an address that is shared, such as a proxy's, as many as
+// there may be in all.
+func limitConns(ln net.Listener, most int, shared func(addr string) bool) *connLimit {
 	if most <= 0 {
 		most = defConnections
 	}
-	return &connLimit{Listener: ln, most: most, perAddr: max(1, most/4), byAddr: map[string]int{}}
+	return &connLimit{ln, newTally(most), shared}
 }
 
 // Accept implements net.Listener.
@@ -30,31 +65,12 @@ func (l *connLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who := network(host(c.RemoteAddr().String()))
-		if l.admit(who) {
+		addr := host(c.RemoteAddr().String())
+		who := network(addr)
+		if l.admit(who, l.shared(addr)) {
 			return &limitedConn{Conn: c, done: sync.OnceFunc(func() { l.leave(who) })}, nil
 		}
 		_ = c.Close() // no answer: writing one could block
-	}
-}
-
-func (l *connLimit) admit(who string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.most || l.byAddr[who] >= l.perAddr {
-		return false
-	}
-	l.open++
-	l.byAddr[who]++
-	return true
-}
-
-func (l *connLimit) leave(who string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open--
-	if l.byAddr[who]--; l.byAddr[who] == 0 {
-		delete(l.byAddr, who)
 	}
 }
 

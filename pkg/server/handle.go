@@ -111,6 +111,7 @@ func (s *Server) charge(r *http.Request, caller string) time.Duration {
 // and a panic in one request ends that request only.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.seenFrom(r)
 		h := w.Header()
 		h.Set(api.HeaderRequestID, rand.Text())
 		h.Set("Cache-Control", "no-store")
@@ -134,7 +135,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				write(w, http.StatusInternalServerError, second(api.Answer(api.ErrInternal)))
 			}
 		}()
+		leave, ok := s.flight.enter(r)
+		if !ok {
+			s.overloaded(w, r)
+			return
+		}
+		defer leave()
 		next.ServeHTTP(w, r)
+		sent(w, r)
 	})
 }
 
@@ -179,7 +187,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	level := slog.LevelDebug
-	if status >= http.StatusInternalServerError && !errors.Is(err, rotate.ErrNoKeyReady) {
+	gone := r.Context().Err() != nil // the client is: what failed then says nothing about us
+	if status >= http.StatusInternalServerError && !gone && !errors.Is(err, rotate.ErrNoKeyReady) {
 		level = slog.LevelError
 	}
 	s.log().Log(r.Context(), level, "request refused", "request", w.Header().Get(api.HeaderRequestID),
@@ -218,6 +227,7 @@ func write(w http.ResponseWriter, status int, body any) {
 		status, raw = http.StatusInternalServerError, []byte(`{"message":"Internal Server Error","code":"internal"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)+1))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(raw, '\n')) // the client is gone: nobody to tell
 }

@@ -26,6 +26,9 @@ type Limits struct {
 	// Connections is how many may be open, a quarter of them from one
 	// address. What is above is closed at once. Default 4096.
 	Connections int
+	// Requests is how many may be answered at once, a quarter of them for one
+	// address. What is above gets 503 at once. Default 1024.
+	Requests int
 }
 
 const (
@@ -111,8 +114,11 @@ func (b *buckets) evict(now time.Time) {
 // network is what counts as one address: an IPv6 host owns its /64.
 func network(host string) string {
 	a, err := netip.ParseAddr(host)
-	if err != nil || a.Is4() || a.Is4In6() {
+	if err != nil {
 		return host
+	}
+	if a = a.Unmap(); a.Is4() {
+		return a.String()
 	}
 	p, err := a.WithZone("").Prefix(64)
 	if err != nil { // unreachable: an IPv6 address has 64 bits

@@ -30,7 +30,7 @@ func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "2001:db8:1:2:ffff::": "2001:db8:1:2::/64",
-		"::ffff:192.0.2.1": "::ffff:192.0.2.1", "fe80::1%eth0": "fe80::/64", "nonsense": "nonsense",
+		"::ffff:192.0.2.1": "192.0.2.1", "fe80::1%eth0": "fe80::/64", "nonsense": "nonsense",
 	} {
 		if got := network(in); got != want {
 			t.Errorf("network(%q) = %q, want %q", in, got, want)
@@ -40,25 +40,29 @@ func TestNetwork(t *testing.T) {
 
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()
-	l := limitConns(nil, 8)
+	l := limitConns(nil, 8, nil)
 	for i := range 2 {
-		if !l.admit("a") {
+		if !l.admit("a", false) {
 			t.Fatalf("connection %d of an address is refused", i)
 		}
 	}
-	if l.admit("a") {
+	if l.admit("a", false) {
 		t.Error("an address got more than a quarter")
 	}
+	if !l.admit("a", true) {
+		t.Error("a shared address got no more than a quarter")
+	}
+	l.leave("a")
 	for i := range 6 {
-		if !l.admit(fmt.Sprint(i)) {
+		if !l.admit(fmt.Sprint(i), false) {
 			t.Fatalf("address %d is refused", i)
 		}
 	}
-	if l.admit("late") {
+	if l.admit("late", false) || l.admit("late", true) {
 		t.Error("more than all were admitted")
 	}
 	l.leave("a")
-	if !l.admit("late") || len(l.byAddr) != 8 {
+	if !l.admit("late", false) || len(l.byAddr) != 8 {
 		t.Errorf("after one left: %d addresses", len(l.byAddr))
 	}
 }
@@ -70,7 +74,7 @@ func TestClosedConnectionsMakeRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	l := limitConns(inner, 1)
+	l := limitConns(inner, 1, func(string) bool { return false })
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", inner.Addr().String())
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 // Limits on what a client may cost us.
 const (
 	maxBody         = 4 << 10  // bytes; no route reads more than nothing
-	maxHeader       = 16 << 10 // bytes
+	maxHeader       = 12 << 10 // bytes; the longest proof has 8 KiB
+	maxStreams      = 10       // of one HTTP/2 connection
 	headerTimeout   = 5 * time.Second
 	readTimeout     = 10 * time.Second
 	answerTimeout   = 20 * time.Second // from the request's last byte to the answer's
@@ -40,6 +42,7 @@ type Server struct {
 	TLS         *tls.Config  // nil: plain HTTP
 	Page        *page.Page   // nil: no status page
 	Limits      Limits
+	Proxies     []netip.Prefix   // whose X-Forwarded-For is believed; default none
 	Now         func() time.Time // clock of the limits; default time.Now
 
 	// Metrics answers GET /metrics for a caller that may see these users.
@@ -54,17 +57,22 @@ type Server struct {
 	once     sync.Once
 	callers  *buckets
 	failures *buckets
+	flight   *flight
 }
 
 func (s *Server) init() {
 	s.once.Do(func() {
-		now := s.Now
-		if now == nil {
-			now = time.Now
-		}
-		s.callers = newBuckets(s.Limits.Caller, defCallerRate, 2, now)
-		s.failures = newBuckets(s.Limits.Failures, defFailureRate, 10, now)
+		s.callers = newBuckets(s.Limits.Caller, defCallerRate, 2, s.now)
+		s.failures = newBuckets(s.Limits.Failures, defFailureRate, 10, s.now)
+		s.flight = newFlight(s.Limits.Requests)
 	})
+}
+
+func (s *Server) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
 }
 
 // Handler returns the API as a handler.
@@ -89,7 +97,7 @@ func (s *Server) Handler() http.Handler {
 		if s.Page.Charge == nil {
 			s.Page.Charge = s.charge
 		}
-		pages := s.Page.Handler()
+		pages := s.readAhead(s.Page.Handler())
 		for _, pattern := range s.Page.Patterns() {
 			mux.Handle(pattern, pages)
 		}
@@ -109,13 +117,17 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug), // handshake noise of port scanners
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, WriteByteTimeout: sendTimeout,
+			// The least that there is: hardly anything is sent to us.
+			MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 2 * maxBody,
+		},
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	if s.Page != nil {
 		hs.RegisterOnShutdown(s.Page.Stop) // its streams would keep us waiting
 	}
-	ln = limitConns(ln, s.Limits.Connections)
+	ln = limitConns(ln, s.Limits.Connections, s.trusts)
 	done := make(chan error, 1)
 	go func() {
 		if s.TLS != nil {

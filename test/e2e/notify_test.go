@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +34,28 @@ import (
 // startSMTP starts a mail server that keeps what it gets in a maildir.
 func startSMTP(t *testing.T, dir string) (host string, port int) {
 	t.Helper()
+	return startSMTPWith(t, "aiosmtpd.handlers.Mailbox", filepath.Join(dir, "mail"))
+}
+
+// pickyHandler is a handler of aiosmtpd's that knows not every recipient.
+const pickyHandler = `
+import aiosmtpd.handlers
+
+class Picky(aiosmtpd.handlers.Mailbox):
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("gone@"):
+            return "550 5.1.1 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+`
+
+// startSMTPWith starts a mail server with a handler and its arguments.
+func startSMTPWith(t *testing.T, handler string, args ...string) (host string, port int) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "picky.py"), []byte(pickyHandler), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	bin, err := installed("venv", "bin", "aiosmtpd")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +64,8 @@ func startSMTP(t *testing.T, dir string) (host string, port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "-n", "-l", addr, "-c", "aiosmtpd.handlers.Mailbox", filepath.Join(dir, "mail")) //nolint:gosec,noctx // our own server
+	cmd := exec.Command(bin, append([]string{"-n", "-l", addr, "-c", handler}, args...)...) //nolint:gosec,noctx // our own server
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +102,7 @@ func TestMailReachesAnSMTPServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	host, port := startSMTP(t, dir)
-	trouble(t, &notify.SMTP{Host: host, Port: port, Plain: true, From: "keyrot@example.com", To: []string{"ops@example.com"}})
+	trouble(t, &notify.SMTP{Host: host, Port: port, Plain: true, From: "keyrot@example.com", To: "ops@example.com"})
 	files, _ := filepath.Glob(filepath.Join(dir, "mail", "new", "*"))
 	if len(files) != 1 {
 		t.Fatalf("%d mails, want 1", len(files))
@@ -119,6 +144,42 @@ func TestMailReachesAnSMTPServer(t *testing.T) {
 	}
 }
 
+func TestMailReachesTheRecipientsThatExist(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "mail")
+	host, port := startSMTPWith(t, "picky.Picky", dir)
+	n := &notify.Notifier{Settings: &rotatetest.MemStore{}}
+	for _, to := range []string{"a@example.com", "gone@example.com", "b@example.com"} {
+		n.Channels = append(n.Channels, &notify.SMTP{Host: host, Port: port, Plain: true, From: "keyrot@example.com", To: to})
+	}
+	n.Observe("ci", plan.Step{Action: plan.Create}, errors.New("no"))
+	for range 3 {
+		if err := n.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "new", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := mail.ReadMessage(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, m.Header.Get("To"))
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"<a@example.com>", "<b@example.com>"}) {
+		t.Errorf("one of three recipients is refused: mails went to %q, want the other two, once each", got)
+	}
+}
+
 func TestMailReachesMotosSES(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -128,7 +189,7 @@ func TestMailReachesMotosSES(t *testing.T) {
 	}
 	t.Cleanup(m.Stop)
 	cfg := config(m.URL, aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "any"})
-	c := &notify.SES{AWS: cfg, From: "keyrot@example.com", To: []string{"ops@example.com"}}
+	c := &notify.SES{AWS: cfg, From: "keyrot@example.com", To: "ops@example.com"}
 	if err := c.Send(ctx, notify.Message{Subject: "x"}); err == nil || !strings.Contains(err.Error(), "not verified") {
 		t.Errorf("Send() from a stranger = %v, want AWS's words", err)
 	}

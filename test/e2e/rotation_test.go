@@ -44,6 +44,8 @@ type scene struct {
 	admin *iam.Client
 	users []string
 	call  func(context.Context, Pair) error // one signed request
+	now   func() time.Time                  // the clients' clock
+	get   func(context.Context, string) (Pair, error)
 
 	mu      sync.Mutex
 	calls   int
@@ -54,18 +56,27 @@ type scene struct {
 
 func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string) *scene {
 	t.Helper()
+	return newSceneIn(t, shortDir(t), iamURL, root, nil, users...)
+}
+
+// newSceneIn is newScene with its state in a given folder, and more in the
+// environment of keyrot.
+func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, env []string, users ...string) *scene {
+	t.Helper()
 	folder, err := bin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &scene{
 		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
-		Keyrot: &Keyrot{Bin: folder, Dir: shortDir(t), Env: []string{
+		now: time.Now,
+		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: append([]string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",
 			"KEYROT_USERS_NAMES=" + strings.Join(users, ","), "KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
-		}},
+		}, env...)},
 	}
+	s.get = s.GetKey
 	for _, u := range users {
 		s.keys[u] = map[string]bool{}
 		if _, err := s.admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &u}); err != nil {
@@ -102,8 +113,8 @@ func (s *scene) client(ctx context.Context, user string) {
 			return
 		case <-tick.C:
 		}
-		if !time.Now().Before(pair.Expiration) {
-			got, err := s.GetKey(ctx, user)
+		if !s.now().Before(pair.Expiration) {
+			got, err := s.get(ctx, user)
 			if err != nil {
 				s.mu.Lock()
 				s.failed[err.Error()]++
@@ -112,7 +123,7 @@ func (s *scene) client(ctx context.Context, user string) {
 			}
 			pair = got
 		}
-		began := time.Now()
+		began := s.now()
 		if !began.Before(pair.Expiration) {
 			continue
 		}
@@ -216,6 +227,12 @@ func (s *scene) delete(p Pair) error {
 // onVersitygw is a scene whose clients read and write S3 objects.
 func onVersitygw(t *testing.T, users ...string) *scene {
 	t.Helper()
+	s, _ := versity(t, users...)
+	return s
+}
+
+func versity(t *testing.T, users ...string) (*scene, *Versitygw) {
+	t.Helper()
 	v, err := StartVersitygw(t.Context(), shortDir(t))
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +252,7 @@ func onVersitygw(t *testing.T, users ...string) *scene {
 		_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bucket-" + p.UserName), Key: aws.String("k"), Body: bytes.NewReader([]byte("x"))})
 		return err
 	}
-	return s
+	return s, v
 }
 
 func (s *scene) serve() {
@@ -340,60 +357,4 @@ func TestKillAtAnyMoment(t *testing.T) {
 	if out, err := s.Run(t.Context(), "audit", "verify"); err != nil {
 		t.Errorf("the audit log after 20 kills: %v\n%s", err, out)
 	}
-}
-
-// wait waits until IAM's list and keyrot's status agree on the user.
-func (s *scene) wait(user string) {
-	s.t.Helper()
-	var inIAM, inStore []string
-	for range 100 {
-		inIAM, inStore = nil, nil
-		list, err := s.admin.ListAccessKeys(s.t.Context(), &iam.ListAccessKeysInput{UserName: &user})
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, k := range list.AccessKeyMetadata {
-			id := *k.AccessKeyId
-			inIAM = append(inIAM, id[:4]+id[len(id)-2:])
-		}
-		out, err := s.Run(s.t.Context(), "status", "-o", "json")
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		var status []struct {
-			User string
-			Keys []struct{ Key string }
-		}
-		if err := json.Unmarshal(out, &status); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, u := range status {
-			if u.User == user {
-				for _, k := range u.Keys {
-					inStore = append(inStore, strings.ReplaceAll(k.Key, "…", ""))
-				}
-			}
-		}
-		if sameSet(inIAM, inStore) {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	s.t.Errorf("orphans die: IAM lists %v for %s, keyrot knows %v", inIAM, user, inStore)
-}
-
-func sameSet(a, b []string) bool {
-	m := map[string]int{}
-	for _, x := range a {
-		m[x]++
-	}
-	for _, x := range b {
-		m[x]--
-	}
-	for _, n := range m {
-		if n != 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -27,6 +27,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",
 	},
 	{
+		Name: "count-down", Rule: "served works",
+		File: "pkg/rotate/plan/serve.go", Old: "full.After(o.Expiration) {", New: "full.After(o.Expiration) && false {",
+		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
+	},
+	{
+		Name: "unreadable-in-the-way", Rule: "on time",
+		File: "pkg/rotate/run.go", Old: "16*s.Workers+n)", New: "16*s.Workers+0*n)",
+		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
@@ -189,14 +199,44 @@ var mutants = []mutant{
 		Pkg: "./pkg/agent", Test: "TestAStrangersRefusalTakesNothingAway", Says: "the credential is gone",
 	},
 	{
+		Name: "mail-ends-after-its-data", Rule: "told",
+		File: "pkg/notify/mail.go", Old: "gomail.WithoutRset(),", New: "",
+		Pkg: "./pkg/notify", Test: "TestAMailIsSentWhenItsDataIsTaken", Says: "mails, want 1",
+	},
+	{
+		Name: "told-before-sent", Rule: "told",
+		File: "pkg/notify/outbox.go", Old: "case p.Taken && now.Sub(p.At) > giveUpAfter:", New: "case now.Sub(p.At) > giveUpAfter:",
+		Pkg: "./pkg/notify", Test: "TestNothingIsGivenUpThatNobodyTook", Says: "sent",
+	},
+	{
+		Name: "shed-counts-as-told", Rule: "told",
+		File: "pkg/notify/shelf.go", Old: "\tuntold := func(it Item) {\n\t\tif it.Kind == Trouble {", New: "\tuntold := func(it Item) {\n\t\tif false {",
+		Pkg: "./pkg/notify", Test: "TestAFullBookKeepsLeaks", Says: "told later",
+	},
+	{
+		Name: "copy-is-lost", Rule: "told",
+		File: "pkg/notify/away.go", Old: "if base.Troubles[user][what] != o {", New: "if false {",
+		Pkg: "./pkg/notify", Test: "TestStoreAndMailDownTogether", Says: "want each trouble once",
+	},
+	{
 		Name: "session-outlives-secret", Rule: "no leak",
 		File: "pkg/page/page.go", Old: "k.GoodFor(s.mark, p.now())", New: "k.Good(p.now())",
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
 	},
 	{
+		Name: "token-without-its-key", Rule: "no leak",
+		File: "pkg/server/callers.go", Old: "if err == nil && !owner.External() {", New: "if false {",
+		Pkg: "./pkg/server", Test: "TestContainerCredentials", Says: "a token without its API key",
+	},
+	{
 		Name: "metrics-of-others", Rule: "no leak",
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
+	},
+	{
+		Name: "api-key-read-once", Rule: "served works",
+		File: "internal/disk/value.go", Old: "\tif v.has {\n\t\tif info", New: "\tif v.has {\n\t\tif true {\n\t\t\treturn v.last, nil\n\t\t}\n\t\tif info",
+		Pkg: "./internal/cli", Test: "TestClientsKeyIsReadAgain", Says: "after the file was replaced",
 	},
 
 	// Each promise once more, caught by the simulation alone.
@@ -269,5 +309,45 @@ var mutants = []mutant{
 		Name: "guess-text", Rule: "ours only",
 		File: "internal/config/yaml.go", Old: "default:\n\t\treturn node.Value", New: "default:\n\t\tvar v any\n\t\t_ = node.Decode(&v)\n\t\treturn fmt.Sprint(v)",
 		Pkg: "./internal/config", Test: "TestTextIsWhatWasWritten", Says: "00123",
+	},
+	{
+		Name: "wiring-undated", Rule: "served works",
+		File: "internal/cli/aws.go", Old: "sdk = awsiam.Dated(sdk, c)", New: "sdk = awsiam.Dated(sdk, &rotate.Clock{})",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the rotator is .* away from AWS's time",
+	},
+	{
+		Name: "wiring-own-clock", Rule: "served works",
+		File: "internal/cli/wire.go", Old: "Handouts: s.store, Clock: s.clock},", New: "Handouts: s.store, Clock: &rotate.Clock{Wall: e.Now}},",
+		Pkg: "./internal/cli", Test: "TestServeAsksForTheTime", Says: "want a rolled promise",
+	},
+	{
+		Name: "wiring-health-clock", Rule: "on time",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now}",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
+	},
+	{
+		Name: "roll-without-time", Rule: "served works",
+		File: "pkg/rotate/dispense.go", Old: "if !sure {", New: "if !sure && false {",
+		Pkg: "./pkg/rotate", Test: "TestHandOutBeforeAWSHasToldTheTime", Says: "the saved promise moved",
+	},
+	{
+		Name: "suspended-lease", Rule: "one hand",
+		File: "pkg/rotate/pass.go", Old: "if p.Clock.corrections() == p.turns && p.Clock.Known() {", New: "if true {",
+		Pkg: "./pkg/rotate", Test: "TestASuspendInMidPassEndsIt", Says: "changed something after the suspend",
+	},
+	{
+		Name: "doctor-looks-once", Rule: "ours only",
+		File: "internal/doctor/foreign.go", Old: "if records, err = p.records(ctx); err != nil {", New: "if err != nil {",
+		Pkg: "./internal/doctor", Test: "TestKeysInFlightAreNotForeign", Says: "does not hold",
+	},
+	{
+		Name: "small-pages", Rule: "on time",
+		File: "pkg/awsiam/iam.go", Old: "const largestPage = 1000", New: "const largestPage = 100",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "50 users have a key",
+	},
+	{
+		Name: "wait-for-the-selection", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "&& r.recall(ctx) {", New: "&& r.recall(ctx) && false {",
+		Pkg: "./pkg/lambda", Test: "TestFiveThousandUsers", Says: "does not wait for the selection",
 	},
 }

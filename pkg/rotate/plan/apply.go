@@ -138,8 +138,12 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 // retry is the wait before attempt n+1: 1 s, 2 s, 4 s … up to a minute or half
 // an overlap.
 func (p Policy) retry(n int) time.Duration {
-	limit := max(time.Second, min(time.Minute, p.Overlap()/2))
-	return min(limit, time.Second<<max(0, min(n-1, 6)))
+	return min(p.LongestRetry(), time.Second<<max(0, min(n-1, 6)))
+}
+
+// LongestRetry is the longest wait after a failure: a minute or half an overlap.
+func (p Policy) LongestRetry() time.Duration {
+	return max(time.Second, min(time.Minute, p.Overlap()/2))
 }
 
 // Clone returns a deep copy.

@@ -268,7 +268,9 @@ func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time
 		return fmt.Errorf("deletes a key that it has not deactivated")
 	case seen != nil && seen.Status == Active && now.Sub(k.Deactivated) > p.Lag && !burning:
 		return fmt.Errorf("deletes an active key")
-	case now.Before(k.Slot.Add(p.DeleteAfter)) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
+	case now.Before(k.Deactivated.Add(p.DeleteAfter-p.DeactivateAfter)) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
+		return fmt.Errorf("deletes before a roll-back had its time")
+	case now.Before(k.Slot.Add(p.DeleteAfter)) && (now.Before(p.NextSlot(w.Record.Slot)) || !k.Burned.IsZero()) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
 		return fmt.Errorf("deletes before its age")
 	}
 	return nil
@@ -325,8 +327,12 @@ func judgeApply(w World, p Policy, step Step, now time.Time) error {
 		}
 	}
 	if o, ok := Serve(after, p, now); ok {
-		if k := after.Key(o.KeyID); !o.Expiration.After(now) || k.Confirmed.IsZero() {
+		k := after.Key(o.KeyID)
+		if !o.Expiration.After(now) || k.Confirmed.IsZero() || o.Expiration.Nanosecond() != 0 {
 			return fmt.Errorf("served works: after %s, %s is offered until %s", step.Action, o.KeyID, o.Expiration)
+		}
+		if o.Expiration.After(k.Promise) != o.Roll {
+			return fmt.Errorf("served works: after %s, %s is offered until %s, promised until %s, to be saved: %v", step.Action, o.KeyID, o.Expiration, k.Promise, o.Roll)
 		}
 	}
 	return nil

@@ -316,7 +316,9 @@ func (d *decision) delete() *Step {
 }
 
 // deleteDue keeps the time for a roll-back (X−D) also when the deactivation
-// was late. A burned key that was never handed out only takes a slot.
+// was late. If it was early, because the schedule was made longer since, the key
+// does not stand in the way of the next one. A burned key that was never handed
+// out only takes a slot.
 func (d *decision) deleteDue(k *Held) time.Time {
 	if !k.Burned.IsZero() && k.Promoted.IsZero() && !k.Adopted {
 		return k.Deactivated.Add(d.p.Evidence)
@@ -325,7 +327,11 @@ func (d *decision) deleteDue(k *Held) time.Time {
 	if !k.Burned.IsZero() {
 		grace = max(grace, d.p.Evidence)
 	}
-	return latest(k.Slot.Add(d.p.DeleteAfter), k.Deactivated.Add(grace))
+	due := k.Slot.Add(d.p.DeleteAfter)
+	if next := d.p.NextSlot(d.r.Slot); k.Burned.IsZero() && next.Before(due) {
+		due = next
+	}
+	return latest(due, k.Deactivated.Add(grace))
 }
 
 func (d *decision) pending() *Step {

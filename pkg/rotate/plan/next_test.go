@@ -142,6 +142,7 @@ func TestNext(t *testing.T) {
 		// A crash leaves a world.
 		{"an orphan's use is looked up", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), active("X", 10)}, Policy{}, at(11), Inspect, "X", Orphan},
 		{"an unused orphan is made inactive first", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Deactivate, "X", Orphan},
+		{"an inactive key makes room although a longer schedule would keep it", rec(with(deactivated("A", 0), func(k *Held) { k.Deactivated = at(1) }), current("B", 20)), []Key{inactive("A", 0), active("B", 20)}, Policy{RotateEvery: time.Hour, DeactivateAfter: 70 * time.Minute, DeleteAfter: 120 * time.Minute}, at(81), Delete, "A", GraceOver},
 		{"an orphan is not touched before it is known whose list this is", rec(current("A", 0)).intent(10, "A"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Identify, "", Orphan},
 		{"nor is a held key forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Identify, "", Vanished},
 		{"an orphan stays inactive for a while", rec(current("A", 0)).intent(10, "A").orphaned("X", 11), []Key{active("A", 0), inactive("X", 10)}, Policy{}, at(12.9), Wait, "X", LostCreate},

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // burnPatience is how long a leaked Current key may go on while a replacement
 // is made. After that it is deactivated without one: the only place where
@@ -26,6 +29,24 @@ func (r Record) Ordered(o Order) (Record, Order) {
 	stands := o
 	r.Order, r.Failures, r.RetryAt = &stands, 0, time.Time{}
 	return r, o
+}
+
+// OrderedAfter reports whether an order, or the burn of a key, is dated after t.
+func (r Record) OrderedAfter(t time.Time) bool {
+	return r.Order != nil && r.Order.At.After(t) ||
+		slices.ContainsFunc(r.Keys, func(k Held) bool { return k.Burned.After(t) })
+}
+
+// Redated returns r with everything that was ordered after now dated now.
+func (r Record) Redated(now time.Time) Record {
+	r = r.Clone()
+	if r.Order != nil {
+		r.Order.At = earliest(r.Order.At, now)
+	}
+	for i := range r.Keys {
+		r.Keys[i].Burned = earliest(r.Keys[i].Burned, now) // zero stays zero
+	}
+	return r
 }
 
 // burn carries out orders to burn leaked keys: they stop working before

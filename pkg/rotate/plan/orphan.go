@@ -142,6 +142,15 @@ func (r *Record) intentFor(k Key, p Policy) *Intent {
 	return nil
 }
 
+// MayOwn reports whether the listed key may be keyrot's: it holds it, is about to
+// save it, or has not finished with it. Nobody else should delete it.
+func (r *Record) MayOwn(k Key, p Policy) bool {
+	if r.Key(k.ID) != nil || r.tombstone(k.ID) != nil || r.orphan(k.ID) != nil {
+		return true
+	}
+	return !slices.Contains(r.Foreign, k.ID) && r.intentFor(k, p.WithDefaults()) != nil
+}
+
 // mayHaveMade reports whether the intent's call may have created k: it was not
 // there before, and its CreateDate lies in the call's window.
 func (in *Intent) mayHaveMade(k Key, p Policy) bool {

@@ -115,6 +115,10 @@ func TestServe(t *testing.T) {
 		expires time.Time
 		roll    bool
 	}{
+		{"the schedule's promise if it is longer now", rec(with(current("A", 0), func(k *Held) { k.Promise = at(2) })), at(1), true, at(12 - 5*s), true},
+		{"an older promise that is longer", rec(with(current("A", 0), func(k *Held) { k.Promise = at(60) })), at(1), true, at(60), false},
+		{"whole seconds of a promise", rec(with(current("A", 0), func(k *Held) { k.Promise = at(60).Add(999 * time.Millisecond) })), at(1), true, at(60), false},
+		{"nothing that passes in less than a second", rec(with(current("A", 0), func(k *Held) { k.Promise = at(60).Add(999 * time.Millisecond) })), at(60).Add(-999 * time.Millisecond), true, at(61), true},
 		{"the current key with the promise of its promotion", rec(current("A", 0)), at(5), true, at(12 - 5*s), false},
 		{"nothing while the first key is pending", rec(pendingKey("A", 0)), at(1), false, time.Time{}, false},
 		{"nothing when AWS refuses the key", rec(broken), at(5), false, time.Time{}, false},

@@ -6,28 +6,36 @@ import "time"
 type Offer struct {
 	KeyID      string
 	Created    time.Time
-	Expiration time.Time
-	// Roll: the successor is late. Expiration lies beyond what was promised so
-	// far and must be saved with [Record.Promised] before it leaves.
+	Expiration time.Time // whole seconds, as it is written everywhere; ahead of now
+	// Roll: Expiration lies beyond what was promised so far, because the
+	// successor is late or the schedule was made longer. It must be saved with
+	// [Record.Promised] before it leaves.
 	Roll bool
 }
+
+// shortest is how much of a promise is left at least when it is given.
+const shortest = time.Second
 
 // Serve returns the key that may be handed out at now, and until when it will
 // work. ok is false while no key certainly works.
 //
-// Expiration is the promise fixed at promotion, as long as enough of it is
-// left. Close to its end the successor should have taken over; if it has not,
-// the promise is rolled forward by [Policy.Roll], and the key is kept alive
-// for that long.
+// Expiration is the promise fixed at promotion, or what the schedule gives the
+// key by now if that is more, as long as enough of it is left. Close to its end
+// the successor should have taken over; if it has not, the promise is rolled
+// forward by [Policy.Roll], and the key is kept alive for that long.
 func Serve(r Record, p Policy, now time.Time) (o Offer, ok bool) {
 	p = p.WithDefaults()
 	k := r.In(Current)
 	if k == nil || k.Promoted.IsZero() || !k.Broken.IsZero() || !k.Deactivated.IsZero() {
 		return Offer{}, false
 	}
-	o = Offer{KeyID: k.ID, Created: k.Created, Expiration: k.Promise}
-	if k.Promise.Sub(now) < p.Roll()/2 && now.After(p.NextSlot(k.Slot)) || !k.Promise.After(now) {
-		o.Expiration, o.Roll = now.Add(p.Roll()), true
+	o = Offer{KeyID: k.ID, Created: k.Created, Expiration: k.Promise.Truncate(time.Second)}
+	if full := k.Slot.Add(p.DeactivateAfter - p.Grace).Truncate(time.Second); full.After(o.Expiration) {
+		o.Expiration, o.Roll = full, true
+	}
+	left := o.Expiration.Sub(now)
+	if left < p.Roll()/2 && now.After(p.NextSlot(k.Slot)) || left < shortest {
+		o.Expiration, o.Roll = now.Add(max(p.Roll(), shortest)+time.Second-1).Truncate(time.Second), true
 	}
 	return o, true
 }
