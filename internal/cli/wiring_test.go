@@ -267,7 +267,7 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 		t.Fatalf("newFunction() = %v, want that the stack's API key cannot be read", err)
 	}
 	held(t, s.server, "Proxies", "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
-	held(t, s.server.Limits, "Connections")
+	held(t, s.server.Limits, "Connections") // an instance answers one request at a time
 	d := s.server.Credentials.(*rotate.Dispenser)
 	held(t, d, "Late")                    // a function is frozen after its answer: what it cannot record it refuses
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused

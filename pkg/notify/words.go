@@ -48,6 +48,8 @@ var changes = map[plan.Action]map[plan.Reason]string{
 	plan.Deactivate: {
 		plan.Burning: "a leaked key was made inactive",
 		plan.Orphan:  "a key was made inactive: keyrot seems to have made it by a call whose answer was lost",
+
+		plan.Recovering: "a key whose secret was lost with the store was made inactive: a new one needs its place",
 	},
 	plan.Reactivate: {
 		plan.Ordered:    "a key was made active again",
@@ -81,7 +83,7 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 		return what == failedTo+string(step.Action) || what == failedTo+string(plan.Wait)
 	}}}
 	switch {
-	case step.Action == plan.Notice && step.Reason == plan.Vanished:
+	case step.Action == plan.Notice && step.Reason == plan.Vanished, step.Action == plan.Adopt:
 		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})
 	case step.Action == plan.Deactivate && step.Reason == plan.Orphan: // an old list made it look like somebody else's
 		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})

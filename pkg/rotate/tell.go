@@ -38,7 +38,7 @@ func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
 		return // the pass returns it
 	}
 	log := p.Log.Debug
-	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice {
+	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice || step.Action == plan.Adopt {
 		log = p.Log.Info
 	}
 	if step.Action == plan.Deactivate && step.Reason == plan.Orphan {

@@ -172,6 +172,21 @@ var mutants = []mutant{
 		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
+		Name: "recover-takes-the-last", Rule: "never zero",
+		File: "pkg/rotate/plan/recover.go", Old: "case !d.worksBeside(k.ID):", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "never zero",
+	},
+	{
+		Name: "recover-breaks-promise", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "served works",
+	},
+	{
+		Name: "recover-takes-foreign", Rule: "ours only",
+		File: "pkg/rotate/plan/recover.go", Old: "(named || k.Created.After(latest(r.Slot, r.Enrolled)))", New: "(named || !k.Created.IsZero())",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
