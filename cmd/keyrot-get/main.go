@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/fetch"
 	"github.com/keyrot/keyrot/internal/getkey/profile"
+	"github.com/keyrot/keyrot/internal/printable"
 )
 
 const help = `Print the user's active access key, read from the local agent, the cache or a
@@ -26,7 +27,7 @@ Exit codes: 0 done, 1 failed, 2 bad input.
 
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, printable.Writer{Writer: os.Stderr})) }
 
 // run returns the exit code. No signal is caught: nothing needs tidying up.
 func run(args []string, out, errs io.Writer) int {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/hint"
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
@@ -146,8 +147,8 @@ func (e Env) writeLives(lives []audit.Life) error {
 			age = strconv.FormatFloat(l.Deactivated.Sub(l.Created).Hours()/24, 'f', 4, 64)
 		}
 		rows = append(rows, []string{
-			l.User, l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
-			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), l.Reason,
+			printable.Line(l.User), l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
+			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), printable.Line(l.Reason),
 		})
 	}
 	if err := w.WriteAll(rows); err != nil {

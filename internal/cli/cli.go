@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/harden"
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/deploy"
 )
 
@@ -36,6 +37,7 @@ func Main() int {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
 	if env.Getenv(runtimeVariable) != "" {
+		env.Err = printable.Writer{Writer: env.Err}
 		err := env.lambdaMain(ctx)
 		report(env.Err, err)
 		return exitCode(err)
@@ -45,6 +47,7 @@ func Main() int {
 
 // Run runs the command that args name and returns its exit code.
 func Run(ctx context.Context, env Env, args []string) int {
+	env.Err = printable.Writer{Writer: env.Err}
 	root, started := newRoot(env)
 	root.SetArgs(args)
 	root.SetOut(env.Out)

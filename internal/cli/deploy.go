@@ -12,10 +12,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/deploy"
+	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/templates"
 )
 
@@ -34,6 +37,8 @@ type deployOptions struct {
 	PermissionsBoundary string
 	Reserved            int
 	LogDays             int
+	AcceptWidening      bool
+	given               map[string]bool // flags
 }
 
 func newDeployCmd(run func(context.Context, deployOptions) error) *cobra.Command {
@@ -46,7 +51,12 @@ runs every minute, an API that hands out keys, table, KMS key, API key, roles an
 
 It first looks whether all will go well and lists exactly which users would be managed; then it
 shows the plan and asks. A run that was interrupted, or failed, is healed by running it again; if
-nothing is to be changed, that is success.`,
+nothing is to be changed, that is success.
+
+A stack that is there keeps what neither flags nor configuration say anew. What would let more
+happen than before (other callers, more users, no permissions boundary) is shown in red and asked
+about by itself; --yes does not accept it, --accept-widening does. Settings that a stack cannot
+keep, such as windows or publish, are refused.`,
 		Example: `  keyrot deploy --admin-email you@example.com --path-prefix /machines/ --dry-run
   keyrot deploy --admin-email you@example.com --users ci,mailer`,
 		Args: cobra.NoArgs,
@@ -54,6 +64,8 @@ nothing is to be changed, that is success.`,
 			if o.common, err = commonOf(cmd); err != nil {
 				return err
 			}
+			o.given = map[string]bool{}
+			cmd.Flags().Visit(func(f *pflag.Flag) { o.given[f.Name] = true })
 			return run(cmd.Context(), o)
 		},
 	}
@@ -65,6 +77,7 @@ nothing is to be changed, that is success.`,
 	f.BoolVar(&o.SkipMail, "skip-email-verification", false, "do not ask SES to verify the addresses")
 	f.BoolVar(&o.DryRun, "dry-run", false, "look at everything, change nothing")
 	f.BoolVar(&o.Yes, "yes", false, "do not ask")
+	f.BoolVar(&o.AcceptWidening, "accept-widening", false, "do not ask about callers, users and permissions that are added either")
 	f.StringVar(&o.FunctionZip, "function-zip", "", "the release's keyrot-lambda zip (default: made from this program, on linux/arm64)")
 	f.StringSliceVar(&o.AllowFrom, "allow-from", nil, "CIDR blocks that may call the API (default: all)")
 	f.StringSliceVar(&o.APIUsers, "api-users", []string{"*"}, "who the stack's API key may read: names or patterns")
@@ -86,8 +99,9 @@ type deployment struct {
 	cfg  config.Config
 	sdk  aws.Config
 	aws  cloud
-	self string // ARN of who deploys
-	left bool   // the table is one that a former stack has left behind
+	self string   // ARN of who deploys
+	left bool     // the table is one that a former stack has left behind
+	more []string // ways in which the plan lets more happen than before
 	d    *deploy.Deployer
 }
 
@@ -95,13 +109,11 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if !strings.Contains(o.Admin, "@") {
 		return usagef("--admin-email: %q is no e-mail address", o.Admin)
 	}
-	if o.Sender == "" {
-		o.Sender = o.Admin
-	}
 	p, err := e.newDeployment(ctx, o)
 	if err != nil {
 		return err
 	}
+	o = p.o
 	found, err := p.preflight(ctx)
 	if err != nil {
 		return err
@@ -140,11 +152,17 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 // newDeployment reads the settings and finds out who and where we are.
 func (e Env) newDeployment(ctx context.Context, o deployOptions) (*deployment, error) {
 	cfg, err := e.deployable(o.common)
-	if err != nil {
+	if err != nil && !errors.Is(err, rotate.ErrNoUsers) { // the stack may know some
 		return nil, err
 	}
 	sdk, err := regional(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if o, err = o.over(ctx, deploy.New(sdk, ""), cfg.Changed(e.Getenv)); err != nil {
+		return nil, err
+	}
+	if cfg, err = e.deployable(o.common); err != nil {
 		return nil, err
 	}
 	where := e.cloudOf(sdk, cfg)
@@ -216,6 +234,11 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 	}
 	if err := p.showPlan(plan); err != nil {
 		return err
+	}
+	if !fresh {
+		if err := p.widen(widenings(s.Parameters, order.Parameters)); err != nil {
+			return errors.Join(err, p.d.Discard(ctx, plan))
+		}
 	}
 	if !p.o.Yes && !p.confirmed(fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region)) {
 		return errors.Join(notConfirmed(), p.d.Discard(ctx, plan))
@@ -294,6 +317,8 @@ type deployView struct {
 	Secret   string           `json:"api_key_secret"`    // where it is
 	Changes  []deploy.Change  `json:"changes,omitempty"`
 	Settings []deploy.Setting `json:"settings,omitempty"`
+	// Widenings are the ways in which more may happen than before.
+	Widenings []string `json:"widenings,omitempty"`
 }
 
 // result tells how to use the stack. The API key is shown when the stack was
@@ -302,6 +327,7 @@ func (p *deployment) result(ctx context.Context, s deploy.Stack, plan deploy.Pla
 	v := deployView{
 		Stack: s.Name, Status: string(s.Status), Changed: !plan.Empty(), Endpoint: s.Outputs[deploy.OutputEndpoint],
 		Secret: s.Outputs[deploy.OutputSecret], Changes: plan.Changes, Settings: plan.Settings,
+		Widenings: p.more,
 	}
 	if plan.Create && !plan.Empty() {
 		key, err := p.d.APIKey(ctx, v.Secret)
@@ -334,7 +360,7 @@ func artefact(file string) (deploy.Artefact, error) {
 	const how = `take keyrot-lambda_linux_arm64.zip from the release and give it with --function-zip, or build it: ` +
 		`GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -tags lambda.norpc,nosandbox -o bootstrap ./cmd/keyrot && zip keyrot-lambda.zip bootstrap`
 	if file != "" {
-		raw, err := os.ReadFile(file)
+		raw, err := disk.ReadTrusted(file)
 		if err != nil {
 			return deploy.Artefact{}, usage(fmt.Errorf("--function-zip: %w", err), how)
 		}

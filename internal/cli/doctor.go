@@ -11,9 +11,11 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/doctor"
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
 func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
@@ -21,7 +23,7 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
 		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, clock, foreign
-keys, permissions, session tokens, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
+keys, permissions, session tokens, the table, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
 Nothing is changed: permissions are tried on a key that does not exist, and simulated.
 
 Exit code 1 means that a check failed.`,
@@ -74,11 +76,26 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	if st, err := openExisting(ctx, cfg, where.Clock); err == nil {
 		defer func() { _ = st.Close() }() // only read
 		p.Entries = st.List
+		if t, ok := st.(tableStore); ok {
+			p.Table = t.examine
+		}
 	} else if !errors.Is(err, errUsage) { // no store yet is fine
 		return err
 	}
 	findings := doctor.Examine(ctx, p)
 	return errors.Join(e.showFindings(c, findings), diagnosis(findings))
+}
+
+// examine tells doctor how the table is set up.
+func (t tableStore) examine(ctx context.Context) doctor.Table {
+	found := doctor.Table{Name: t.Table}
+	single := t.Single(ctx)
+	d, err := t.Describe(ctx)
+	if errors.Is(single, dynamodb.ErrGlobal) {
+		found.Global, single = single, nil
+	}
+	found.TTL, found.Backups, found.Err = d.TTL, d.Backups, errors.Join(single, err)
+	return found
 }
 
 // simulator returns what asks IAM's policy simulator, or nil where there is
@@ -123,12 +140,13 @@ func (e Env) showFindings(c common, all []doctor.Finding) error {
 	if c.Output == "json" {
 		return writeJSON(e.Out, all)
 	}
+	out := printable.Writer{Writer: e.Out}
 	for _, f := range all {
-		if _, err := fmt.Fprintf(e.Out, "%-5s %-14s %s\n", f.Status, f.Check, f.Text); err != nil {
+		if _, err := fmt.Fprintf(out, "%-5s %-14s %s\n", f.Status, f.Check, f.Text); err != nil {
 			return err
 		}
 		if f.Fix != "" && f.Status != doctor.OK {
-			_, _ = fmt.Fprintf(e.Out, "      %-14s fix: %s\n", "", f.Fix)
+			_, _ = fmt.Fprintf(out, "      %-14s fix: %s\n", "", f.Fix)
 		}
 	}
 	return nil

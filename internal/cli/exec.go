@@ -104,7 +104,7 @@ func (e Env) child(command, env []string) error {
 	defer signal.Stop(signals)
 	// Not CommandContext: it is for the child to decide what a signal means.
 	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // what the user asked for
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, e.Out, e.Err
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, e.Out, os.Stderr
 	if err := cmd.Start(); err != nil {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: error: starting the command: %v\n", err)
 		return childError(127)

@@ -84,13 +84,18 @@ func (e Env) clientConfig(o common) (config.Client, error) {
 	return cfg.Client, err
 }
 
-// newClient returns a client for the server that the configuration names.
+// newClient returns a client for the server that the configuration names. It
+// lives long: whatever proves who asks, or who answers, is read again.
 func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*client.Client, error) {
-	c, err := e.clientConfig(o)
+	cfg, err := e.load(o)
+	if err == nil {
+		err = usage(cfg.Client.Validate(), "")
+	}
 	if err != nil {
 		return nil, err
 	}
-	h, err := fetch.HTTPClient(c.CAFile)
+	c, log := cfg.Client, logger(e.Err, cfg.Log)
+	h, err := fetch.HTTPClient(c.CAFile, log)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +120,9 @@ func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*cli
 	case key == "":
 		return nil, getkey.ErrNoAPIKey
 	default:
-		out.APIKey = key
+		out.Key = (&disk.Value[string]{Path: c.APIKeyFile, Log: log, Read: func() (string, error) {
+			return getkey.APIKey(e.Getenv("KEYROT_API_KEY"), c.APIKeyFile)
+		}}).Get
 	}
 	return out, nil
 }

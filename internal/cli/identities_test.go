@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/getkey"
+	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/auth/callerid"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -72,4 +77,58 @@ func TestClientsIdentity(t *testing.T) {
 	if _, err := e.newClient(t.Context(), with(nil), false); !errors.Is(err, getkey.ErrNoAPIKey) {
 		t.Errorf("newClient by nothing = %v, want ErrNoAPIKey", err)
 	}
+}
+
+// TestClientsKeyIsReadAgain: agent and exec notice that their API key was
+// rotated.
+func TestClientsKeyIsReadAgain(t *testing.T) {
+	t.Parallel()
+	var good atomic.Value
+	good.Store("first")
+	refused := func() {} // what happens just before a refusal is answered
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get(api.HeaderAPIKey) != good.Load():
+			refused()
+			status, body := api.Answer(api.ErrForbidden)
+			w.WriteHeader(status)
+			_ = json.NewEncoder(w).Encode(body)
+		case r.URL.Path == api.PathToken:
+			_ = json.NewEncoder(w).Encode(api.Token{Token: "T", ExpiresIn: 300})
+		default:
+			_ = json.NewEncoder(w).Encode(api.Credential{AccessKeyID: "A", SecretAccessKey: "s", Expiration: time.Now().Add(time.Hour)})
+		}
+	}))
+	t.Cleanup(srv.Close)
+	file := filepath.Join(t.TempDir(), "key")
+	write := func(key string) {
+		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	write("first\n")
+	e, _, _ := testEnv(t, nil)
+	c, err := e.newClient(t.Context(), common{File: os.DevNull, Flags: map[string]any{"api_key_file": file, "endpoint": srv.URL}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	works := func(when string) {
+		t.Helper()
+		if _, err := c.Credential(t.Context(), "ci"); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	works("at first")
+	good.Store("second")
+	if _, err := c.Credential(t.Context(), "ci"); !errors.Is(err, api.ErrForbidden) {
+		t.Errorf("with a revoked key: %v, want ErrForbidden", err)
+	}
+	write("second\n")
+	works("after the file was replaced")
+	good.Store("third")
+	refused = func() { write("third\n") }
+	works("the file is replaced while the old key is being refused")
+	refused = func() {}
+	write("")
+	works("with an empty file the last key stays in use")
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -87,15 +89,15 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
-		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now); err != nil {
+		if r.Publishers, r.Optional, err = publishers(cfg, sdk, now, log); err != nil {
 			return nil, nil, usage(err, "")
 		}
-		n, err := notifier(cfg.Notify, sdk, st, now)
+		n, err := notifier(cfg.Notify, sdk, st, now, log)
 		if err != nil {
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = r.RunOnce
+		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
@@ -112,7 +114,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
-			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate},
+			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
 		}
 		if err := e.adoptStackKey(ctx, keys, secretsmanager.NewFromConfig(awsanswer.Require(sdk)).GetSecretValue); err != nil {
 			return nil, s, err
@@ -122,6 +124,23 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
+}
+
+type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
+
+// hereOnly makes no pass on a global table. A function looks with its first
+// pass: looking delays neither its start nor the others.
+func hereOnly(st *dynamodb.Store, log *slog.Logger, run runOnce) runOnce {
+	var looked atomic.Bool
+	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+		if !looked.Load() {
+			if err := onlyHere(ctx, st, log); err != nil {
+				return rotate.Report{}, err
+			}
+			looked.Store(true)
+		}
+		return run(ctx, o)
+	}
 }
 
 // teller tells what a pass met before the function is frozen: what the records

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
 func TestNewFunction(t *testing.T) {
@@ -49,6 +52,40 @@ func TestNewFunction(t *testing.T) {
 				t.Errorf("the function tells somebody: %t", f.Tell != nil)
 			}
 		})
+	}
+}
+
+func TestGlobalTablesAreNotOpened(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		replicas []types.ReplicaDescription
+		fail     error
+		want     error
+		warned   bool
+	}{
+		"one region":      {nil, nil, nil, false},
+		"a replica":       {make([]types.ReplicaDescription, 1), nil, dynamodb.ErrGlobal, false},
+		"not to be known": {nil, errors.New("denied"), nil, true},
+	} {
+		var out bytes.Buffer
+		st := &dynamodb.Store{Table: "t", API: dynamodb.API{
+			DescribeTable: func(context.Context, *ddb.DescribeTableInput, ...func(*ddb.Options)) (*ddb.DescribeTableOutput, error) {
+				return &ddb.DescribeTableOutput{Table: &types.TableDescription{Replicas: c.replicas}}, c.fail
+			},
+		}}
+		err := onlyHere(t.Context(), st, slog.New(slog.NewTextHandler(&out, nil)))
+		if !errors.Is(err, c.want) || c.want == nil && err != nil || (out.Len() > 0) != c.warned {
+			t.Errorf("%s: onlyHere = %v, log %q, want %v", name, err, out.String(), c.want)
+		}
+		passes := 0
+		run := hereOnly(st, slog.New(slog.DiscardHandler), func(context.Context, rotate.Options) (rotate.Report, error) {
+			passes++
+			return rotate.Report{}, nil
+		})
+		_, _ = run(t.Context(), rotate.Options{})
+		if _, err := run(t.Context(), rotate.Options{}); !errors.Is(err, c.want) || passes != map[bool]int{true: 2, false: 0}[c.want == nil] {
+			t.Errorf("%s: the function made %d passes, %v", name, passes, err)
+		}
 	}
 }
 

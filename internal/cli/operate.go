@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,14 +76,6 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 			"Answer to a leak. A new key is made first if that works within a minute; the leaked one\nis made inactive at once, whatever was promised for it, and kept for evidence until its\nslot is needed. Then AWS is asked with the leaked key itself: the command succeeds once\nAWS refuses it, and otherwise says what it saw. Repeating it changes nothing but speed.\n\"keyrot whohas\" says who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials the order is recorded, and a running keyrot carries it out.",
 			"burn ci --key AKIAIOSFODNN7EXAMPLE --reason 'in a public repository'", run.burn, key("the leaked key (default: the active one)")),
 	}
-}
-
-// operator names who acts, for the audit log.
-func operator() string {
-	if u, err := user.Current(); err == nil {
-		return "operator " + u.Username
-	}
-	return "operator"
 }
 
 // job says what a command needs.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -24,10 +25,10 @@ import (
 
 // publishers makes the required and the optional targets. It reports all that
 // cannot work.
-func publishers(cfg config.Config, sdk aws.Config, now func() time.Time) (required, optional []rotate.Publisher, err error) {
+func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *slog.Logger) (required, optional []rotate.Publisher, err error) {
 	var errs []error
 	for i, t := range cfg.Publish {
-		p, err := publisher(cfg, t, sdk, now)
+		p, err := publisher(cfg, t, sdk, now, log)
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				errs = append(errs, fmt.Errorf("publish[%d].%s", i, line))
@@ -44,7 +45,7 @@ func publishers(cfg config.Config, sdk aws.Config, now func() time.Time) (requir
 	return required, optional, errors.Join(errs...)
 }
 
-func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time) (rotate.Publisher, error) {
+func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
 	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
 	switch t.Type {
 	case "secretsmanager":
@@ -76,10 +77,12 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 		if err := webhook.Check(t.URL); err != nil {
 			return nil, fmt.Errorf("url: %w", err)
 		}
-		key, err := secretFile(t.KeyFile)
-		if err == nil && len(key.Reveal()) < publish.MinKey {
-			err = fmt.Errorf("is shorter than %d bytes", publish.MinKey)
-		}
+		key, err := secretIn(t.KeyFile, log, func(key string) error {
+			if len(key) < publish.MinKey {
+				return fmt.Errorf("is shorter than %d bytes", publish.MinKey)
+			}
+			return nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
@@ -114,15 +117,15 @@ func perUser(t config.Target, field string, names ...string) error {
 }
 
 // notifier makes the Notifier; nil if nobody is to be told.
-func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time) (*notify.Notifier, error) {
-	n := &notify.Notifier{Settings: settings, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
+func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time, log *slog.Logger) (*notify.Notifier, error) {
+	n := &notify.Notifier{Settings: settings, Log: log, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
 		for _, to := range unique(cfg.SES.To) {
 			n.Channels = append(n.Channels, &notify.SES{AWS: sdk, Now: now, From: cfg.SES.From, To: to})
 		}
 	}
 	if cfg.SMTP.Host != "" {
-		mails, err := smtpChannels(cfg.SMTP)
+		mails, err := smtpChannels(cfg.SMTP, log)
 		if err != nil {
 			return nil, err
 		}
@@ -132,10 +135,8 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 		n.Channels = append(n.Channels, &notify.SNS{AWS: sdk, Now: now, Topic: cfg.SNS.Topic})
 	}
 	if cfg.Slack.URLFile != "" {
-		u := func() (rotate.Secret, error) { return secretFile(cfg.Slack.URLFile) }
-		if v, err := u(); err != nil {
-			return nil, fmt.Errorf("notify.slack.url_file: %w", err)
-		} else if err := webhook.Check(v.Reveal()); err != nil {
+		u, err := secretIn(cfg.Slack.URLFile, log, webhook.Check)
+		if err != nil {
 			return nil, fmt.Errorf("notify.slack.url_file: %w", err)
 		}
 		n.Channels = append(n.Channels, &notify.Slack{URL: u})
@@ -147,11 +148,10 @@ func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now f
 }
 
 // smtpChannels makes a channel for each recipient.
-func smtpChannels(s config.SMTP) (out []notify.Channel, err error) {
+func smtpChannels(s config.SMTP, log *slog.Logger) (out []notify.Channel, err error) {
 	var password func() (rotate.Secret, error)
 	if s.PasswordFile != "" {
-		password = func() (rotate.Secret, error) { return secretFile(s.PasswordFile) }
-		if _, err := password(); err != nil {
+		if password, err = secretIn(s.PasswordFile, log, func(string) error { return nil }); err != nil {
 			return nil, fmt.Errorf("notify.smtp.password_file: %w", err)
 		}
 	}
@@ -179,6 +179,19 @@ func unique(names []string) (out []string) {
 		}
 	}
 	return out
+}
+
+// secretIn returns what reads a secret in a file, at every use, and checks it.
+func secretIn(path string, log *slog.Logger, check func(string) error) (func() (rotate.Secret, error), error) {
+	v := &disk.Value[rotate.Secret]{Path: path, Log: log, Read: func() (rotate.Secret, error) {
+		s, err := secretFile(path)
+		if err == nil {
+			err = check(s.Reveal())
+		}
+		return s, err
+	}}
+	_, err := v.Get()
+	return v.Get, err
 }
 
 // secretFile reads a secret from a file that only its owner can read.

@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/webhook"
+	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/publish"
+	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 func outboundConfig(t *testing.T, yaml string) config.Config {
@@ -45,7 +53,7 @@ publish:
 	if err := cfg.Validate(); err != nil {
 		t.Fatalf("Validate() = %v", err)
 	}
-	required, optional, err := publishers(cfg, aws.Config{}, time.Now)
+	required, optional, err := publishers(cfg, aws.Config{}, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("publishers() = %v", err)
 	}
@@ -81,10 +89,10 @@ func TestTargetsThatCannotWork(t *testing.T) {
 		cfg := outboundConfig(t, tt.yaml)
 		err := cfg.Validate()
 		if err == nil {
-			_, _, err = publishers(cfg, aws.Config{}, time.Now)
+			_, _, err = publishers(cfg, aws.Config{}, time.Now, slog.New(slog.DiscardHandler))
 		}
 		if err == nil {
-			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now)
+			_, err = notifier(cfg.Notify, aws.Config{}, nil, time.Now, slog.New(slog.DiscardHandler))
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error = %v, want it to hold %q", tt.name, err, tt.want)
@@ -106,11 +114,11 @@ notify:
   sns: {topic: "arn:aws:sns:eu-west-1:123456789012:ops"}
   slack: {url_file: `+hook+`}
 `)
-	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now)
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil || n == nil || len(n.Channels) != 4 {
 		t.Fatalf("notifier() = %+v, %v, want four channels", n, err)
 	}
-	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, time.Now); n != nil || err != nil {
+	if n, err := notifier(outboundConfig(t, "").Notify, aws.Config{}, nil, time.Now, slog.New(slog.DiscardHandler)); n != nil || err != nil {
 		t.Errorf("notifier() without channels = %v, %v, want none", n, err)
 	}
 }
@@ -122,7 +130,7 @@ notify:
   smtp: {host: localhost, tls: none, from: k@example.com, to: [a@example.com, b@example.com, a@example.com]}
   ses: {from: k@example.com, to: [a@example.com, c@example.com]}
 `)
-	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now)
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,5 +140,76 @@ notify:
 	}
 	if want := []string{"ses:a@example.com", "ses:c@example.com", "smtp:a@example.com", "smtp:b@example.com"}; !slices.Equal(got, want) {
 		t.Errorf("the channels are %q, want %q", got, want)
+	}
+}
+
+// TestSecretsOfChannelsAreReadAgain: who rotates the Slack URL, the mail
+// password or a webhook's key replaces a file.
+func TestSecretsOfChannelsAreReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var hits []string
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stamp := r.Header.Get(webhook.HeaderTimestamp)
+		raw, _ := io.ReadAll(r.Body)
+		for _, key := range []string{"a", "b"} {
+			if k := strings.Repeat(key, publish.MinKey); r.Header.Get(webhook.HeaderSignature) == webhook.Sign([]byte(k), stamp, raw) {
+				hits = append(hits, "key "+key)
+			}
+		}
+		hits = append(hits, r.URL.Path)
+	}))
+	t.Cleanup(srv.Close)
+	write("slack", srv.URL+"/slack1\n")
+	write("password", "one\n")
+	write("key", strings.Repeat("a", publish.MinKey))
+	cfg := outboundConfig(t, `
+notify:
+  smtp: {host: localhost, tls: none, username: u, password_file: `+filepath.Join(dir, "password")+`, from: k@example.com, to: [a@example.com]}
+  slack: {url_file: `+filepath.Join(dir, "slack")+`}
+publish:
+- {type: webhook, url: "`+srv.URL+`/hook", key_file: `+filepath.Join(dir, "key")+`}
+`)
+	log := slog.New(slog.DiscardHandler)
+	n, err := notifier(cfg.Notify, aws.Config{}, nil, time.Now, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooks, _, err := publishers(cfg, aws.Config{}, time.Now, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mails, ok := n.Channels[0].(*notify.SMTP)
+	if !ok {
+		t.Fatalf("the first channel is %T", n.Channels[0])
+	}
+	use := func(password string) {
+		t.Helper()
+		if got, err := mails.Password(); got.Reveal() != password || err != nil {
+			t.Errorf("the mail's password = %q, %v, want %q", got.Reveal(), err, password)
+		}
+		err := n.Channels[1].Send(t.Context(), notify.Message{})
+		if perr := hooks[0].Publish(t.Context(), rotate.Credential{User: "ci", KeyID: "AKIA", Secret: rotate.NewSecret("s")}); err != nil || perr != nil {
+			t.Error(err, perr)
+		}
+	}
+	use("one")
+	write("slack", srv.URL+"/slack2\n")
+	write("password", "two\n")
+	write("key", strings.Repeat("b", publish.MinKey))
+	use("two")
+	write("slack", "not a URL")
+	write("password", "")
+	write("key", "short")
+	use("two")
+	want := []string{"/slack1", "key a", "/hook", "/slack2", "key b", "/hook", "/slack2", "key b", "/hook"}
+	if !slices.Equal(hits, want) {
+		t.Errorf("requests were %q, want %q", hits, want)
 	}
 }

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/printable"
 )
 
 // writeJSON writes v as indented JSON.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(printable.Writer{Writer: w})
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
@@ -30,7 +31,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 			if i > 0 {
 				_, _ = fmt.Fprint(tw, "\t")
 			}
-			_, _ = fmt.Fprint(tw, cell)
+			_, _ = fmt.Fprint(tw, printable.Line(cell))
 		}
 		_, _ = fmt.Fprintln(tw)
 	}

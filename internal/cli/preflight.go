@@ -28,11 +28,12 @@ func (e Env) deployable(c common) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	if errs := unstackable(cfg, e.Getenv); len(errs) > 0 {
+		return cfg, usage(errors.Join(errs...), "docs/deploy.md lists what a stack can be told")
+	}
 	switch tag, _, _ := strings.Cut(cfg.Users.Tag, "="); {
 	case cfg.Users.Empty():
 		return cfg, rotate.ErrNoUsers
-	case len(cfg.Overrides) > 0:
-		return cfg, usagef("overrides: a stack has one schedule; use a stack for each")
 	case tag != "" && tag != "keyrot:managed":
 		return cfg, usage(fmt.Errorf("users.tag: %q: the roles of a stack can only be bound to the tag keyrot:managed", tag), "tag the users keyrot:managed=true")
 	}
@@ -242,6 +243,10 @@ func (p *deployment) rehearse(ctx context.Context, found []candidate) error {
 		}
 	}
 	slices.SortFunc(v.Settings, func(a, b deploy.Setting) int { return strings.Compare(a.Name, b.Name) })
+	if s.Status != "not there yet" {
+		v.Widenings = widenings(s.Parameters, order.Parameters)
+		p.showWidenings(v.Widenings)
+	}
 	p.say("dry run, nothing was changed; template of %d bytes", len(templates.Keyrot()))
 	if p.o.Output == "json" {
 		return writeJSON(p.Out, v)

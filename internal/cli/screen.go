@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/page"
 )
 
@@ -31,15 +31,9 @@ type line struct {
 	colour bool
 }
 
-// add appends text, as much as there is room for. What could move the cursor
-// is left out.
+// add appends text, as much as there is room for.
 func (l *line) add(s style, text string) *line {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return -1
-		}
-		return r
-	}, text)
+	text = printable.Line(text)
 	if utf8.RuneCountInString(text) > l.room {
 		text = string([]rune(text)[:max(0, l.room-1)]) + "…"
 		if l.room == 0 {

@@ -104,6 +104,42 @@ func TestServeShowsACallerItsOwnMetrics(t *testing.T) {
 	}
 }
 
+// TestServeLimitsClientsBehindAProxy: server.trusted_proxies reaches the server.
+func TestServeLimitsClientsBehindAProxy(t *testing.T) {
+	t.Parallel()
+	w := openWired(t, func(c *config.Config) {
+		c.Server.FailureRate, c.Server.TrustedProxies = 0.1, []string{"192.0.2.0/24"}
+	})
+	guess := func(client string) int {
+		return w.do(t, "POST", "/login", "key=krk_guess", "X-Forwarded-For", client).Code
+	}
+	if a, b, c := guess("198.51.100.1"), guess("198.51.100.1"), guess("198.51.100.2"); a != 403 || b != 429 || c != 403 {
+		t.Errorf("two guesses of one client and one of another = %d, %d, %d, want 403, 429, 403", a, b, c)
+	}
+}
+
+// TestNamesAreShownNotObeyed: what somebody called an API key does not move
+// the cursor of whoever lists it.
+func TestNamesAreShownNotObeyed(t *testing.T) {
+	t.Parallel()
+	e, out, errs := testEnv(t, nil)
+	e.Now = time.Now
+	db := filepath.Join(t.TempDir(), "keyrot.db")
+	evil := "x\x1b[2J\u202e\nforged"
+	if code := Run(t.Context(), e, []string{"api-key", "create", "--store", db, "--name", evil, "--users", "*"}); code != 0 {
+		t.Fatalf("api-key create = %d\n%s", code, errs)
+	}
+	for _, args := range [][]string{{"api-key", "list"}, {"api-key", "list", "-o", "json"}, {"api-key", "revoke", evil}, {evil}} {
+		out.Reset()
+		errs.Reset()
+		Run(t.Context(), e, append(args, "--store", db))
+		said := out.String() + errs.String()
+		if strings.ContainsAny(said, "\x1b\u202e") || !strings.Contains(said, `\u001b[2J\u202e`) && !strings.Contains(said, `\x1b[2J\u202e`) {
+			t.Errorf("keyrot %q printed %q, want the name written out", args, said)
+		}
+	}
+}
+
 func TestServeLimitsLogins(t *testing.T) {
 	t.Parallel()
 	w := openWired(t, func(c *config.Config) { c.Server.FailureRate = 0.1 })

@@ -93,6 +93,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.store, err = openStore(ctx, cfg, e.Getenv, s.clock); err != nil {
 		return nil, err
 	}
+	if t, ok := s.store.(tableStore); ok {
+		if err := onlyHere(ctx, t.Store, log); err != nil {
+			return nil, usage(err, "")
+		}
+	}
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -114,6 +119,10 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	s.health = &health{store: s.store, policy: policy, now: now, late: s.late}
+	proxies, err := cfg.Server.Proxies()
+	if err != nil {
+		return nil, usage(err, "")
+	}
 	keys := &auth.Keys{Settings: s.store, Now: now, Audit: s.late, Actor: operator()}
 	s.server = &server.Server{
 		Keys:        keys,
@@ -122,6 +131,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
+		Proxies:     proxies,
 		Limits: server.Limits{
 			Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate,
 			Connections: cfg.Server.MaxConnections, Requests: cfg.Server.MaxRequests,
@@ -180,10 +190,10 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 
 // outbound joins what tells and gives others something.
 func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
-	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now); err != nil {
+	if s.rotator.Publishers, s.rotator.Optional, err = publishers(cfg, sdk, s.clock.Now, s.rotator.Log); err != nil {
 		return err
 	}
-	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now)
+	s.notify, err = notifier(cfg.Notify, sdk, s.store, s.clock.Now, s.rotator.Log)
 	if err != nil || s.notify == nil {
 		return err
 	}
@@ -256,6 +266,18 @@ func openStore(ctx context.Context, cfg config.Config, getenv func(string) strin
 		return nil, fmt.Errorf("store %s: %w", cfg.Store.Path, err)
 	}
 	return st, nil
+}
+
+// onlyHere refuses a global table. What cannot be seen is no reason to stop.
+func onlyHere(ctx context.Context, st *dynamodb.Store, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := st.Single(ctx)
+	if err != nil && !errors.Is(err, dynamodb.ErrGlobal) {
+		log.Warn("whether the table has replicas in other regions is not known; keyrot must not share such a one", "err", err)
+		return nil
+	}
+	return err
 }
 
 // connectTable joins the store in the table that the configuration names.

@@ -62,6 +62,7 @@ server:
   caller_rate: 7
   failure_rate: 8
   max_connections: 9
+  trusted_proxies: [10.0.0.0/8]
   id: k.example
   identities: [{name: role, kind: aws, arns: ["arn:aws:iam::123456789012:role/x"], users: [ci]}]
 `
@@ -118,7 +119,7 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.server.Tokens, "Issuer", "Audience")
 	held(t, s.server.Limits)
 	held(t, s.late)
-	held(t, s.server.Page, "Failure", "Secure", "Charge") // Charge is set by server.Handler
+	held(t, s.server.Page, "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")
 	held(t, s.watch, "Missed", "Every")
 	if len(s.rotator.Publishers) != 1 || len(s.rotator.Optional) != 1 || len(s.notify.Channels) != 2 {
@@ -182,9 +183,9 @@ func TestServeHasOneClock(t *testing.T) {
 	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "the page": s.server.Page.Now,
 		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
-		"the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
-		"the webhook":            s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
-		"SES":                    s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
+		"late records": s.late.Now, "the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
+		"the webhook": s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
+		"SES":         s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
 	})
 	if _, err := s.store.Save(t.Context(), late()); err != nil {
 		t.Fatal(err)
@@ -251,7 +252,10 @@ func TestTheRotatorsFunctionIsWired(t *testing.T) {
 	held(t, s.rotator, "Publishers", "Optional", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry")
 	held(t, s.watch, "Tick", "Missed", "Every", "Owner")
 	held(t, s.notify, "Instance", "Gather")
-	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
+	if _, err := s.rotator.IAM.Keys(t.Context(), "ci"); err == nil {
+		t.Error("the call succeeded, want AWS's refusal")
+	}
+	agree(t, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
 		"SES": s.notify.Channels[0].(*notify.SES).Now,
 	})
@@ -262,8 +266,8 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Fatalf("newFunction() = %v, want that the stack's API key cannot be read", err)
 	}
-	held(t, s.server, "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
-	held(t, s.server.Limits, "Connections", "Requests")
+	held(t, s.server, "Proxies", "Identities", "TLS", "Page", "Metrics", "MetricsOpen", "Observe")
+	held(t, s.server.Limits, "Connections") // an instance answers one request at a time
 	d := s.server.Credentials.(*rotate.Dispenser)
 	held(t, d, "Late")                    // a function is frozen after its answer: what it cannot record it refuses
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused

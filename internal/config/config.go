@@ -124,6 +124,10 @@ type Server struct {
 	// AllowPlainHTTP permits plain HTTP beyond loopback, for a proxy that
 	// adds TLS. Default false.
 	AllowPlainHTTP bool `mapstructure:"allow_plain_http"`
+	// TrustedProxies are the addresses or CIDRs of proxies whose
+	// X-Forwarded-For is believed: limits and records are then of the client
+	// that it names. Default none.
+	TrustedProxies []string `mapstructure:"trusted_proxies"`
 	// ClientCA is a PEM file of authorities: clients must show a certificate
 	// that descends from one. Read again when it changes. Default none.
 	ClientCA string `mapstructure:"client_ca"`

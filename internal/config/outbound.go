@@ -87,7 +87,7 @@ type SMTP struct {
 	Port         int      `mapstructure:"port"`          // default 587, or 465 with implicit TLS
 	TLS          string   `mapstructure:"tls"`           // starttls, implicit, or none (to this machine only); default starttls
 	Username     string   `mapstructure:"username"`      // default none: no log-in
-	PasswordFile string   `mapstructure:"password_file"` // mode 0600
+	PasswordFile string   `mapstructure:"password_file"` // mode 0600; read at every mail
 	From         string   `mapstructure:"from"`          // the sender
 	To           []string `mapstructure:"to"`            // the recipients
 }
@@ -99,7 +99,7 @@ type SNS struct {
 
 // Slack is an incoming webhook, of Slack or compatible.
 type Slack struct {
-	URLFile string `mapstructure:"url_file"` // holds the URL, which is a secret; mode 0600
+	URLFile string `mapstructure:"url_file"` // holds the URL, which is a secret; mode 0600; read at every message
 }
 
 // longestHook bounds a hook's timeout: the user's lease, a minute, must outlast

@@ -134,6 +134,9 @@ func (s Server) validate() []error {
 	if !(s.CallerRate > 0) || !(s.FailureRate > 0) {
 		errs = append(errs, errors.New("server.caller_rate, server.failure_rate: must be above 0"))
 	}
+	if _, err := s.Proxies(); err != nil {
+		errs = append(errs, err)
+	}
 	if s.MaxConnections < 1 || s.MaxRequests < 1 {
 		errs = append(errs, errors.New("server.max_connections, server.max_requests: must be above 0"))
 	}
@@ -145,6 +148,24 @@ func (s Server) validate() []error {
 		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or server.allow_plain_http behind a proxy that adds TLS", s.Listen))
 	}
 	return errs
+}
+
+// Proxies returns TrustedProxies as prefixes.
+func (s Server) Proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	var errs []error
+	for _, text := range s.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if a, bad := netip.ParseAddr(text); bad == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("server.trusted_proxies: %q is no address or CIDR such as 10.0.0.0/8", text))
+			continue
+		}
+		out = append(out, p.Masked())
+	}
+	return out, errors.Join(errs...)
 }
 
 // Validate reports what is wrong with a client's settings.

@@ -93,7 +93,8 @@ func enter(dir *os.Root, name, path string, create bool, owners []int) (*os.Root
 
 // judge refuses a folder that others than root, this user and the owners can change.
 func judge(path string, info fs.FileInfo, owners []int) error {
-	e := trust.Entry{Owner: ownerOf(info), Mode: uint32(info.Mode().Perm()), Dir: true, Sticky: info.Mode()&fs.ModeSticky != 0}
+	owner, group := ownerOf(info)
+	e := trust.Entry{Owner: owner, Group: group, Mode: uint32(info.Mode().Perm()), Dir: true, Sticky: info.Mode()&fs.ModeSticky != 0}
 	why, fix := trust.Judge(path, e, slices.Concat([]int{0, os.Geteuid()}, owners)...)
 	if why == "" {
 		return nil

@@ -10,4 +10,4 @@ import (
 const noWait = 0
 
 // ownerOf has no meaning here: access lists say who may change what.
-func ownerOf(fs.FileInfo) int { return os.Geteuid() }
+func ownerOf(fs.FileInfo) (user, group int) { return os.Geteuid(), -1 }

@@ -9,9 +9,9 @@ import (
 
 const noWait = syscall.O_NONBLOCK // for somebody who opens a pipe's other end
 
-func ownerOf(info fs.FileInfo) int {
+func ownerOf(info fs.FileInfo) (user, group int) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(st.Uid)
+		return int(st.Uid), int(st.Gid)
 	}
-	return -1
+	return -1, -1
 }

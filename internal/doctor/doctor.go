@@ -47,9 +47,19 @@ type Patient struct {
 	Clock     *rotate.Clock                                                // AWS's time
 	Now       func() time.Time                                             // this machine's
 	Entries   func(context.Context) ([]rotate.Entry, error)                // what the store holds
+	Table     func(context.Context) Table                                  // the DynamoDB table, if it is the store
 	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
 	Callers   func(context.Context) []Caller                               // without an API key
 	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+}
+
+// Table is how a DynamoDB table is set up.
+type Table struct {
+	Name    string
+	Global  error // it has replicas
+	TTL     bool
+	Backups bool
+	Err     error // not all of it is known
 }
 
 // Caller tells whether those whom the server accepts without an API key by one
@@ -100,6 +110,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		p.permissions(ctx, users, add)
 		p.sessions(ctx, users, add)
 	}
+	p.table(ctx, add)
 	p.overdue(ctx, add)
 	p.mail(ctx, add)
 	p.callers(ctx, add)
@@ -187,6 +198,32 @@ func (p Patient) sessions(ctx context.Context, users []rotate.User, add adder) {
 		default:
 			add("session guard", OK, "", "sessions of user %s are denied", u.Name)
 		}
+	}
+}
+
+// table looks for what a table loses when it is restored, and for replicas.
+func (p Patient) table(ctx context.Context, add adder) {
+	if p.Table == nil {
+		return
+	}
+	t := p.Table(ctx)
+	switch {
+	case t.Global != nil:
+		add("table", Fail, "delete its replicas, or use a table without any", "%v", t.Global)
+	case t.Err != nil:
+		add("table", Warn, "grant dynamodb:DescribeTable, DescribeTimeToLive and DescribeContinuousBackups", "%v", t.Err)
+	case t.TTL && t.Backups:
+		add("table", OK, "", "%s has no replicas, deletes expired items and has point-in-time backups", t.Name)
+	}
+	if !t.TTL && t.Err == nil {
+		add("table", Warn, "aws dynamodb update-time-to-live --table-name "+t.Name+
+			" --time-to-live-specification Enabled=true,AttributeName=expires",
+			"%s keeps expired items for ever: time to live is off, as in every restored table", t.Name)
+	}
+	if !t.Backups && t.Err == nil {
+		add("table", Warn, "aws dynamodb update-continuous-backups --table-name "+t.Name+
+			" --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
+			"%s has no point-in-time backups", t.Name)
 	}
 }
 

@@ -77,6 +77,11 @@ func TestExamine(t *testing.T) {
 				return []rotate.Entry{{Record: plan.Record{User: "ci", Keys: []plan.Held{{ID: id, Stage: plan.Current}}}}}, nil
 			}
 		}, "foreign keys", OK, "none"},
+		{"a restored table", table(Table{Name: "t", Backups: true}), "table", Warn, "time to live is off"},
+		{"a table without backups", table(Table{Name: "t", TTL: true}), "table", Warn, "no point-in-time backups"},
+		{"a global table", table(Table{Name: "t", Global: errors.New("it has replicas")}), "table", Fail, "it has replicas"},
+		{"a table that cannot be looked at", table(Table{Name: "t", Err: errors.New("denied")}), "table", Warn, "denied"},
+		{"a table as deployed", table(Table{Name: "t", TTL: true, Backups: true}), "table", OK, "no replicas"},
 		{"a missing permission", func(a *rotatetest.AWS, p *Patient) { p.IAM = denying{AWS: a, update: true} }, "permissions", Fail, "iam:UpdateAccessKey"},
 		{"no guard against sessions", func(_ *rotatetest.AWS, p *Patient) {
 			p.Simulate = func(context.Context, rotate.User) (Simulation, error) { return Simulation{}, nil }
@@ -110,6 +115,10 @@ func TestExamine(t *testing.T) {
 			t.Errorf("Examine() found no %s of %s with %q in %+v", tt.status, tt.check, tt.text, Examine(t.Context(), p))
 		})
 	}
+}
+
+func table(found Table) func(*rotatetest.AWS, *Patient) {
+	return func(_ *rotatetest.AWS, p *Patient) { p.Table = func(context.Context) Table { return found } }
 }
 
 func TestExamineChangesNothing(t *testing.T) {

@@ -230,10 +230,12 @@ func (s *simulation) client(ctx context.Context, i int) {
 		s.judgePublication(c)
 		if !c.Expiration.After(time.Now()) {
 			s.violation("served works: %s: hand-out of %s had expired already", user, c.KeyID)
-			pause(ctx, time.Second) // otherwise this goes on at the same instant for ever
+			return // there would be one at each instant from now on
 		}
 		if !s.useUp(ctx, r, c) {
 			pause(ctx, time.Second) // as a program that retries; without it, the clock would stand still
+		} else if time.Until(c.Expiration) <= time.Millisecond {
+			pause(ctx, 2*time.Millisecond) // the next one must not be the same
 		}
 	}
 }

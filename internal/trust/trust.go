@@ -11,7 +11,7 @@ package trust
 type Error struct {
 	Path string   // as it was asked for
 	Why  []string // what is wrong, from the top folder down
-	Fix  []string // a command for each
+	Fix  []string // a command for each; "" where none does no harm
 }
 
 // Error implements error.
@@ -19,8 +19,16 @@ func (e *Error) Error() string {
 	return e.Path + " can be changed by others: " + join(e.Why, "; ")
 }
 
-// Hint returns the commands that put it right.
-func (e *Error) Hint() string { return join(e.Fix, " && ") }
+// Hint returns the commands that put it right. Somebody else's folder stays his:
+// then the file has to be elsewhere.
+func (e *Error) Hint() string {
+	for _, fix := range e.Fix {
+		if fix == "" {
+			return "use a copy in a folder that belongs to root or to the user that runs keyrot, such as /etc/keyrot"
+		}
+	}
+	return join(e.Fix, " && ")
+}
 
 func join(parts []string, between string) (s string) {
 	for i, p := range parts {
@@ -32,9 +40,13 @@ func join(parts []string, between string) (s string) {
 	return s
 }
 
+// GroupVariable names a group (a number) whose members are trusted as this user
+// is: a volume of Kubernetes with an fsGroup can be written by that group.
+const GroupVariable = "KEYROT_TRUSTED_GROUP"
+
 // Entry is what a judgement needs to know of a file or folder.
 type Entry struct {
-	Owner        int
+	Owner, Group int
 	Mode         uint32 // permissions
 	Dir          bool
 	Sticky       bool // only owners may rename or remove what is in the folder
@@ -42,7 +54,7 @@ type Entry struct {
 }
 
 // Judge returns what is wrong with the entry at the path, and the command that
-// puts it right; "" if only the owners can change it. In a sticky folder
+// puts it right, if one does no harm; "" if only the owners can change it. In a sticky folder
 // everybody may make entries, but nobody can replace those of the owners.
 func Judge(path string, e Entry, owners ...int) (why, fix string) {
 	if e.Device { // only root makes them
@@ -52,13 +64,33 @@ func Judge(path string, e Entry, owners ...int) (why, fix string) {
 	for _, o := range owners {
 		ours = ours || o == e.Owner
 	}
+	if e.Group == trustedGroup() {
+		e.Mode &^= 0o020
+	}
 	switch {
+	case !ours && (e.Dir || e.Link):
+		return path + " belongs to user " + number(e.Owner, 10), ""
 	case !ours:
 		return path + " belongs to user " + number(e.Owner, 10), "chown " + number(owners[len(owners)-1], 10) + " " + quote(path)
 	case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:
 		return "", ""
 	}
 	return path + " has mode 0" + number(int(e.Mode&0o777), 8), "chmod go-w " + quote(path)
+}
+
+// digits returns the number that the text is, -1 if it is none.
+func digits(text string) int {
+	n := 0
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' || n > 1<<31 {
+			return -1
+		}
+		n = 10*n + int(text[i]-'0')
+	}
+	if text == "" {
+		return -1
+	}
+	return n
 }
 
 func number(n, base int) string {

@@ -96,8 +96,11 @@ func TestPathOfSomebodyElse(t *testing.T) {
 			t.Errorf("check = %q, want it to hold %q", e, want)
 		}
 	}
-	if !strings.Contains(e.Hint(), "chown 2147483632 "+top+"/d/f") {
-		t.Errorf("Hint = %q, want who should own it", e.Hint())
+	if strings.Contains(e.Hint(), "chown") || !strings.Contains(e.Hint(), "a copy in a folder") {
+		t.Errorf("Hint = %q, want no advice to take somebody's folder away", e.Hint())
+	}
+	if _, fix := Judge("/d/f", Entry{Owner: 5, Mode: 0o600}, 0, 7); fix != "chown 7 /d/f" {
+		t.Errorf("for a file the fix is %q, want who should own it", fix)
 	}
 }
 
@@ -121,6 +124,31 @@ func TestHintIsSafeToPaste(t *testing.T) {
 	for path, want := range map[string]string{"/a/b-c_d.E9": "/a/b-c_d.E9", "/a b": "'/a b'", "/a;rm -rf ~": "'/a;rm -rf ~'", "/it's": `'/it'\''s'`} {
 		if got := quote(path); got != want {
 			t.Errorf("quote(%q) = %s, want %s", path, got, want)
+		}
+	}
+}
+
+// Kubernetes mounts a ConfigMap with mode 0777 and for reading only, and lets the
+// group of an fsGroup write a volume.
+func TestVolumes(t *testing.T) {
+	top := tree(t, "d/ mode 0777", "d/f", "g/ mode 0775", "g/f mode 0664", "h/ mode 0777", "h/f")
+	w := walk{owners: []int{0, os.Geteuid()}, readOnly: func(path string) bool { return path == top+"/d" }}
+	if err := w.follow(top + "/d/f"); err != nil || len(w.why) > 0 {
+		t.Errorf("on a mount for reading only: %v, %q", err, w.why)
+	}
+	if Path(top+"/g/f") == nil {
+		t.Error("a group that nobody named is trusted")
+	}
+	t.Setenv(GroupVariable, number(os.Getegid(), 10))
+	if err := Path(top + "/g/f"); err != nil {
+		t.Errorf("with the group trusted: %v", err)
+	}
+	if Path(top+"/h/f") == nil {
+		t.Error("a folder that everybody can write is trusted with a group")
+	}
+	for text, want := range map[string]int{"": -1, "x": -1, "12": 12, "-1": -1, "0": 0, "99999999999999999999": -1} {
+		if got := digits(text); got != want {
+			t.Errorf("digits(%q) = %d, want %d", text, got, want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ const maxLinks = 40 // as Linux follows them
 func Path(path string) error { return check(path, 0, syscall.Geteuid()) }
 
 func check(path string, owners ...int) error {
-	w := walk{owners: owners}
+	w := walk{owners: owners, readOnly: readOnly}
 	full := path
 	if path == "" {
 		return nil
@@ -36,6 +36,7 @@ func check(path string, owners ...int) error {
 
 type walk struct {
 	owners   []int
+	readOnly func(path string) bool // nobody can write there, whatever the modes say
 	why, fix []string
 }
 
@@ -90,18 +91,18 @@ func (w *walk) follow(path string) error {
 func (w *walk) judge(path string, st *syscall.Stat_t, private bool) bool {
 	kind := uint32(st.Mode) & syscall.S_IFMT //nolint:unconvert // narrower on some systems
 	e := Entry{
-		Owner: int(st.Uid), Mode: uint32(st.Mode) & 0o777, //nolint:unconvert // the same
+		Owner: int(st.Uid), Group: int(st.Gid), Mode: uint32(st.Mode) & 0o777, //nolint:unconvert // the same
 		Dir: kind == syscall.S_IFDIR, Sticky: st.Mode&syscall.S_ISVTX != 0, Link: kind == syscall.S_IFLNK,
 		Device: kind == syscall.S_IFCHR || kind == syscall.S_IFBLK,
 	}
-	if private {
-		e.Mode = 0
+	if private || e.Mode&0o022 != 0 && !e.Link && w.readOnly(path) { // such as the ConfigMaps of Kubernetes, of mode 0777
+		e.Mode &^= 0o022
 	}
 	why, fix := Judge(path, e, w.owners...)
 	if why != "" {
 		w.why, w.fix = append(w.why, why), append(w.fix, fix)
 	}
-	return private || why == "" && e.Dir && e.Mode&0o077 == 0
+	return private || why == "" && e.Dir && uint32(st.Mode)&0o077 == 0 //nolint:unconvert // the same
 }
 
 func stat(path string) (*syscall.Stat_t, error) {
@@ -111,6 +112,11 @@ func stat(path string) (*syscall.Stat_t, error) {
 			return &st, err
 		}
 	}
+}
+
+func trustedGroup() int {
+	text, _ := syscall.Getenv(GroupVariable)
+	return digits(text)
 }
 
 func readlink(path string) (string, error) {

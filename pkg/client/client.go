@@ -48,6 +48,9 @@ type Client struct {
 	Endpoint string
 	// APIKey is sent with every request.
 	APIKey string
+	// Key takes APIKey's place: it is asked before every request, for a key
+	// that is rotated, and again when the server refuses. Default none.
+	Key func() (string, error)
 	// Proof takes the API key's place: it is sent when a token is needed,
 	// which goes alone then. Default none.
 	Proof Proof
@@ -61,6 +64,7 @@ type Client struct {
 
 	mu    sync.Mutex
 	token string
+	owner string // the API key that the token was given for
 	until time.Time
 }
 
@@ -75,17 +79,40 @@ func (c *Client) Credential(ctx context.Context, user string) (api.Credential, e
 // what the answer before came with, or ""; if the credential is still the same
 // the error is [ErrNotModified] and no secret travels.
 func (c *Client) CredentialIfChanged(ctx context.Context, user, tag string) (cred api.Credential, newTag string, err error) {
-	token, fresh, err := c.currentToken(ctx)
+	key, err := c.apiKey()
 	if err != nil {
 		return api.Credential{}, "", err
 	}
-	cred, newTag, err = c.activeKey(ctx, user, token, tag)
+	cred, newTag, err = c.credential(ctx, key, user, tag)
+	if !errors.Is(err, api.ErrForbidden) && !errors.Is(err, api.ErrUnauthorized) && !errors.Is(err, api.ErrNotAllowed) {
+		return cred, newTag, err
+	}
+	if now, kerr := c.apiKey(); kerr == nil && now != key { // it was replaced meanwhile
+		return c.credential(ctx, now, user, tag)
+	}
+	return cred, newTag, err
+}
+
+func (c *Client) apiKey() (string, error) {
+	if c.Key == nil || c.Proof != nil {
+		return c.APIKey, nil
+	}
+	return c.Key()
+}
+
+// credential asks with one API key.
+func (c *Client) credential(ctx context.Context, key, user, tag string) (cred api.Credential, newTag string, err error) {
+	token, fresh, err := c.currentToken(ctx, key)
+	if err != nil {
+		return api.Credential{}, "", err
+	}
+	cred, newTag, err = c.activeKey(ctx, key, user, token, tag)
 	if c.outdated(err) && !fresh { // expired by the server's clock, or its keys changed
 		c.forget(token)
-		if token, _, err = c.currentToken(ctx); err != nil {
+		if token, _, err = c.currentToken(ctx, key); err != nil {
 			return api.Credential{}, "", err
 		}
-		cred, newTag, err = c.activeKey(ctx, user, token, tag)
+		cred, newTag, err = c.activeKey(ctx, key, user, token, tag)
 	}
 	return cred, newTag, err
 }
@@ -96,8 +123,8 @@ func (c *Client) outdated(err error) bool {
 	return errors.Is(err, api.ErrUnauthorized) || c.Proof != nil && errors.Is(err, api.ErrForbidden)
 }
 
-func (c *Client) activeKey(ctx context.Context, user, token, tag string) (cred api.Credential, newTag string, err error) {
-	r := call{method: http.MethodGet, path: api.PathActiveKey, query: url.Values{api.ParamUser: {user}}, token: token, tag: tag}
+func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (cred api.Credential, newTag string, err error) {
+	r := call{method: http.MethodGet, path: api.PathActiveKey, query: url.Values{api.ParamUser: {user}}, key: key, token: token, tag: tag}
 	if newTag, err = c.call(ctx, r, &cred); err != nil {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
 	}
@@ -119,20 +146,20 @@ func (c *Client) Token() (token string, until time.Time) {
 func (c *Client) UseToken(token string, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.token, c.until = token, until
+	c.token, c.owner, c.until = token, c.APIKey, until
 }
 
 // currentToken returns a token that is good for a while, and whether it was
 // just issued.
-func (c *Client) currentToken(ctx context.Context) (token string, fresh bool, err error) {
+func (c *Client) currentToken(ctx context.Context, key string) (token string, fresh bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock() // held during the request: one token serves all who wait
 	now := c.now()
-	if c.token != "" && now.Before(c.until) {
+	if c.token != "" && c.owner == key && now.Before(c.until) {
 		return c.token, false, nil
 	}
 	var t api.Token
-	r := call{method: http.MethodPost, path: api.PathToken}
+	r := call{method: http.MethodPost, path: api.PathToken, key: key}
 	if c.Proof != nil {
 		if _, err := c.base(); err != nil { // before anything is proved to a wrong address
 			return "", false, err
@@ -147,7 +174,7 @@ func (c *Client) currentToken(ctx context.Context) (token string, fresh bool, er
 	if t.Token == "" {
 		return "", false, fmt.Errorf("getting a token: %w", ErrNotKeyrot)
 	}
-	c.token, c.until = t.Token, now.Add(time.Duration(t.ExpiresIn)*time.Second-tokenSpare)
+	c.token, c.owner, c.until = t.Token, key, now.Add(time.Duration(t.ExpiresIn)*time.Second-tokenSpare)
 	return c.token, true, nil
 }
 
@@ -163,6 +190,7 @@ func (c *Client) forget(token string) {
 type call struct {
 	method, path string
 	query        url.Values
+	key          string // the API key
 	token, tag   string // "": none
 
 	header, value string // of a proof, in place of the API key
@@ -182,7 +210,7 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 		return "", err
 	}
 	if c.Proof == nil {
-		req.Header.Set(api.HeaderAPIKey, c.APIKey)
+		req.Header.Set(api.HeaderAPIKey, r.key)
 	}
 	if r.header != "" {
 		req.Header.Set(r.header, r.value)

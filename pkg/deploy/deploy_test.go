@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"github.com/keyrot/keyrot/internal/hint"
@@ -64,6 +65,35 @@ func TestInstallUpdateRemove(t *testing.T) {
 	}
 	if err := remove(t.Context(), d, "s"); err != nil {
 		t.Errorf("remove again = %v", err)
+	}
+}
+
+// What is not told anew keeps its value, as long as the template knows it.
+func TestPlanKeepsWhatIsNotTold(t *testing.T) {
+	t.Parallel()
+	f := &fakeAWS{}
+	d := f.deployer()
+	first := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n  Gone: {}\n\nResources:\n", Parameters: map[string]string{"A": "1", "B": "2", "Gone": "3"}}
+	if _, err := install(t.Context(), d, first); err != nil {
+		t.Fatal(err)
+	}
+	second := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n\nResources:\n  Gone:\n", Parameters: map[string]string{"A": "4"}}
+	s, fresh, err := d.Ready(t.Context(), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Plan(t.Context(), s, fresh, second); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, p := range f.plan.Parameters {
+		got[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
+		if aws.ToBool(p.UsePreviousValue) {
+			got[aws.ToString(p.ParameterKey)] += "previous"
+		}
+	}
+	if len(got) != 2 || got["A"] != "4" || got["B"] != "previous" {
+		t.Errorf("the plan has the parameters %v, want A=4 and the previous B", got)
 	}
 }
 

@@ -175,6 +175,11 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 			p.Settings = append(p.Settings, Setting{name, old, value})
 		}
 	}
+	for _, name := range sorted(s.Parameters) { // not told anew; CloudFormation would reset it to the template's default
+		if _, told := o.Parameters[name]; !told && !fresh && declares(o.Template, name) {
+			in.Parameters = append(in.Parameters, types.Parameter{ParameterKey: &name, UsePreviousValue: aws.Bool(true)})
+		}
+	}
 	made, err := d.Stacks.CreateChangeSet(ctx, in)
 	if err != nil {
 		return Plan{}, doing(err, "planning stack %s", o.Name)
@@ -200,6 +205,14 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 			return Plan{}, err
 		}
 	}
+}
+
+// declares reports whether the template, YAML as keyrot's is written, has the
+// parameter.
+func declares(template, parameter string) bool {
+	_, after, _ := strings.Cut(template, "\nParameters:\n")
+	section, _, _ := strings.Cut(after, "\n\n")
+	return strings.Contains("\n"+section, "\n  "+parameter+":")
 }
 
 // unchanged reports whether that is how CloudFormation says that there is

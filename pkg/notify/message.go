@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/templates/mail"
 )
 
@@ -140,12 +141,12 @@ func (m Message) Text() string {
 	if m.More > 0 {
 		fmt.Fprintf(&b, "\n… and %d more; see \"keyrot status\".\n", m.More)
 	}
-	return fill(mail.Text, map[string]string{"BODY": b.String(), "ID": m.ID})
+	return fill(mail.Text, map[string]string{"BODY": printable.Text(b.String()), "ID": m.ID})
 }
 
 // HTML is the message as a mail's rich part.
 func (m Message) HTML() string {
-	esc := html.EscapeString
+	esc := func(s string) string { return html.EscapeString(printable.Text(s)) }
 	var b strings.Builder
 	intro := ""
 	if !m.Since.IsZero() {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -21,14 +21,15 @@ const (
 
 // holds words the waits that need a person.
 var holds = map[plan.Reason][2]string{
-	plan.NoRoom:        {"both access keys are taken", "Delete a key that keyrot does not manage, or release the user."},
+	plan.NoRoom:        {"both access keys are taken", "A superseded key has to stay for now; \"keyrot status\" shows what it waits for."},
 	plan.InUse:         {"callers still hold the old key", "See \"keyrot whohas\" for who they are; restart them, or let on_in_use act."},
-	plan.UserGone:      {"the IAM user does not exist any more", "Take the user out of the selection if it was deleted on purpose."},
+	plan.UserGone:      {"the IAM user does not exist any more", "Take the user out of the selection if it was deleted on purpose. If it was renamed, select the new name."},
 	plan.Stranger:      {"the IAM user was deleted and created again", "keyrot does not touch the new user; release the old one and enrol it anew."},
 	plan.NoSuccessor:   {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
 	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
+	plan.Unreadable:    {"the stored entry cannot be read", "Look at the store and its key; keyrot resumes once it can read the entry."},
 	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another one, which a burn or its age may have ended. Look at the target named in the error."},
 }
 
@@ -47,6 +48,8 @@ var changes = map[plan.Action]map[plan.Reason]string{
 	plan.Deactivate: {
 		plan.Burning: "a leaked key was made inactive",
 		plan.Orphan:  "a key was made inactive: keyrot seems to have made it by a call whose answer was lost",
+
+		plan.Recovering: "a key whose secret was lost with the store was made inactive: a new one needs its place",
 	},
 	plan.Reactivate: {
 		plan.Ordered:    "a key was made active again",
@@ -80,7 +83,7 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 		return what == failedTo+string(step.Action) || what == failedTo+string(plan.Wait)
 	}}}
 	switch {
-	case step.Action == plan.Notice && step.Reason == plan.Vanished:
+	case step.Action == plan.Notice && step.Reason == plan.Vanished, step.Action == plan.Adopt:
 		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})
 	case step.Action == plan.Deactivate && step.Reason == plan.Orphan: // an old list made it look like somebody else's
 		out = append(out, entry{Item: it, over: func(_, what string) bool { return what == foreign+step.KeyID }})
@@ -115,12 +118,14 @@ func failure(it Item, a plan.Action, err error) Item {
 		it.Title = string(a) + " fails"
 	}
 	switch {
+	case errors.Is(err, rotate.ErrUnreadable):
+		it.Title, it.Do = "the stored entry cannot be read", "Nothing is changed and nothing is lost in AWS. Look at the store and its key; keyrot goes on once it can read the entry."
 	case errors.Is(err, rotate.ErrDenied):
 		it.Do = "Give keyrot the permission; \"keyrot doctor\" says which is missing."
 	case errors.Is(err, rotate.ErrThrottled):
 		it.Do = "AWS throttles; keyrot tries again by itself. If it lasts, lower iam.rate or spread the users."
 	case errors.Is(err, rotate.ErrLimit):
-		it.Do = "The user has two keys already. Delete the one that nobody needs."
+		it.Do = "The user has two keys already. If it lasts, find out who made the one that \"keyrot status\" does not show."
 	default:
 		it.Do = "keyrot tries again by itself, and the key in use keeps working."
 	}
@@ -149,7 +154,7 @@ const maxText = 400
 
 // clean makes an error fit to be mailed: one line, not long, key ids short.
 func clean(s string) string {
-	fields := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+	fields := strings.Fields(printable.Text(s))
 	for i, f := range fields {
 		fields[i] = shortenIDs(f)
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/printable"
 )
 
 // node is a piece of a document. There is no way to make one out of a string
@@ -12,10 +14,11 @@ import (
 // every exported method of the program: docs/adr/0006-mail-templates.md).
 type node interface{ write(b *strings.Builder) }
 
-// text is escaped when it is written.
+// text is escaped when it is written, and what would reverse or hide text is
+// written out.
 type text string
 
-func (t text) write(b *strings.Builder) { b.WriteString(html.EscapeString(string(t))) }
+func (t text) write(b *strings.Builder) { b.WriteString(html.EscapeString(printable.Text(string(t)))) }
 
 // group is several nodes.
 type group []node
@@ -46,7 +49,7 @@ var void = map[string]bool{"meta": true, "link": true, "input": true, "br": true
 func (e element) write(b *strings.Builder) {
 	b.WriteString("<" + e.name)
 	for i := 0; i+1 < len(e.attrs); i += 2 {
-		b.WriteString(" " + e.attrs[i] + `="` + html.EscapeString(e.attrs[i+1]) + `"`)
+		b.WriteString(" " + e.attrs[i] + `="` + html.EscapeString(printable.Text(e.attrs[i+1])) + `"`)
 	}
 	b.WriteByte('>')
 	if void[e.name] {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -155,7 +156,7 @@ func (p *Page) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v.Status) // the client is gone: nobody to tell
+	_ = json.NewEncoder(printable.Writer{Writer: w}).Encode(v.Status) // the client is gone: nobody to tell
 }
 
 func (p *Page) unavailable(w http.ResponseWriter, r *http.Request, err error) {

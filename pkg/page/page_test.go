@@ -355,7 +355,7 @@ func TestHostileTextIsEscaped(t *testing.T) {
 	e.Record.Error = evil + "\u202e\x1b[2J AKIAIOSFODNN7EXAMPLE"
 	e.Record.Pause = &plan.Pause{Since: t0, By: evil, Reason: evil}
 	w.add(t, e)
-	if _, _, err := w.keys.Create(t.Context(), auth.Key{Name: evil, Role: auth.Reader, Users: []string{evil}}); err != nil {
+	if _, _, err := w.keys.Create(t.Context(), auth.Key{Name: evil + "\u202e", Role: auth.Reader, Users: []string{evil}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(w.log, frames(rotate.Event{Time: t0, Action: "pause", User: evil, Reason: evil, Actor: evil}), 0o600); err != nil {
@@ -365,6 +365,9 @@ func TestHostileTextIsEscaped(t *testing.T) {
 	body := w.get(t, "/?q="+url.QueryEscape(`<script>`), w.login(t, w.viewer)).Body.String()
 	if !strings.Contains(body, "&lt;script&gt;alert(1)") {
 		t.Fatal("the hostile user is not on the page")
+	}
+	if n := strings.Count(body, `\u202e`); n < 2 {
+		t.Errorf("the page shows that text is reversed %d times, want in the error and in the caller's name", n)
 	}
 	for _, bad := range []string{"<script>", "<img", "\u202e", "\x1b", "AKIAIOSFODNN7EXAMPLE"} {
 		if strings.Contains(strings.ReplaceAll(body, `<script src="/assets`, ""), bad) {

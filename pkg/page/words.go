@@ -5,23 +5,24 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // waits words the reasons for which nothing moves: what it is, and what helps.
 var waits = map[plan.Reason][2]string{
-	plan.NoRoom:        {"Both access keys that IAM allows are taken by keys that have to stay for now.", "Delete the key that nobody needs, or release the user."},
+	plan.NoRoom:        {"Both access keys that IAM allows are taken by keys that have to stay for now.", "\"keyrot status\" shows what the old key waits for."},
 	plan.InUse:         {"Callers still hold the old key, so it stays.", "Let them fetch the new one; \"keyrot whohas\" names them."},
-	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose."},
+	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose; if it was renamed, select the new name."},
 	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it anew."},
 	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
 	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
 	plan.Unpublished:   {"A required publisher has not confirmed the key: its readers have another one.", "Look at the target that the last failure names; keyrot tries again every minute."},
+	plan.Unreadable:    {"The stored entry cannot be read, so the user is neither rotated nor served.", "Look at the store and its key; keyrot resumes once it can read the entry."},
 	plan.LostCreate:    {"It is not known whether the last key was created; keyrot waits until IAM's list shows it.", ""},
 	plan.BackingOff:    {"The last attempt failed; keyrot tries again by itself.", ""},
 	plan.IsFrozen:      {"A maintenance window: no new rotation is started.", ""},
@@ -161,9 +162,7 @@ const maxText = 300
 
 // clean makes such a text fit to be shown: one line, not long, key ids short.
 func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
-	}), " ")
+	s = printable.Line(strings.Join(strings.Fields(s), " "))
 	s = keyID.ReplaceAllStringFunc(strings.ToValidUTF8(s, "\uFFFD"), rotate.ShortID)
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"

@@ -152,6 +152,22 @@ func TestSecretsManagerRefusesWhatItsQuotaForbids(t *testing.T) {
 	}
 }
 
+func TestSecretsThatAreNotThereAreToldInWords(t *testing.T) {
+	t.Parallel()
+	f := &fakeAWS{secrets: map[string][]version{"app/ci": nil}, deleted: "app/ci"}
+	cfg, _ := f.start(t)
+	for secret, want := range map[string]string{
+		"app/${USER}": `scheduled for deletion; "aws secretsmanager restore-secret --secret-id app/ci --region eu-west-1"`,
+		"none/a":      `there is none; "aws secretsmanager create-secret --name none/a --region eu-west-1"`,
+		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:x": "ResourceNotFoundException",
+	} {
+		err := (&publish.SecretsManager{AWS: cfg, Secrets: []string{secret}}).Publish(t.Context(), pair("AKIA1"))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secretText) {
+			t.Errorf("%s: Publish() = %v, want %q", secret, err, want)
+		}
+	}
+}
+
 func TestWhatCannotBeMergedIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for _, old := range []string{"a plain password", `["list"]`, "null", `"text"`} {

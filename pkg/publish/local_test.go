@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -194,7 +195,7 @@ func TestWebhookIsSigned(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	w := &publish.Webhook{URL: srv.URL + "/token-in-path", Key: key, Now: func() time.Time { return time.Unix(1793534400, 0) }}
+	w := &publish.Webhook{URL: srv.URL + "/token-in-path", Key: keyIs(key), Now: func() time.Time { return time.Unix(1793534400, 0) }}
 	for i := range 3 {
 		err := w.Publish(t.Context(), pair("AKIA1"))
 		if (err == nil) != (i == 2) {
@@ -209,6 +210,10 @@ func TestWebhookIsSigned(t *testing.T) {
 	}
 }
 
+func keyIs(s rotate.Secret) func() (rotate.Secret, error) {
+	return func() (rotate.Secret, error) { return s, nil }
+}
+
 func TestWebhookRefuses(t *testing.T) {
 	t.Parallel()
 	var hits int
@@ -216,13 +221,14 @@ func TestWebhookRefuses(t *testing.T) {
 	defer end.Close()
 	redirect := httptest.NewServer(http.RedirectHandler(end.URL, http.StatusTemporaryRedirect))
 	defer redirect.Close()
-	key := rotate.NewSecret(strings.Repeat("k", publish.MinKey))
+	key := keyIs(rotate.NewSecret(strings.Repeat("k", publish.MinKey)))
 	for name, w := range map[string]publish.Webhook{
 		"a redirect":             {URL: redirect.URL, Key: key},
 		"http to another host":   {URL: "http://198.51.100.7/x", Key: key},
 		"no URL":                 {URL: "", Key: key},
-		"a short key":            {URL: end.URL, Key: rotate.NewSecret("short")},
+		"a short key":            {URL: end.URL, Key: keyIs(rotate.NewSecret("short"))},
 		"nobody who is at home":  {URL: "http://127.0.0.1:1/secret-path", Key: key},
+		"no key any more":        {URL: end.URL, Key: func() (rotate.Secret, error) { return rotate.Secret{}, errors.New("gone") }},
 		"a file":                 {URL: "file:///etc/passwd", Key: key},
 		"a host that looks like": {URL: "http://localhost.example/", Key: key},
 	} {

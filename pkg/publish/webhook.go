@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/webhook"
@@ -14,10 +15,10 @@ import (
 // see internal/webhook for the headers. A 2xx answer confirms. The same pair
 // may be posted again and then carries the same Idempotency-Key.
 type Webhook struct {
-	Label string           // Name; default webhook
-	URL   string           // https, or http to loopback
-	Key   rotate.Secret    // of the HMAC; at least 32 bytes
-	Now   func() time.Time // AWS's time, which the signature is dated by; nil: time.Now
+	Label string                        // Name; default webhook
+	URL   string                        // https, or http to loopback
+	Key   func() (rotate.Secret, error) // of the HMAC, at least 32 bytes; asked at every post
+	Now   func() time.Time              // AWS's time, which the signature is dated by; nil: time.Now
 }
 
 // MinKey is the least length of a webhook's key in bytes.
@@ -31,7 +32,11 @@ func (w *Webhook) Traits() rotate.Traits { return rotate.Traits{Expires: true} }
 
 // Publish implements rotate.Publisher.
 func (w *Webhook) Publish(ctx context.Context, c rotate.Credential) error {
-	if len(w.Key.Reveal()) < MinKey {
+	key, err := w.Key()
+	if err != nil {
+		return fmt.Errorf("the webhook's key: %w", err)
+	}
+	if len(key.Reveal()) < MinKey {
 		return errors.New("the webhook's key is shorter than 32 bytes")
 	}
 	body, err := messageOf(c)
@@ -42,5 +47,5 @@ func (w *Webhook) Publish(ctx context.Context, c rotate.Credential) error {
 	if w.Now != nil {
 		now = w.Now
 	}
-	return webhook.Post(ctx, w.URL, ID(c.User, c.KeyID), body, []byte(w.Key.Reveal()), now())
+	return webhook.Post(ctx, w.URL, ID(c.User, c.KeyID), body, []byte(key.Reveal()), now())
 }

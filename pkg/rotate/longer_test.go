@@ -2,6 +2,7 @@ package rotate_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 // answer on, and no answer has an Expiration that has passed or is about to.
 func TestALongerIntervalMidFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		policy := plan.Policy{RotateEvery: 20 * time.Second, DeactivateAfter: 26 * time.Second, DeleteAfter: 35 * time.Second, Settle: time.Second}
+		var policy atomic.Pointer[plan.Policy]
+		policy.Store(&plan.Policy{RotateEvery: 20 * time.Second, DeactivateAfter: 26 * time.Second, DeleteAfter: 35 * time.Second, Settle: time.Second})
 		h := newHouse("ci")
-		policyOf := func(string) plan.Policy { return policy }
+		policyOf := func(string) plan.Policy { return *policy.Load() }
 		h.Policy = policyOf
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 		defer cancel()
@@ -25,7 +27,7 @@ func TestALongerIntervalMidFlight(t *testing.T) {
 		go func() { ended <- h.Run(ctx) }()
 		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store, Policy: policyOf}
 		time.Sleep(47*time.Second + 300*time.Millisecond)
-		policy = plan.Policy{RotateEvery: time.Hour, DeactivateAfter: 72 * time.Minute, DeleteAfter: 90 * time.Minute}
+		policy.Store(&plan.Policy{RotateEvery: time.Hour, DeactivateAfter: 72 * time.Minute, DeleteAfter: 90 * time.Minute})
 		seen := map[time.Time]bool{}
 		for start := time.Now(); time.Since(start) < 100*time.Minute; time.Sleep(499 * time.Millisecond) {
 			c, err := d.Give(t.Context(), "ci", rotate.Recipient{})

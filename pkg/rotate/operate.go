@@ -38,7 +38,7 @@ func (r *Rotator) Order(ctx context.Context, user string, o plan.Order) (plan.Or
 				o.KeyID = k.ID
 			}
 		}
-		if k := e.Record.Key(o.KeyID); k == nil || k.Stage != plan.Previous || !k.Burned.IsZero() {
+		if k := e.Record.Key(o.KeyID); k == nil || k.Stage != plan.Previous || !k.Burned.IsZero() || e.Secrets[o.KeyID].IsZero() {
 			return o, fmt.Errorf("user %q: %w", user, ErrNothingToRollBack)
 		}
 	case plan.Burn:

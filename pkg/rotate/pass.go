@@ -47,8 +47,8 @@ var errClock = errors.New("the clock was corrected")
 // several daemons all but one are refused the lease, at every tick: that must
 // be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
-	if r.resting(ctx, user) {
-		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}}
+	if resting, why := r.resting(ctx, user); resting {
+		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
@@ -96,6 +96,9 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	case err == nil:
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
+	case errors.Is(err, ErrUnreadable):
+		r.Log.Debug("pass ended early", "user", user, "err", err)
+		report.Err = err
 	default:
 		r.Log.Warn("pass ended early", "user", user, "err", err)
 		report.Err = err
@@ -109,27 +112,7 @@ func (p *pass) run(user string) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return fmt.Errorf("loading %q: %w", user, err)
-	}
-	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
-		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
-	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.rested.Delete(user)
-	if err := p.redate(); err != nil {
+	if err := p.begin(user); err != nil {
 		return err
 	}
 	limit := p.now().Add(p.patience)
@@ -172,6 +155,31 @@ func (p *pass) run(user string) error {
 		}
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
+}
+
+// begin loads the entry and looks at the user's keys.
+func (p *pass) begin(user string) error {
+	var err error
+	// Only now: what was read before the lease may be out of date.
+	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+		return p.unreadable(user, err)
+	}
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
+	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
+		}
+		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait}, err)
+		}
+		return err
+	}
+	if err := p.timely(); err != nil {
+		return err
+	}
+	p.awake(user)
+	return p.redate()
 }
 
 // patient reports whether a pass should wait for the step itself.

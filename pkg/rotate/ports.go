@@ -24,6 +24,7 @@ var (
 	ErrNoKeyReady  = errors.New("no working key")                      // hand-out: nothing to give now
 	ErrNotSelected = errors.New("not among the selected users")        // an option names a user outside
 	ErrForeignKey  = errors.New("user has keys that are not keyrot's") // enrolment refused
+	ErrUnreadable  = errors.New("the stored entry cannot be read")     // a pass that ended for it
 	ErrManagedAs   = errors.New("user is managed under another name")  // it was renamed in IAM
 	ErrNameTaken   = errors.New("name is that of another user still")  // who was renamed in IAM
 )
@@ -74,6 +75,13 @@ type Entry struct {
 	Version int64
 }
 
+// Unreadable is what List returns in place of an entry whose record cannot be
+// read. Load of the user fails.
+func Unreadable(user string, version int64, due time.Time, cause error) Entry {
+	rec := plan.Record{User: user, Enrolled: due, Slot: due, Waiting: plan.Unreadable, Since: due, Error: cause.Error()}
+	return Entry{Record: rec, Version: version, Due: due}
+}
+
 // Store keeps entries. Implementations must be durable when Save returns,
 // safe for concurrent use by several goroutines and processes, and must not
 // retain or change what they are given. A store never loses a secret: a Save
@@ -88,7 +96,8 @@ type Store interface {
 	// otherwise. An entry that is gone is success: an earlier call whose
 	// answer was lost may have removed it.
 	Remove(ctx context.Context, user string, version int64) error
-	// List returns all entries ordered by user, without secrets.
+	// List returns all entries ordered by user, without secrets. One whose
+	// record cannot be read is [Unreadable]: it hides no other.
 	List(ctx context.Context) ([]Entry, error)
 	// Due returns up to limit users whose Due is not after t, earliest first.
 	Due(ctx context.Context, t time.Time, limit int) ([]string, error)

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,7 +43,7 @@ type Rotator struct {
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
 	Beat       func()                                     // nil; called at every tick of Run that got through
-	Owner      string                                     // names this process in leases and audit; default host and pid
+	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how long a selection is not read again; default 1 min, longer if it takes long to read
@@ -112,7 +113,8 @@ func (r *Rotator) init() {
 		}
 		if r.Owner == "" {
 			host, _ := os.Hostname()
-			r.Owner = fmt.Sprintf("%s/%d", host, os.Getpid())
+			// In containers host and process id are the same everywhere.
+			r.Owner = fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:10])
 		}
 		if r.Workers <= 0 {
 			r.Workers = 8

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,7 +180,9 @@ func (s *scheduler) free() {
 // happened while nobody looked, then those that are due.
 func (s *scheduler) due(ctx context.Context) ([]string, error) {
 	if s.reconciled {
-		return s.Store.Due(ctx, s.now(), 16*s.Workers)
+		n, asleep := s.sleepers()
+		users, err := s.Store.Due(ctx, s.now(), 16*s.Workers+n)
+		return slices.DeleteFunc(users, func(u string) bool { return asleep[u] }), err
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {

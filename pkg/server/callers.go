@@ -50,6 +50,11 @@ func (s *Server) withToken(r *http.Request) (auth.Key, error) {
 	if !ok {
 		return auth.Key{}, api.ErrUnauthorized
 	}
+	return s.issuedTo(r, key, token)
+}
+
+// issuedTo returns the key if the token was issued to it.
+func (s *Server) issuedTo(r *http.Request, key auth.Key, token string) (auth.Key, error) {
 	owner, err := s.Tokens.Verify(r.Context(), token)
 	if err != nil {
 		return auth.Key{}, err
@@ -85,19 +90,33 @@ func bearerOf(r *http.Request) (token string, ok bool) {
 	return token, strings.EqualFold(scheme, "Bearer")
 }
 
-// withAuthorization asks for an API key or a token in Authorization, the only
-// header that the SDKs send. With or without "Bearer".
+// withAuthorization asks for what the SDKs can send in Authorization, their
+// only header, with or without "Bearer": an API key, or the token of a caller
+// that has none. The token of an API key needs that key beside it, as
+// everywhere (docs/adr/0016-the-container-route.md).
 func (s *Server) withAuthorization(r *http.Request) (auth.Key, error) {
 	header := r.Header.Values("Authorization")
 	if len(header) != 1 {
 		return auth.Key{}, api.ErrUnauthorized
 	}
 	presented := header[0]
-	if scheme, rest, ok := strings.Cut(presented, " "); ok && strings.EqualFold(scheme, "Bearer") {
-		presented = rest
+	if token, ok := bearerOf(r); ok {
+		presented = token
 	}
-	if strings.Count(presented, ".") == 2 { // a token's three parts; no API key has dots
-		return s.Tokens.Verify(r.Context(), presented)
+	token := strings.Count(presented, ".") == 2 // its three parts; no API key has dots
+	switch beside := len(r.Header.Values(api.HeaderAPIKey)) > 0; {
+	case token && beside:
+		key, err := s.withKey(r)
+		if err != nil {
+			return auth.Key{}, err
+		}
+		return s.issuedTo(r, key, presented)
+	case token:
+		owner, err := s.Tokens.Verify(r.Context(), presented)
+		if err == nil && !owner.External() {
+			return auth.Key{}, fmt.Errorf("%w: a token without its API key", api.ErrUnauthorized)
+		}
+		return owner, err
 	}
 	key, err := s.Keys.Check(r.Context(), presented)
 	if errors.Is(err, auth.ErrBadKey) {

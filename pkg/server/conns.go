@@ -19,8 +19,8 @@ func newTally(most int) *tally {
 	return &tally{most: most, perAddr: max(1, most/4), byAddr: map[string]int{}}
 }
 
-// admit counts one more of the address, if there is room. Of a shared address,
-// such as a proxy's, there may be as many as in all.
+// admit counts one more of the address, if there is room. A shared address has
+// no bound of its own.
 func (t *tally) admit(addr string, shared bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,13 +46,16 @@ func (t *tally) leave(addr string) {
 type connLimit struct {
 	net.Listener
 	*tally
+	shared func(addr string) bool
 }
 
-func limitConns(ln net.Listener, most int) *connLimit {
+// limitConns leaves an address that is shared, such as a proxy's, as many as
+// there may be in all.
+func limitConns(ln net.Listener, most int, shared func(addr string) bool) *connLimit {
 	if most <= 0 {
 		most = defConnections
 	}
-	return &connLimit{ln, newTally(most)}
+	return &connLimit{ln, newTally(most), shared}
 }
 
 // Accept implements net.Listener.
@@ -62,8 +65,9 @@ func (l *connLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who := network(host(c.RemoteAddr().String()))
-		if l.admit(who, false) {
+		addr := host(c.RemoteAddr().String())
+		who := network(addr)
+		if l.admit(who, l.shared(addr)) {
 			return &limitedConn{Conn: c, done: sync.OnceFunc(func() { l.leave(who) })}, nil
 		}
 		_ = c.Close() // no answer: writing one could block

@@ -16,8 +16,12 @@ func TestContainerCredentials(t *testing.T) {
 		says         string
 	}{
 		{"an API key", ci, []string{"Authorization", w.ciOnly}, 200, `"Token":"","Expiration":"2026-03-01T12:12:00Z"`},
-		{"a token", ci, []string{"Authorization", w.ciToken}, 200, `"Token":""`},
-		{"a token as HTTP spells it", ci, []string{"Authorization", "Bearer " + w.ciToken}, 200, `"Token":""`},
+		{"an API key as HTTP spells it", ci, []string{"Authorization", "Bearer " + w.ciOnly}, 200, `"Token":""`},
+		{"a token beside its API key", ci, []string{"Authorization", w.ciToken, "X-Api-Key", w.ciOnly}, 200, `"Token":""`},
+		{"a token without its API key", ci, []string{"Authorization", w.ciToken}, 401, "Unauthorized"},
+		{"a token without its API key, as HTTP spells it", ci, []string{"Authorization", "Bearer " + w.ciToken}, 401, "Unauthorized"},
+		{"a token beside another API key", ci, []string{"Authorization", w.ciToken, "X-Api-Key", w.reader}, 401, "Unauthorized"},
+		{"a token beside a wrong API key", ci, []string{"Authorization", w.ciToken, "X-Api-Key", "krk_x"}, 403, "Forbidden"},
 		{"Java gets no Token", ci, []string{"Authorization", w.ciOnly, "User-Agent", "aws-sdk-java/2.57.8"}, 200, `"` + secret + `","Expiration"`},
 		{"nothing", ci, nil, 401, "Unauthorized"},
 		{"the API key in its own header only", ci, []string{"X-Api-Key", w.ciOnly}, 401, "Unauthorized"},

@@ -111,6 +111,7 @@ func (s *Server) charge(r *http.Request, caller string) time.Duration {
 // and a panic in one request ends that request only.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.seenFrom(r)
 		h := w.Header()
 		h.Set(api.HeaderRequestID, rand.Text())
 		h.Set("Cache-Control", "no-store")

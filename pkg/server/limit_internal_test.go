@@ -40,7 +40,7 @@ func TestNetwork(t *testing.T) {
 
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()
-	l := limitConns(nil, 8)
+	l := limitConns(nil, 8, nil)
 	for i := range 2 {
 		if !l.admit("a", false) {
 			t.Fatalf("connection %d of an address is refused", i)
@@ -49,6 +49,10 @@ func TestConnectionsAreLimited(t *testing.T) {
 	if l.admit("a", false) {
 		t.Error("an address got more than a quarter")
 	}
+	if !l.admit("a", true) {
+		t.Error("a shared address got no more than a quarter")
+	}
+	l.leave("a")
 	for i := range 6 {
 		if !l.admit(fmt.Sprint(i), false) {
 			t.Fatalf("address %d is refused", i)
@@ -70,7 +74,7 @@ func TestClosedConnectionsMakeRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	l := limitConns(inner, 1)
+	l := limitConns(inner, 1, func(string) bool { return false })
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", inner.Addr().String())
 		if err != nil {

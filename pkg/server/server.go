@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Server struct {
 	TLS         *tls.Config  // nil: plain HTTP
 	Page        *page.Page   // nil: no status page
 	Limits      Limits
+	Proxies     []netip.Prefix   // whose X-Forwarded-For is believed; default none
 	Now         func() time.Time // clock of the limits; default time.Now
 
 	// Metrics answers GET /metrics for a caller that may see these users.
@@ -125,7 +127,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if s.Page != nil {
 		hs.RegisterOnShutdown(s.Page.Stop) // its streams would keep us waiting
 	}
-	ln = limitConns(ln, s.Limits.Connections)
+	ln = limitConns(ln, s.Limits.Connections, s.trusts)
 	done := make(chan error, 1)
 	go func() {
 		if s.TLS != nil {

@@ -1,11 +1,11 @@
 package server
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -54,22 +54,19 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 	return base, nil
 }
 
-// state is what shows that a file was changed.
-type state [3]struct {
-	changed time.Time
-	size    int64
-}
+// state shows that a file was changed, whatever its time says.
+type state [3][sha256.Size]byte
 
 func (f TLSFiles) state() (s state, err error) {
 	for i, path := range [...]string{f.Cert, f.Key, f.ClientCA} {
 		if path == "" {
 			continue
 		}
-		var info fs.FileInfo
-		if info, err = os.Stat(path); err != nil {
+		raw, err := os.ReadFile(path)
+		if err != nil {
 			return s, err
 		}
-		s[i].changed, s[i].size = info.ModTime(), info.Size()
+		s[i] = sha256.Sum256(raw)
 	}
 	return s, nil
 }

@@ -105,6 +105,16 @@ func (s *deployScene) deploy(args ...string) (d deployed, err error) {
 	return d, json.Unmarshal(out, &d)
 }
 
+// conf makes a configuration file.
+func (s *deployScene) conf(text string) string {
+	s.t.Helper()
+	name := filepath.Join(s.t.TempDir(), "keyrot.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return name
+}
+
 func (s *deployScene) resources() map[string]string {
 	s.t.Helper()
 	out, err := cloudformation.NewFromConfig(config(s.moto.URL, anyKey)).DescribeStackResources(s.t.Context(), &cloudformation.DescribeStackResourcesInput{StackName: aws.String("iam-key-rotation")})
@@ -146,6 +156,24 @@ func TestDeploy(t *testing.T) {
 		return c.Name == "LogRetentionDays" && c.Old == "90" && c.New == "30"
 	}) {
 		t.Errorf("update = %+v, %v", d, err)
+	}
+	if d, err := s.deploy(); err != nil || d.Changed {
+		t.Errorf("deploy without the flag = %+v, %v, want that the stack keeps its value", d, err)
+	}
+	if _, err := s.deploy("--api-users", "ci,db-*", "--allow-from", "10.0.0.0/8"); err != nil {
+		t.Errorf("narrowing = %v", err)
+	}
+	if d, err := s.deploy(); err != nil || d.Changed {
+		t.Errorf("deploy without the flags = %+v, %v, want no change", d, err)
+	}
+	if _, err := s.deploy("--api-users", "*"); err == nil || !strings.Contains(err.Error(), "exit status 2") {
+		t.Errorf("widening with --yes = %v, want it refused", err)
+	}
+	if d, err := s.deploy("--api-users", "*", "--accept-widening"); err != nil || !d.Changed {
+		t.Errorf("widening that is accepted = %+v, %v", d, err)
+	}
+	if _, err := s.deploy("--config", s.conf("retire_idle: 48h\n")); err == nil || !strings.Contains(err.Error(), "exit status 2") {
+		t.Errorf("a setting that a stack cannot keep = %v, want it refused", err)
 	}
 	if now := s.resources(); now["Table"] != made["Table"] || now["Key"] != made["Key"] {
 		t.Error("the update made another table or key")

@@ -20,7 +20,7 @@ import (
 // handed out all the time, rotation goes on afterwards without a restart, and
 // the log tells of both.
 func TestDiskFails(t *testing.T) {
-	p := newTroupe(t, 1, []string{dates})
+	p := newTroupe(t, 1, false, []string{dates})
 	path := filepath.Join(p.Dir, "audit.jsonl")
 	if err := p.Serve(t.Context(), slowSchedule...); err != nil {
 		t.Fatal(err)

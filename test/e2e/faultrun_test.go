@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/client"
 )
 
@@ -48,7 +46,14 @@ func TestFaults(t *testing.T) {
 	}
 	without := strings.FieldsFunc(os.Getenv("FAULTS_WITHOUT"), func(r rune) bool { return r == ',' })
 	t.Logf("seed %d; to replay: make e2e-faults SEED=%d DURATION=%s", seed, seed, d)
-	newTroupe(t, seed, without).play(d, Script(seed, d, 2, without))
+	// One after the other: there are enough processes.
+	t.Run("on a file", func(t *testing.T) {
+		newTroupe(t, seed, false, without).play(d, Script(seed, d, 2, without))
+	})
+	t.Run("on a table", func(t *testing.T) {
+		without := append([]string{full, badSync}, without...)
+		newTroupe(t, seed, true, without).play(d, Script(seed, d, 2, without))
+	})
 }
 
 // troupe is all that takes part: AWS and what is before it, keyrot, consumers.
@@ -57,25 +62,28 @@ type troupe struct {
 	aws       *Versitygw
 	weather   *Weather
 	disk      *Disk // nil: the disk is never full
+	table     bool
 	logs      string
 	daemons   []*Daemon
 	consumers []*Consumer
 }
 
-func newTroupe(t *testing.T, seed uint64, without []string) *troupe {
+func newTroupe(t *testing.T, seed uint64, table bool, without []string) *troupe {
 	t.Helper()
 	v, err := StartVersitygw(t.Context(), shortDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Stop)
-	w, err := NewWeather(v.IAM.URL, v.Root, seed, slices.Contains(without, dates))
-	if err != nil {
-		t.Fatal(err)
+	servers := map[string]string{"iam": v.IAM.URL, "sts": v.IAM.URL}
+	var env []string
+	if table {
+		env = onTable(t, v.Root, servers)
 	}
+	w := NewWeather(servers, v.Root, seed, slices.Contains(without, dates))
 	t.Cleanup(w.Close)
 	t.Logf("AWS's clock is ahead of this machine's by %s", time.Until(w.Now()).Round(time.Second))
-	p := &troupe{aws: v, weather: w, logs: shortDir(t)}
+	p := &troupe{aws: v, weather: w, logs: shortDir(t), table: table}
 	state := shortDir(t)
 	if !slices.Contains(without, full) {
 		if p.disk, err = NewDisk(state, 24); err != nil {
@@ -83,12 +91,10 @@ func newTroupe(t *testing.T, seed uint64, without []string) *troupe {
 		}
 		t.Cleanup(func() { _ = p.disk.Unmount() })
 	}
-	p.scene = newSceneIn(t, state, v.IAM.URL, v.Root, "app", "batch", "build", "mail", "web")
-	for i, e := range p.Env { // only keyrot's own calls go through the weather
-		if name, _, _ := strings.Cut(e, "="); name == "AWS_ENDPOINT_URL_IAM" || name == "AWS_ENDPOINT_URL_STS" {
-			p.Env[i] = name + "=" + w.URL
-		}
+	for service := range servers { // only keyrot's own calls go through the weather
+		env = append(env, "AWS_ENDPOINT_URL_"+strings.ToUpper(service)+"="+w.URL)
 	}
+	p.scene = newSceneIn(t, state, v.IAM.URL, v.Root, env, "app", "batch", "build", "mail", "web")
 	for n := range 2 {
 		d, err := p.NewDaemon(t.Context(), n, p.logs, slowSchedule...)
 		if err != nil {
@@ -118,6 +124,32 @@ func newTroupe(t *testing.T, seed uint64, without []string) *troupe {
 		}
 	}
 	return p
+}
+
+// onTable starts DynamoDB Local and moto's KMS and returns the environment that
+// puts keyrot's state there.
+func onTable(t *testing.T, root aws.Credentials, servers map[string]string) []string {
+	t.Helper()
+	local, err := StartDynamoDBLocal(t.Context(), shortDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(local.Stop)
+	moto, err := StartMoto(t.Context(), shortDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(moto.Stop)
+	table, err := newTable(t.Context(), config(local.URL, root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := newKMSKey(t.Context(), config(moto.URL, root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers["dynamodb"], servers["kms"] = local.URL, moto.URL
+	return []string{"KEYROT_STORE_TABLE=" + table, "KEYROT_STORE_KMS_KEY=" + key}
 }
 
 // play runs the script, then waits until all is well, and judges.
@@ -159,7 +191,7 @@ func (p *troupe) perform(ctx context.Context, d time.Duration, script []Episode)
 		p.t.Log(e)
 		switch e.Kind {
 		case dates:
-			p.weather.Shift(e.Step)
+			p.weather.Shift(time.Until(p.weather.Now()) + e.Step)
 		case kill:
 			p.daemons[e.Daemon].Kill(e.For)
 		case killAll:
@@ -275,101 +307,4 @@ func (p *troupe) well(ctx context.Context) (last *Pair, err error) {
 		}
 	}
 	return last, nil
-}
-
-// judge says what was wrong.
-func (p *troupe) judge(d time.Duration) {
-	t := p.t
-	calls, keys := 0, map[string]bool{}
-	for _, c := range p.consumers {
-		calls += c.Calls
-		maps.Copy(keys, c.Seen)
-		for i, r := range c.Refused {
-			if i < 3 {
-				t.Errorf("refused: %s", r)
-			}
-		}
-		if len(c.Refused) > 3 {
-			t.Errorf("and %d more of %s", len(c.Refused)-3, c.User)
-		}
-		t.Logf("%s (lazy: %v): %d calls with %d keys, %d refused, without a key for %s, %v %v",
-			c.User, c.Lazy, c.Calls, len(c.Seen), len(c.Refused), c.Starved.Round(time.Second), c.Denied, c.Trouble)
-	}
-	passed, hits := p.weather.Hits()
-	t.Logf("%d calls by consumers, with %d keys; %d calls of keyrot's, of which %v", calls, len(keys), passed, hits)
-	for _, d := range p.daemons {
-		t.Logf("daemon on %s: started %d times, ended by itself: %v", d.Addr, d.starts, d.ended)
-	}
-	// Faults may cost most rotations, but not all of them.
-	if want := len(p.users) * int(1+d/time.Minute); len(keys) < want {
-		t.Errorf("consumers have seen %d keys, want %d: the run has shown nothing", len(keys), want)
-	}
-	if out, err := p.Run(t.Context(), "audit", "verify"); err != nil {
-		t.Errorf("the audit log: %v\n%s", err, out)
-	}
-	p.recorded()
-	if t.Failed() {
-		for _, d := range p.daemons {
-			raw, _ := os.ReadFile(d.Log)
-			t.Logf("%s ends:\n%s", d.Log, raw[max(0, len(raw)-4000):])
-		}
-	}
-}
-
-// recorded checks that every key that a consumer has got is on record, and no
-// secret is.
-func (p *troupe) recorded() {
-	t := p.t
-	raw, err := os.ReadFile(filepath.Join(p.Dir, "audit.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, actions := map[string]bool{}, map[string]int{}
-	for l, err := range audit.Lines(bytes.NewReader(raw)) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if actions[l.Action]++; l.Action == "handout" {
-			given[l.Key] = true
-		}
-	}
-	t.Logf("on record: %v", actions)
-	missing := map[string]bool{}
-	for _, c := range p.consumers {
-		for id := range c.Seen {
-			if !given[id] {
-				missing[id] = true
-			}
-		}
-		for _, d := range p.daemons {
-			log, _ := os.ReadFile(d.Log)
-			for secret := range c.Secrets {
-				if bytes.Contains(raw, []byte(secret)) || bytes.Contains(log, []byte(secret)) {
-					t.Errorf("a secret of %s is in a log", c.User)
-				}
-			}
-		}
-	}
-	// A daemon that is killed while the disk fails takes what it kept with it.
-	if len(missing) > 0 {
-		t.Logf("not on record, as the daemon's own log may say: %v", slices.Collect(maps.Keys(missing)))
-	}
-}
-
-// control shows that the judge sees a refusal: a consumer that goes on with a
-// key long after its Expiration.
-func (p *troupe) control(pair Pair) {
-	t := p.t
-	if err := p.Serve(t.Context(), slowSchedule...); err != nil {
-		t.Fatal(err)
-	}
-	defer p.Stop()
-	late := &Consumer{User: pair.UserName, Now: func() time.Time { return pair.Expiration.Add(-time.Hour) }, Use: p.call, Trouble: map[string]int{}}
-	for range 60 {
-		if late.use(t.Context(), pair); len(late.Refused) > 0 {
-			return
-		}
-		time.Sleep(time.Second)
-	}
-	t.Error("negative control: a key still works a minute after its Expiration")
 }

@@ -56,11 +56,12 @@ type scene struct {
 
 func newScene(t *testing.T, iamURL string, root aws.Credentials, users ...string) *scene {
 	t.Helper()
-	return newSceneIn(t, shortDir(t), iamURL, root, users...)
+	return newSceneIn(t, shortDir(t), iamURL, root, nil, users...)
 }
 
-// newSceneIn is newScene with its state in a given folder.
-func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, users ...string) *scene {
+// newSceneIn is newScene with its state in a given folder, and more in the
+// environment of keyrot.
+func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, env []string, users ...string) *scene {
 	t.Helper()
 	folder, err := bin()
 	if err != nil {
@@ -69,11 +70,11 @@ func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, users ..
 	s := &scene{
 		t: t, users: users, keys: map[string]map[string]bool{}, failed: map[string]int{}, admin: iam.NewFromConfig(config(iamURL, root)),
 		now: time.Now,
-		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: []string{
+		Keyrot: &Keyrot{Bin: folder, Dir: dir, Env: append([]string{
 			"AWS_ACCESS_KEY_ID=" + root.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey, "AWS_REGION=" + Region,
 			"AWS_ENDPOINT_URL_IAM=" + iamURL, "AWS_ENDPOINT_URL_STS=" + iamURL, "AWS_CONFIG_FILE=/dev/null",
 			"KEYROT_USERS_NAMES=" + strings.Join(users, ","), "KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
-		}},
+		}, env...)},
 	}
 	s.get = s.GetKey
 	for _, u := range users {

@@ -73,6 +73,9 @@ func track(seed, stream uint64, d time.Duration, daemons int, kinds []string) (o
 		return time.Duration((a + (b-a)*r.Float64()) * float64(time.Second)).Round(100 * time.Millisecond)
 	}
 	var left []string
+	if len(kinds) == 0 {
+		return nil
+	}
 	for at := between(3, 6); ; at += between(0.5, 2.5) {
 		if len(left) == 0 {
 			left = slices.Clone(kinds)

@@ -60,9 +60,9 @@ const amzDate = "20060102T150405Z"
 var (
 	signedAs = regexp.MustCompile(`Credential=([A-Z0-9]+)/\d{8}/([a-z0-9-]+)/([a-z0-9]+)/aws4_request`)
 	keyPart  = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
-	keyID    = regexp.MustCompile(`<AccessKeyId>(.*?)</AccessKeyId>`)
+	namedKey = regexp.MustCompile(`<AccessKeyId>(.*?)</AccessKeyId>`)
 	secret   = regexp.MustCompile(`<SecretAccessKey>(.*?)</SecretAccessKey>`)
-	created  = regexp.MustCompile(`<CreateDate>(.*?)</CreateDate>`)
+	dateMade = regexp.MustCompile(`<CreateDate>(.*?)</CreateDate>`)
 )
 
 // ServeHTTP implements http.Handler.
@@ -137,7 +137,7 @@ func (s *Skew) resign(r *http.Request, body []byte, id, region, service string) 
 // redate dates a key in an answer by AWS's clock when it was made, and learns
 // its secret.
 func (s *Skew) redate(part []byte) []byte {
-	id, at := keyID.FindSubmatch(part), created.FindSubmatch(part)
+	id, at := namedKey.FindSubmatch(part), dateMade.FindSubmatch(part)
 	if id == nil || at == nil {
 		return part
 	}
@@ -150,5 +150,5 @@ func (s *Skew) redate(part []byte) []byte {
 	if err != nil {
 		return part
 	}
-	return created.ReplaceAll(part, []byte("<CreateDate>"+t.Add(s.made[string(id[1])]).UTC().Format(time.RFC3339)+"</CreateDate>"))
+	return dateMade.ReplaceAll(part, []byte("<CreateDate>"+t.Add(s.made[string(id[1])]).UTC().Format(time.RFC3339)+"</CreateDate>"))
 }

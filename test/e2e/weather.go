@@ -5,8 +5,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,13 +12,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // What may happen to a call of AWS.
@@ -45,23 +41,20 @@ const (
 	delayMax = 4 * time.Second
 )
 
-// Weather passes AWS calls on to a server and has faults befall them, as many
+// Weather passes AWS calls on to servers and has faults befall them, as many
 // and of the kinds that it is told to. Which call is hit is drawn from a seed.
 type Weather struct {
 	*httptest.Server
-	to *url.URL
+	to map[string]*Skew // by service, all of one time
 
-	mu      sync.Mutex
-	draw    *rand.Rand
-	share   float64 // of the calls that are hit
-	kinds   []string
-	shift   time.Duration // of AWS's clock against this machine's
-	right   bool          // the clocks of all others are AWS's
-	shifted map[string]time.Duration
-	secrets map[string]string     // by key id
-	lists   map[string][]answered // of ListAccessKeys, by user
-	hits    map[string]int
-	calls   int
+	mu    sync.Mutex
+	draw  *rand.Rand
+	share float64 // of the calls that are hit
+	kinds []string
+	right bool                  // all clocks are
+	lists map[string][]answered // of ListAccessKeys, by user
+	hits  map[string]int
+	calls int
 }
 
 // answered is an answer of AWS.
@@ -72,23 +65,34 @@ type answered struct {
 	body   []byte
 }
 
-// NewWeather starts one in front of the server at an address. Unless clocks are
-// to be right, AWS's clock differs from this machine's, and middleboxes' from
+// NewWeather starts one in front of servers, by service. Unless clocks are to
+// be right, AWS's clock differs from this machine's, and middleboxes' from
 // both.
-func NewWeather(to string, root aws.Credentials, seed uint64, right bool) (*Weather, error) {
-	u, err := url.Parse(to)
-	if err != nil {
-		return nil, err
-	}
+func NewWeather(to map[string]string, root aws.Credentials, seed uint64, right bool) *Weather {
 	w := &Weather{
-		to: u, draw: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a seed that is printed is the point
-		shifted: map[string]time.Duration{}, secrets: map[string]string{root.AccessKeyID: root.SecretAccessKey}, lists: map[string][]answered{}, hits: map[string]int{}, right: right,
+		to: map[string]*Skew{}, draw: rand.New(rand.NewPCG(seed, 1)), right: right, //nolint:gosec // a seed that is printed is the point
+		lists: map[string][]answered{}, hits: map[string]int{},
+	}
+	behind := map[string]*Skew{} // by server: STS knows the keys that IAM has made
+	for service, url := range to {
+		if behind[url] == nil {
+			behind[url] = NewSkew(url, root)
+		}
+		w.to[service] = behind[url]
 	}
 	if !right {
-		w.shift = skews[w.draw.IntN(len(skews))]
+		w.Shift(skews[w.draw.IntN(len(skews))])
 	}
 	w.Server = httptest.NewServer(w)
-	return w, nil
+	return w
+}
+
+// Close stops everything.
+func (w *Weather) Close() {
+	w.Server.Close()
+	for _, s := range w.to {
+		s.Server.Close()
+	}
 }
 
 // Set has a share of the calls hit by faults of the kinds, from now on.
@@ -98,20 +102,15 @@ func (w *Weather) Set(share float64, kinds ...string) {
 	w.share, w.kinds = share, kinds
 }
 
-// Shift sets AWS's clock by so much: the Date of all answers, and when keys
-// were created from now on.
+// Shift sets how far AWS's clock is ahead of this machine's.
 func (w *Weather) Shift(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.shift += d
+	for _, s := range w.to {
+		s.Shift(d)
+	}
 }
 
 // Now returns AWS's time.
-func (w *Weather) Now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return time.Now().Add(w.shift)
-}
+func (w *Weather) Now() time.Time { return w.to["iam"].Now() }
 
 // Hits returns how many calls there were and what happened to them.
 func (w *Weather) Hits() (calls int, hits map[string]int) {
@@ -164,10 +163,10 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	case kind == dropped:
 		reset(out)
 	case w.skewed(req):
-		awsError(out, http.StatusForbidden, "SignatureDoesNotMatch", "Signature expired or not yet current")
+		awsError(out, req, http.StatusForbidden, "SignatureDoesNotMatch", "Signature expired or not yet current")
 		return
 	case kind == throttled:
-		awsError(out, http.StatusBadRequest, "Throttling", "Rate exceeded")
+		awsError(out, req, http.StatusBadRequest, "Throttling", "Rate exceeded")
 		return
 	case kind == delayed:
 		time.Sleep(time.Duration(how * float64(delayMax)))
@@ -178,7 +177,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 		w.answer(out, old)
 		return
 	case how < 0.5 && (kind == html || kind == empty || kind == failing): // without an effect
-		babble(out, kind)
+		babble(out, req, kind)
 		return
 	}
 	a, err := w.pass(req, service, body)
@@ -190,7 +189,7 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 	case lost:
 		reset(out)
 	case html, empty, failing:
-		babble(out, kind)
+		babble(out, req, kind)
 	case cut:
 		out.Header().Set("Content-Type", a.header.Get("Content-Type"))
 		out.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
@@ -205,40 +204,21 @@ func (w *Weather) ServeHTTP(out http.ResponseWriter, req *http.Request) {
 // skewed reports whether AWS would not take the request because of when it was
 // signed.
 func (w *Weather) skewed(req *http.Request) bool {
-	at, err := time.Parse("20060102T150405Z", req.Header.Get("X-Amz-Date"))
-	return err == nil && w.Now().Sub(at).Abs() > 15*time.Minute
-}
-
-// sign signs a request by the server's clock, which is this machine's.
-func (w *Weather) sign(r *http.Request, service string, body []byte) error {
-	m := signer.FindStringSubmatch(r.Header.Get("Authorization"))
-	if m == nil {
-		return nil
-	}
-	w.mu.Lock()
-	c := aws.Credentials{AccessKeyID: m[1], SecretAccessKey: w.secrets[m[1]]}
-	w.mu.Unlock()
-	if c.SecretAccessKey == "" {
-		return nil // a key that was not made here
-	}
-	r.Header.Del("Authorization")
-	r.Header.Del("X-Amz-Date")
-	sum := sha256.Sum256(body)
-	return v4.NewSigner().SignHTTP(r.Context(), c, r, hex.EncodeToString(sum[:]), service, Region, time.Now())
+	at, err := time.Parse(amzDate, req.Header.Get("X-Amz-Date"))
+	return err == nil && w.Now().Sub(at).Abs() > 5*time.Minute
 }
 
 // pass asks the server. A caller that goes away does not take the call back.
 func (w *Weather) pass(req *http.Request, service string, body []byte) (a answered, err error) {
-	to := *req.URL
-	to.Scheme, to.Host = w.to.Scheme, w.to.Host
-	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to.String(), bytes.NewReader(body))
+	if w.to[service] == nil {
+		service = "sts" // not signed: it is asked for the time
+	}
+	to := w.to[service].Server.URL + req.URL.RequestURI()
+	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to, bytes.NewReader(body))
 	if err != nil {
 		return a, err
 	}
-	r.Header, r.Host = req.Header.Clone(), req.Host // which is signed
-	if err := w.sign(r, service, body); err != nil {
-		return a, err
-	}
+	r.Header = req.Header.Clone()
 	res, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return a, err
@@ -249,76 +229,51 @@ func (w *Weather) pass(req *http.Request, service string, body []byte) (a answer
 	return a, err
 }
 
-// note remembers lists, and by which clock keys were created.
+// note remembers lists.
 func (w *Weather) note(action, user string, a answered) {
+	if action != "ListAccessKeys" || a.status != http.StatusOK {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case a.status != http.StatusOK:
-	case action == "CreateAccessKey":
-		if m := keyID.FindSubmatch(a.body); m != nil {
-			w.shifted[string(m[1])] = w.shift
-			if secret := secretKey.FindSubmatch(a.body); secret != nil {
-				w.secrets[string(m[1])] = string(secret[1])
-			}
-		}
-	case action == "ListAccessKeys":
-		all := append(w.lists[user], a)
-		for len(all) > 1 && time.Since(all[0].at) > staleAge {
-			all = all[1:]
-		}
-		w.lists[user] = all
+	all := append(w.lists[user], a)
+	for len(all) > 1 && time.Since(all[0].at) > staleAge {
+		all = all[1:]
 	}
+	w.lists[user] = all
 }
 
-var (
-	signer    = regexp.MustCompile(`Credential=([^/]+)/`)
-	keyID     = regexp.MustCompile(`<AccessKeyId>([^<]+)</AccessKeyId>`)
-	keyMember = regexp.MustCompile(`(?s)<(member|AccessKey)>.*?</(member|AccessKey)>`)
-	created   = regexp.MustCompile(`<CreateDate>([^<]+)</CreateDate>`)
-)
-
-// answer answers what AWS said, by AWS's clock.
+// answer answers what AWS said, now.
 func (w *Weather) answer(out http.ResponseWriter, a answered) {
-	w.mu.Lock()
-	body := keyMember.ReplaceAllFunc(a.body, func(member []byte) []byte {
-		id := keyID.FindSubmatch(member)
-		if id == nil {
-			return member
-		}
-		by := w.shifted[string(id[1])]
-		return created.ReplaceAllFunc(member, func(b []byte) []byte {
-			at, err := time.Parse(time.RFC3339, string(created.FindSubmatch(b)[1]))
-			if err != nil {
-				return b
-			}
-			return []byte("<CreateDate>" + at.Add(by).UTC().Format(time.RFC3339) + "</CreateDate>")
-		})
-	})
-	w.mu.Unlock()
 	for name, values := range a.header {
 		out.Header()[name] = values
 	}
 	out.Header().Set("Date", w.Now().UTC().Format(http.TimeFormat))
-	out.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	out.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	out.WriteHeader(a.status)
-	_, _ = out.Write(body)
+	_, _ = out.Write(a.body)
 }
 
 // babble answers as what is not AWS, or as AWS when it is not well.
-func babble(out http.ResponseWriter, kind string) {
+func babble(out http.ResponseWriter, req *http.Request, kind string) {
 	switch kind {
 	case html:
 		out.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(out, "<!doctype html><html><head><title>Sign in</title></head><body><form action=/login></form></body></html>\n")
 	case failing:
-		awsError(out, http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
+		awsError(out, req, http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
 	default:
 		out.WriteHeader(http.StatusOK)
 	}
 }
 
-func awsError(out http.ResponseWriter, status int, code, message string) {
+func awsError(out http.ResponseWriter, req *http.Request, status int, code, message string) {
+	if req.Header.Get("X-Amz-Target") != "" { // the JSON protocol
+		out.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		out.WriteHeader(status)
+		_, _ = fmt.Fprintf(out, `{"__type":"com.amazon.coral.service#%sException","message":%q}`, code, message)
+		return
+	}
 	out.Header().Set("Content-Type", "text/xml")
 	out.Header().Set("X-Amzn-Requestid", "00000000-0000-0000-0000-000000000000")
 	out.WriteHeader(status)

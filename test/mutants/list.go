@@ -32,6 +32,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestALongerIntervalMidFlight", Says: "is handed out for another",
 	},
 	{
+		Name: "unreadable-in-the-way", Rule: "on time",
+		File: "pkg/rotate/run.go", Old: "16*s.Workers+n)", New: "16*s.Workers+0*n)",
+		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
@@ -167,6 +172,21 @@ var mutants = []mutant{
 		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
+		Name: "recover-takes-the-last", Rule: "never zero",
+		File: "pkg/rotate/plan/recover.go", Old: "case !d.worksBeside(k.ID):", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "never zero",
+	},
+	{
+		Name: "recover-breaks-promise", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "served works",
+	},
+	{
+		Name: "recover-takes-foreign", Rule: "ours only",
+		File: "pkg/rotate/plan/recover.go", Old: "(named || k.Created.After(latest(r.Slot, r.Enrolled)))", New: "(named || !k.Created.IsZero())",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
+	},
+	{
 		Name: "retry-create", Rule: "orphans die",
 		File: "pkg/awsiam/iam.go", Old: "o.Retryer = aws.NopRetryer{}", New: "_ = o",
 		Pkg: "./pkg/awsiam", Test: "TestCreateIsSentOnce", Says: "CreateAccessKey",
@@ -244,10 +264,22 @@ var mutants = []mutant{
 		Pkg: "./pkg/page", Test: "TestSessionEnds", Says: "its_key_has_another_secret",
 	},
 	{
+		Name: "token-without-its-key", Rule: "no leak",
+		File: "pkg/server/callers.go", Old: "if err == nil && !owner.External() {", New: "if false {",
+		Pkg: "./pkg/server", Test: "TestContainerCredentials", Says: "a token without its API key",
+	},
+	{
 		Name: "metrics-of-others", Rule: "no leak",
 		File: "pkg/server/metrics.go", Old: "if s.MetricsOpen {\n\t\t\tsees", New: "if true {\n\t\t\tsees",
 		Pkg: "./pkg/server", Test: "TestMetricsRoute", Says: "want ci only",
 	},
+	{
+		Name: "api-key-read-once", Rule: "served works",
+		File: "internal/disk/value.go", Old: "\tif v.has {\n\t\tif info", New: "\tif v.has {\n\t\tif true {\n\t\t\treturn v.last, nil\n\t\t}\n\t\tif info",
+		Pkg: "./internal/cli", Test: "TestClientsKeyIsReadAgain", Says: "after the file was replaced",
+	},
+
+	// Each promise once more, caught by the simulation alone.
 	{
 		Name: "sim-served-works", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unproven)", New: "return d.step(Promote, k.ID, Ready)",

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/disk"
@@ -24,7 +26,7 @@ const httpTimeout = 15 * time.Second
 
 // Fetch is a [getkey.Fetch].
 func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (getkey.Entry, error) {
-	h, err := HTTPClient(s.CAFile)
+	h, err := HTTPClient(s.CAFile, nil)
 	if err != nil {
 		return getkey.Entry{}, err
 	}
@@ -50,25 +52,68 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 }
 
 // HTTPClient returns a client that trusts the certificates in caFile only, if
-// one is named. Parsing the system's certificates takes longer than all else
-// together; Go leaves it to the moment they are needed.
-func HTTPClient(caFile string) (*http.Client, error) {
+// one is named. The file is read again at every request. Parsing the system's
+// certificates takes longer than all else together; Go leaves it to the moment
+// they are needed. log may be nil.
+func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	h := &http.Client{Timeout: httpTimeout}
 	if caFile == "" {
 		return h, nil
 	}
-	pem, err := disk.ReadTrusted(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("%w: reading the certificates to trust: %w", getkey.ErrUsage, err)
+	t := &trusting{file: disk.Value[string]{Path: caFile, Log: log, Read: func() (string, error) {
+		pem, err := disk.ReadTrusted(caFile)
+		if err != nil {
+			return "", fmt.Errorf("%w: reading the certificates to trust: %w", getkey.ErrUsage, err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return "", fmt.Errorf("%w: %s holds no certificate", getkey.ErrUsage, caFile)
+		}
+		return string(pem), nil
+	}}}
+	if _, err := t.transport(); err != nil {
+		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%w: %s holds no certificate", getkey.ErrUsage, caFile)
-	}
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	h.Transport = t
 	return h, nil
+}
+
+// trusting makes requests to servers with a certificate of those in a file.
+type trusting struct {
+	file disk.Value[string]
+
+	mu  sync.Mutex
+	pem string
+	t   *http.Transport // that trusts what is in pem
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *trusting) RoundTrip(r *http.Request) (*http.Response, error) {
+	via, err := t.transport()
+	if err != nil {
+		return nil, err
+	}
+	return via.RoundTrip(r)
+}
+
+func (t *trusting) transport() (*http.Transport, error) {
+	pem, err := t.file.Get()
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.t != nil && t.pem == pem {
+		return t.t, nil
+	}
+	if t.t != nil {
+		t.t.CloseIdleConnections()
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(pem))
+	t.t = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	t.pem = pem
+	return t.t, nil
 }
 
 // badInput are errors that need another input, not another try.

@@ -2,9 +2,14 @@ package fetch_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,16 +48,72 @@ func TestPinnedCertificate(t *testing.T) {
 	}
 }
 
+func TestRenewedCertificatesAreTrusted(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(srv.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(ca, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	write(other(t))
+	h, err := fetch.HTTPClient(ca, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() error {
+		res, err := h.Get(srv.URL) //nolint:noctx // a test
+		if err == nil {
+			err = res.Body.Close()
+		}
+		return err
+	}
+	if err := get(); err == nil {
+		t.Error("a server with another certificate is trusted")
+	}
+	write(right)
+	if err := get(); err != nil {
+		t.Errorf("after the file was renewed: %v", err)
+	}
+	write([]byte("half a fi"))
+	if err := get(); err != nil {
+		t.Errorf("with a file that cannot be used: %v, want the old certificates to stay", err)
+	}
+	write(other(t))
+	if err := get(); err == nil {
+		t.Error("a server whose certificate was taken out of the file is trusted")
+	}
+}
+
+// other is a certificate that no server here has.
+func other(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 func TestHTTPClient(t *testing.T) {
 	t.Parallel()
-	if _, err := fetch.HTTPClient(filepath.Join(t.TempDir(), "none")); !errors.Is(err, getkey.ErrUsage) {
+	if _, err := fetch.HTTPClient(filepath.Join(t.TempDir(), "none"), nil); !errors.Is(err, getkey.ErrUsage) {
 		t.Errorf("a missing file: %v, want ErrUsage", err)
 	}
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fetch.HTTPClient(empty); !errors.Is(err, getkey.ErrUsage) {
+	if _, err := fetch.HTTPClient(empty, nil); !errors.Is(err, getkey.ErrUsage) {
 		t.Errorf("a file without certificate: %v, want ErrUsage", err)
 	}
 }

@@ -2,7 +2,9 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Outcome is what a step's effect answered.
@@ -46,9 +48,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		r.promote(k, p, step, now)
 	case Deactivate:
 		if k == nil {
-			r.unmark(step.KeyID)
-			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
-			r.known(step.KeyID)
+			r.judged(step, now)
 			break
 		}
 		if step.Reason == Burning {
@@ -59,10 +59,8 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		}
 		k.Deactivated = now
 	case Reactivate:
-		if k == nil { // taken for an orphan by mistake
-			r.unmark(step.KeyID)
-			r.known(step.KeyID)
-			r.Foreign = append(r.Foreign, step.KeyID)
+		if k == nil {
+			r.judged(step, now)
 			break
 		}
 		// Proof starts over: the key counts as accepted only once it is again.
@@ -87,14 +85,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		switch step.Reason {
-		case Vanished:
-			r.known(step.KeyID)
-		case Reclaimed:
-			r.unmark(step.KeyID)
-		default: // a mark stays: see [decision.misjudged]
-			r.Foreign = append(r.Foreign, step.KeyID)
-		}
+		r.judged(step, now)
 	case Follow:
 		if r.Renamed = step.Name; r.Renamed == r.User {
 			r.Renamed = "" // back again
@@ -127,6 +118,24 @@ func (r Record) Without(intent string) Record {
 	return r
 }
 
+// briefLength bounds what is kept of a message, in bytes. AWS's own take a few
+// hundred; what stands between may answer with pages.
+const briefLength = 1000
+
+// Brief shortens a message that is kept or sent on to 1,000 bytes of whole
+// characters.
+func Brief(message string) string {
+	message = strings.ToValidUTF8(message, "\uFFFD")
+	if len(message) <= briefLength {
+		return message
+	}
+	end := briefLength - len("…")
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end] + "…"
+}
+
 // Failed returns r after a step whose effect is unknown or did not happen: the
 // next attempt waits, longer each time up to a minute or half an overlap. A
 // proof that fails delays only its own key. The message must
@@ -136,7 +145,7 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 	r = r.Clone()
 	r.notAhead(now)
 	r.Failures++
-	r.Error = message
+	r.Error = Brief(message)
 	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Check) {
 		k.Tries++
 		k.Again = now.Add(p.retry(k.Tries))
@@ -149,8 +158,12 @@ func (r Record) Failed(p Policy, step Step, message string, now time.Time) Recor
 // retry is the wait before attempt n+1: 1 s, 2 s, 4 s … up to a minute or half
 // an overlap.
 func (p Policy) retry(n int) time.Duration {
-	limit := max(time.Second, min(time.Minute, p.Overlap()/2))
-	return min(limit, time.Second<<max(0, min(n-1, 6)))
+	return min(p.LongestRetry(), time.Second<<max(0, min(n-1, 6)))
+}
+
+// LongestRetry is the longest wait after a failure: a minute or half an overlap.
+func (p Policy) LongestRetry() time.Duration {
+	return max(time.Second, min(time.Minute, p.Overlap()/2))
 }
 
 // Clone returns a deep copy.

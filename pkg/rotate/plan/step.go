@@ -91,6 +91,7 @@ const (
 	NoSuccessor  Reason = "no_successor" // nothing proven could take over
 	NoUserListed Reason = "not_selected" // no longer selected
 	IsReleased   Reason = "released"     // being let go
+	Unreadable   Reason = "unreadable"   // the stored entry cannot be read
 	NotRead      Reason = "not_read"     // the selection was not read: only what was ordered is done
 )
 
@@ -98,7 +99,7 @@ const (
 // if it lasts.
 func (r Reason) Stuck() bool {
 	switch r {
-	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken, NoUserListed, Unpublished:
+	case NoRoom, InUse, UserGone, Stranger, NoSuccessor, ForeignKey, CurrentBroken, NoUserListed, Unpublished, Unreadable:
 		return true
 	}
 	return false

@@ -141,7 +141,7 @@ type Record struct {
 	Since    time.Time `json:"since,omitzero"` // since when Waiting
 	Failures int       `json:"failures,omitempty"`
 	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, unless a burn or a rollback is open
-	Error    string    `json:"error,omitempty"`   // last failure, without secrets
+	Error    string    `json:"error,omitempty"`   // last failure, without secrets; at most 1,000 bytes
 }
 
 // World is everything a decision may depend on.

@@ -37,6 +37,11 @@ type API struct {
 	UpdateItem func(context.Context, *ddb.UpdateItemInput, ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error)
 	DeleteItem func(context.Context, *ddb.DeleteItemInput, ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error)
 	Query      func(context.Context, *ddb.QueryInput, ...func(*ddb.Options)) (*ddb.QueryOutput, error)
+
+	// For [Store.Describe] only.
+	DescribeTable             func(context.Context, *ddb.DescribeTableInput, ...func(*ddb.Options)) (*ddb.DescribeTableOutput, error)
+	DescribeTimeToLive        func(context.Context, *ddb.DescribeTimeToLiveInput, ...func(*ddb.Options)) (*ddb.DescribeTimeToLiveOutput, error)
+	DescribeContinuousBackups func(context.Context, *ddb.DescribeContinuousBackupsInput, ...func(*ddb.Options)) (*ddb.DescribeContinuousBackupsOutput, error)
 }
 
 // NewAPI returns the API of the SDK configuration as it is. Requests carry
@@ -47,7 +52,8 @@ func NewAPI(cfg aws.Config) API {
 	c := ddb.NewFromConfig(cfg)
 	return metered(API{
 		GetItem: c.GetItem, PutItem: c.PutItem, UpdateItem: c.UpdateItem, DeleteItem: c.DeleteItem,
-		Query: c.Query,
+		Query: c.Query, DescribeTable: c.DescribeTable, DescribeTimeToLive: c.DescribeTimeToLive,
+		DescribeContinuousBackups: c.DescribeContinuousBackups,
 	})
 }
 

@@ -191,6 +191,9 @@ func TestMovedContent(t *testing.T) {
 			if !errors.Is(err, c.want) || e.Secrets != nil || hint.Of(err) == "" {
 				t.Errorf("Load = %v (hint %q), want %v", err, hint.Of(err), c.want)
 			}
+			if all, err := s.List(t.Context()); err != nil || len(all) != 2 || all[0].Record.User != "ann" || all[1].Record.User != "bob" {
+				t.Errorf("List = %+v, %v, want both users", all, err)
+			}
 		})
 	}
 }

@@ -107,8 +107,11 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrRecord)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		e, err := decode(it)
+		if err != nil {
+			e = rotate.Unreadable(it.text(attrSK), e.Version, e.Due, err)
+		}
 		out = append(out, e)
-		return true, err
+		return true, nil
 	})
 	if err != nil {
 		return nil, explain("listing the store", s.Table, err)

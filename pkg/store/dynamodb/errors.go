@@ -18,6 +18,7 @@ var (
 	ErrNoTable = errors.New("table does not exist")
 	ErrAccess  = errors.New("no access to the table")
 	ErrBusy    = errors.New("table is throttled") // after the SDK's own attempts
+	ErrGlobal  = errors.New("table is a global table")
 )
 
 var codes = map[string]error{
@@ -32,9 +33,10 @@ var codes = map[string]error{
 
 var advice = map[error]string{
 	ErrNoTable:         `check the table's name and region; "keyrot deploy" makes it`,
-	ErrAccess:          "the role needs GetItem, PutItem, UpdateItem, DeleteItem and Query on the table and its index",
+	ErrAccess:          "the role needs GetItem, PutItem, UpdateItem, DeleteItem, Query and DescribeTable on the table, and Query on its index",
 	ErrBusy:            "switch the table to on-demand, or raise its limits",
-	content.ErrCorrupt: "restore the table from its point-in-time backup; the keys in AWS still work",
+	ErrGlobal:          "delete its replicas: writes to another region would undo the conditions on which keyrot writes",
+	content.ErrCorrupt: "restore the table from its point-in-time backup, then run \"keyrot recover\": docs/restore.md",
 	seal.ErrWrongKey:   "check that this is the KMS key the table was filled with",
 }
 
@@ -46,6 +48,9 @@ func explain(doing, table string, err error) error {
 	}
 	sentinel := codes[code(err)]
 	switch {
+	case errors.Is(err, ErrGlobal):
+		sentinel = ErrGlobal
+		err = fmt.Errorf("%s: table %s: %w", doing, table, err)
 	case sentinel != nil:
 		err = fmt.Errorf("%s: table %s: %w: %w", doing, table, sentinel, err)
 	case errors.Is(err, content.ErrCorrupt):

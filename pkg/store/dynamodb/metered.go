@@ -16,6 +16,7 @@ import (
 func metered(a API) API {
 	type total = types.ReturnConsumedCapacity
 	return API{
+		DescribeTable: a.DescribeTable, DescribeTimeToLive: a.DescribeTimeToLive, DescribeContinuousBackups: a.DescribeContinuousBackups,
 		GetItem: require(a.GetItem, func(in *ddb.GetItemInput, t total) { in.ReturnConsumedCapacity = t },
 			func(out *ddb.GetItemOutput) *types.ConsumedCapacity { return out.ConsumedCapacity }),
 		PutItem: require(a.PutItem, func(in *ddb.PutItemInput, t total) { in.ReturnConsumedCapacity = t },

@@ -37,6 +37,9 @@ func TestMovedSecrets(t *testing.T) {
 			if e, err := s.Load(t.Context(), "ann"); !errors.Is(err, c.want) || e.Secrets != nil {
 				t.Errorf("Load = %v, want %v", err, c.want)
 			}
+			if all, err := s.List(t.Context()); err != nil || len(all) != 2 || all[0].Record.User != "ann" || all[1].Record.User != "bob" {
+				t.Errorf("List = %+v, %v, want both users", all, err)
+			}
 		})
 	}
 }

@@ -156,9 +156,11 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 		}
 		e.Due = content.Time(due)
 		var err error
-		e.Record, err = content.DecodeRecord(record, user)
+		if e.Record, err = content.DecodeRecord(record, user); err != nil {
+			e = rotate.Unreadable(user, e.Version, e.Due, err)
+		}
 		out = append(out, e)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, explain(ctx, "listing the store", err)

@@ -25,7 +25,7 @@ var (
 
 var advice = map[error]string{
 	ErrNewer:    "upgrade keyrot, or point it at another store",
-	ErrCorrupt:  "keep the file and its -wal, restore a backup; the keys in AWS still work",
+	ErrCorrupt:  "keep the file and its -wal, restore a backup, then run \"keyrot recover\": docs/restore.md",
 	ErrReadOnly: "check the owner and mode of the store's file and directory, and that the file system is mounted read-write",
 	ErrLocked:   "find the process that holds the store open and let it finish",
 	ErrFull:     "free space on the store's file system",

@@ -1,0 +1,96 @@
+package rotate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// TestUnreadableEntriesKeepNobodyWaiting has 200 entries that cannot be opened,
+// all of them due, before one that can: it must be rotated on time, while they are
+// tried now and then, reported once each, and rotated again when they can be read.
+func TestUnreadableEntriesKeepNobodyWaiting(t *testing.T) {
+	const bad = 200
+	inBubble(t, func(t *testing.T) {
+		var users []string
+		for i := range bad {
+			users = append(users, fmt.Sprintf("bad-%03d", i))
+		}
+		h := newHouse(append(users, "well")...)
+		h.Policy = func(user string) plan.Policy {
+			if user == "well" {
+				return plan.Policy{Phase: 7 * time.Minute} // due after all others
+			}
+			return plan.Policy{}
+		}
+		h.turn(t, rotate.Options{})
+		denied := errors.New("AccessDeniedException: the ciphertext's context")
+		var broken atomic.Bool
+		var tries atomic.Int64
+		broken.Store(true)
+		h.store.Before = func(op, user string) error {
+			if op == rotatetest.OpLoad && broken.Load() && strings.HasPrefix(user, "bad-") {
+				tries.Add(1)
+				return denied
+			}
+			return nil
+		}
+		var mu sync.Mutex
+		promoted, told, late := map[string]int{}, map[string]int{}, time.Duration(0)
+		h.Observe = func(user string, step plan.Step, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, rotate.ErrUnreadable):
+				told[user]++
+			case err == nil && step.Action == plan.Promote:
+				promoted[user]++
+				if user == "well" {
+					late = max(late, time.Since(step.Due))
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- h.Run(ctx) }()
+		time.Sleep(2 * time.Hour)
+		mu.Lock()
+		if n := promoted["well"]; n < 11 || late > 15*time.Second {
+			t.Errorf("the healthy user got %d keys in two hours, the latest %s after its slot; want one every 10 min", n, late)
+		}
+		for _, u := range users {
+			if told[u] != 1 {
+				t.Errorf("%s was reported %d times, want once", u, told[u])
+				break
+			}
+		}
+		mu.Unlock()
+		if n := tries.Load(); n < bad*2*30 || n > bad*2*90 {
+			t.Errorf("%d attempts to read %d entries in two hours, want about one a minute each", n, bad)
+		}
+		broken.Store(false)
+		time.Sleep(2 * time.Minute)
+		mu.Lock()
+		for _, u := range users {
+			if promoted[u] == 0 {
+				t.Errorf("%s was not rotated within two minutes of being readable again", u)
+				break
+			}
+		}
+		mu.Unlock()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
