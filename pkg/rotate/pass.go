@@ -50,8 +50,8 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
-	if !r.timed(ctx, user) {
-		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
+	if err := r.timed(ctx, user); err != nil {
+		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
 	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
 	until, err := r.acquire(ctx, user)
@@ -65,14 +65,17 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 
 // timed sees to it that the time is known before a lease is taken by it: if it
 // is not, IAM is looked at, whose answer tells it.
-func (r *Rotator) timed(ctx context.Context, user string) bool {
+func (r *Rotator) timed(ctx context.Context, user string) error {
 	if r.Clock.Settle(ctx) {
-		return true
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.policy(user, "").CallTimeout)
 	defer cancel()
-	_, _ = r.IAM.Keys(ctx, user) // for its date
-	return r.Clock.Known()
+	_, err := r.IAM.Keys(ctx, user) // for its date
+	if r.Clock.Known() {
+		return nil
+	}
+	return errors.Join(ErrNoTime, err)
 }
 
 // leased goes on with a pass once the lease was asked for, with err.
@@ -144,8 +147,8 @@ func (p *pass) run(user string) error {
 			continue
 		}
 		do := p.do
-		if step.Action == plan.Copy {
-			do = p.doCopy
+		if step.Action == plan.Publish || step.Action == plan.Copy {
+			do = p.publish
 		}
 		if err := do(step); err != nil {
 			return err
@@ -181,7 +184,11 @@ func (p *pass) begin(user string) error {
 
 // patient reports whether a pass should wait for the step itself.
 func patient(step plan.Step, limit time.Time) bool {
-	return (step.Reason == plan.Settling || step.Reason == plan.Unproven || step.Reason == plan.Unpublished) && !step.Wake.After(limit)
+	switch step.Reason {
+	case plan.Settling, plan.Unproven, plan.Unpublished, plan.Queued:
+		return !step.Wake.After(limit)
+	}
+	return false
 }
 
 func (p *pass) sleep(d time.Duration) bool {
@@ -292,37 +299,24 @@ func (p *pass) do(step plan.Step) error {
 		}
 	}
 	at := p.now()
-	var missed error // optional publishers: told, but no failure of the pass
+	var missed error // by publishers: told, but it does not end the pass
 	switch {
 	case err == nil:
 		err = p.save(step, out)
-	case step.Action == plan.Copy:
+	case step.Action == plan.Publish, step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
-		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+		p.Log.Warn("publishers failed", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
 	case p.timely() != nil: // it says nothing about the step
 		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}
+	if step.Action == plan.Publish {
+		p.report.Err = missed // the operator and the exit code tell it
+	}
 	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: errors.Join(missed, err)})
 	p.tell(step, out, errors.Join(missed, err))
 	return err
-}
-
-// doCopy does without a worker, of which an optional publisher that hangs would
-// take more and more from rotations that are due. If too many hang already, it
-// is put off like one that failed, but nobody is asked and nothing is told.
-func (p *pass) doCopy(step plan.Step) error {
-	if p.free != nil {
-		p.free()
-	}
-	select {
-	case p.copying <- struct{}{}:
-		defer func() { <-p.copying }()
-		return p.do(step)
-	default:
-		return p.save(step, plan.Outcome{})
-	}
 }
 
 // finish notes when to look again, and why nothing moves if that is not as it
@@ -360,9 +354,6 @@ func (p *pass) failed(step plan.Step, cause error) error {
 	own := step.Action == plan.Wait || errors.Is(cause, ErrDenied) || errors.Is(cause, ErrNoIdentity)
 	if own {
 		p.rest(p.report.User)
-	}
-	if step.Action == plan.Publish && p.entry.Record.Waiting != plan.Unpublished {
-		p.held(plan.Step{Action: plan.Wait, KeyID: step.KeyID, Reason: plan.Unpublished})
 	}
 	if err := p.commit(func(e *Entry) {
 		retryAt := e.Record.RetryAt

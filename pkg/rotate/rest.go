@@ -104,7 +104,7 @@ func (r *Rotator) resting(ctx context.Context, user string) (resting bool, why e
 	at.peek = now.Add(peekEvery)
 	r.rested.Store(user, at)
 	e, err := r.Store.Load(ctx, user)
-	return err != nil || !ordered(e.Record), nil
+	return err != nil || len(OpenOrders(e.Record)) == 0, nil
 }
 
 // awake ends the user's rest.
@@ -112,14 +112,4 @@ func (r *Rotator) awake(user string) {
 	if v, ok := r.rested.LoadAndDelete(user); ok && v.(rest).blind && v.(rest).failures >= tellBlind {
 		r.Log.Info("the entry can be read again", "user", user)
 	}
-}
-
-// ordered reports whether an operator waits for something.
-func ordered(r plan.Record) bool {
-	for _, k := range r.Keys {
-		if !k.Burned.IsZero() && k.Dead.IsZero() {
-			return true
-		}
-	}
-	return r.Order != nil
 }
