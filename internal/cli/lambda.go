@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -80,9 +82,6 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if cfg.Users.Empty() {
 			return nil, nil, rotate.ErrNoUsers
 		}
-		if err := onlyHere(ctx, st, log); err != nil {
-			return nil, nil, usage(err, "")
-		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
 			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
@@ -98,7 +97,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = r.RunOnce
+		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
 			n.Log, r.Observe = log, n.Observe
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
@@ -125,6 +124,23 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
+}
+
+type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)
+
+// hereOnly makes no pass on a global table. A function looks with its first
+// pass: looking delays neither its start nor the others.
+func hereOnly(st *dynamodb.Store, log *slog.Logger, run runOnce) runOnce {
+	var looked atomic.Bool
+	return func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+		if !looked.Load() {
+			if err := onlyHere(ctx, st, log); err != nil {
+				return rotate.Report{}, err
+			}
+			looked.Store(true)
+		}
+		return run(ctx, o)
+	}
 }
 
 // teller tells what a pass met before the function is frozen: what the records

@@ -77,6 +77,15 @@ func TestGlobalTablesAreNotOpened(t *testing.T) {
 		if !errors.Is(err, c.want) || c.want == nil && err != nil || (out.Len() > 0) != c.warned {
 			t.Errorf("%s: onlyHere = %v, log %q, want %v", name, err, out.String(), c.want)
 		}
+		passes := 0
+		run := hereOnly(st, slog.New(slog.DiscardHandler), func(context.Context, rotate.Options) (rotate.Report, error) {
+			passes++
+			return rotate.Report{}, nil
+		})
+		_, _ = run(t.Context(), rotate.Options{})
+		if _, err := run(t.Context(), rotate.Options{}); !errors.Is(err, c.want) || passes != map[bool]int{true: 2, false: 0}[c.want == nil] {
+			t.Errorf("%s: the function made %d passes, %v", name, passes, err)
+		}
 	}
 }
 

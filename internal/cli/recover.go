@@ -64,23 +64,28 @@ func (e Env) recoverUsers(ctx context.Context, o recoverOptions) error {
 		if cfg.Users.Empty() {
 			return rotate.ErrNoUsers
 		}
-		losses, err := s.rotator.Losses(ctx, o.Users)
-		if err != nil {
-			return err
-		}
-		if len(losses) == 0 {
-			_, _ = fmt.Fprintln(e.Err, "keyrot: no key is unknown")
-			return errNothing
-		}
-		var all rotate.Report
-		for _, l := range losses {
-			all.Users = append(all.Users, e.recoverUser(ctx, o, s, l))
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all), verdict(all))
+		return e.recoverIn(ctx, o, s)
 	})
+}
+
+// recoverIn goes through the users with unknown keys.
+func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
+	losses, err := s.rotator.Losses(ctx, o.Users)
+	if err != nil {
+		return err
+	}
+	if len(losses) == 0 {
+		_, _ = fmt.Fprintln(e.Err, "keyrot: no key is unknown")
+		return errNothing
+	}
+	var all rotate.Report
+	for _, l := range losses {
+		all.Users = append(all.Users, e.recoverUser(ctx, o, s, l))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all), verdict(all))
 }
 
 func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rotate.Loss) rotate.UserReport {

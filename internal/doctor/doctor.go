@@ -216,11 +216,13 @@ func (p Patient) table(ctx context.Context, add adder) {
 		add("table", OK, "", "%s has no replicas, deletes expired items and has point-in-time backups", t.Name)
 	}
 	if !t.TTL && t.Err == nil {
-		add("table", Warn, "aws dynamodb update-time-to-live --table-name "+t.Name+" --time-to-live-specification Enabled=true,AttributeName=expires",
+		add("table", Warn, "aws dynamodb update-time-to-live --table-name "+t.Name+
+			" --time-to-live-specification Enabled=true,AttributeName=expires",
 			"%s keeps expired items for ever: time to live is off, as in every restored table", t.Name)
 	}
 	if !t.Backups && t.Err == nil {
-		add("table", Warn, "aws dynamodb update-continuous-backups --table-name "+t.Name+" --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
+		add("table", Warn, "aws dynamodb update-continuous-backups --table-name "+t.Name+
+			" --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
 			"%s has no point-in-time backups", t.Name)
 	}
 }

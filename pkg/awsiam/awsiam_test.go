@@ -284,3 +284,21 @@ func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
 type doer func(*http.Request) (*http.Response, error)
 
 func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
+
+// TestCredentialsThatCannotBeHad: nothing was sent, which callers must be able
+// to tell from a call whose outcome is unknown.
+func TestCredentialsThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	iam := New(aws.Config{Region: "us-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{}, errors.New("no EC2 IMDS role found")
+	})}, &rotate.Clock{})
+	_, keys := iam.Keys(t.Context(), "ci")
+	_, _, create := iam.Create(t.Context(), "ci")
+	for call, err := range map[string]error{
+		"Keys": keys, "Create": create, "SetStatus": iam.SetStatus(t.Context(), "ci", "AKIA1", plan.Inactive), "Delete": iam.Delete(t.Context(), "ci", "AKIA1"),
+	} {
+		if !errors.Is(err, rotate.ErrNoIdentity) {
+			t.Errorf("%s() = %v, want %v", call, err, rotate.ErrNoIdentity)
+		}
+	}
+}

@@ -260,6 +260,18 @@ func TestTroublesReachPeopleWithoutTheStore(t *testing.T) {
 	})
 }
 
+func TestAnAdoptedKeyIsForeignNoMore(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		k.Observe("ci", plan.Step{Action: plan.Notice, Reason: plan.ForeignKey, KeyID: "AKIAIOSFODNN7EXAMPLE"}, nil)
+		time.Sleep(time.Minute)
+		k.Observe("ci", plan.Step{Action: plan.Adopt, Reason: plan.Recovering, KeyID: "AKIAIOSFODNN7EXAMPLE"}, nil)
+		time.Sleep(time.Minute)
+		if m := k.in.all(); len(m) != 2 || !strings.Contains(m[1].Text(), "It is over") {
+			t.Errorf("messages = %+v, want the trouble and its end", m)
+		}
+	})
+}
+
 func TestMessagesHoldNoWholeKeyIDs(t *testing.T) {
 	bubble(t, func(t *testing.T, k *desk) {
 		id := "AKIAIOSFODNN7EXAMPLE"

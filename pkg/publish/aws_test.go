@@ -251,3 +251,33 @@ func TestTenMinutesFor25HoursAgainstTheVersionQuota(t *testing.T) {
 		}
 	}
 }
+
+// TestARolledExpirationIsANewVersion: a key that is served on is published again
+// with a later expiration, as often as it takes; the same one twice is one
+// version.
+func TestARolledExpirationIsANewVersion(t *testing.T) {
+	t.Parallel()
+	f := &fakeAWS{secrets: map[string][]version{"s": nil}}
+	cfg, w := f.start(t)
+	p := &publish.SecretsManager{AWS: cfg, Secrets: []string{"s"}, Properties: publish.Properties{Expiration: "expires"}}
+	c := pair("AKIA1")
+	for i := range 8 {
+		c.Expiration = time.Date(2026, 11, 1, i, 0, 0, 0, time.UTC)
+		w.after = true // the answer is lost
+		_ = p.Publish(t.Context(), c)
+		w.after = false
+		if err := p.Publish(t.Context(), c); err != nil {
+			t.Fatalf("Publish() with expiration %d = %v", i, err)
+		}
+		last := f.secrets["s"][len(f.secrets["s"])-1]
+		if object(t, last.text)["expires"] != c.Expiration.Format(time.RFC3339) {
+			t.Errorf("the value is %s, want expiration %s", last.text, c.Expiration)
+		}
+	}
+	if n := len(f.secrets["s"]); n != 8 {
+		t.Errorf("%d versions, want 8", n)
+	}
+	if p.Traits().Expires != true || (&publish.SecretsManager{}).Traits().Expires {
+		t.Error("Traits() does not say whether readers see the expiration")
+	}
+}

@@ -41,6 +41,11 @@ const maxTokens = 4
 // Name implements rotate.Publisher.
 func (s *SecretsManager) Name() string { return cmp.Or(s.Label, "secretsmanager") }
 
+// Traits implements rotate.Publisher.
+func (s *SecretsManager) Traits() rotate.Traits {
+	return rotate.Traits{Compares: true, Expires: s.Properties.Expiration != ""}
+}
+
 // Check reports whether a rotation every interval is possible.
 func (s *SecretsManager) Check(interval time.Duration) error {
 	n := len(s.Secrets)
@@ -148,7 +153,10 @@ func (s *SecretsManager) put(ctx context.Context, name, text string, c rotate.Cr
 	var err error
 	for n := range maxTokens {
 		token := ID(c.User, c.KeyID)
-		if n > 0 {
+		switch {
+		case s.Properties.Expiration != "":
+			token = uuid(c.User, c.KeyID, stamp(c.Expiration)+"/"+strconv.Itoa(n)) // the value is another one
+		case n > 0:
 			token = uuid(c.User, c.KeyID, strconv.Itoa(n))
 		}
 		var out smValue

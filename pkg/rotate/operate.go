@@ -38,7 +38,7 @@ func (r *Rotator) Order(ctx context.Context, user string, o plan.Order) (plan.Or
 				o.KeyID = k.ID
 			}
 		}
-		if k := e.Record.Key(o.KeyID); k == nil || k.Stage != plan.Previous || !k.Burned.IsZero() {
+		if k := e.Record.Key(o.KeyID); k == nil || k.Stage != plan.Previous || !k.Burned.IsZero() || e.Secrets[o.KeyID].IsZero() {
 			return o, fmt.Errorf("user %q: %w", user, ErrNothingToRollBack)
 		}
 	case plan.Burn:
@@ -88,6 +88,18 @@ func (r *Rotator) Resume(ctx context.Context, user, by string) error {
 			return ErrNotPaused
 		}
 		rec.Pause = nil
+		return nil
+	})
+}
+
+// Republish has the user's pair given to all publishers again, also to those
+// that confirmed it. See [Rotator.Published].
+func (r *Rotator) Republish(ctx context.Context, user, reason, by string) error {
+	return r.change(ctx, user, "republish", reason, by, func(rec *plan.Record) error {
+		if rec.In(plan.Current) == nil {
+			return ErrNoKeyReady
+		}
+		*rec = rec.Republish()
 		return nil
 	})
 }

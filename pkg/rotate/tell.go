@@ -38,7 +38,7 @@ func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
 		return // the pass returns it
 	}
 	log := p.Log.Debug
-	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice {
+	if step.Action.Mutates() || step.Action == plan.Promote || step.Action == plan.Notice || step.Action == plan.Adopt {
 		log = p.Log.Info
 	}
 	if step.Action == plan.Deactivate && step.Reason == plan.Orphan {
@@ -74,7 +74,7 @@ func (p *pass) enter(step plan.Step, result string) error {
 	defer cancel()
 	return p.Audit.Append(ctx, Event{
 		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
-		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: result,
+		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: plan.Brief(result),
 	})
 }
 

@@ -13,6 +13,10 @@ func (d *decision) recover() *Step {
 	if o == nil || o.Kind != Recover {
 		return nil
 	}
+	cur := d.r.In(Current)
+	if cur != nil && cur.Broken.IsZero() && latest(cur.Confirmed, cur.Probed).Before(o.At) {
+		return d.step(Probe, cur.ID, Unchecked) // what the copy says of it is old
+	}
 	for _, k := range d.Keys {
 		if d.Lost(k) {
 			return d.step(Adopt, k.ID, Recovering)
@@ -21,11 +25,11 @@ func (d *decision) recover() *Step {
 	if d.successor() != nil {
 		return d.step(Dismiss, o.KeyID, OrderDone)
 	}
-	for i := range d.r.Keys {
-		k := &d.r.Keys[i]
-		if k.Stage == Current && !k.Broken.IsZero() && d.listed(k.ID) == nil && d.now.Sub(k.Made) > 5*d.p.Lag {
-			return d.step(Forget, k.ID, Vanished) // deleted since the copy was made
+	if cur != nil && !cur.Broken.IsZero() && d.listed(cur.ID) == nil { // deleted since the copy was made
+		if again := cur.Made.Add(2 * d.p.Lag); d.now.Before(again) {
+			return d.later(Recovering, cur.ID, again)
 		}
+		return d.step(Forget, cur.ID, Vanished)
 	}
 	return d.makeRoom(d.r.Key(o.KeyID))
 }
@@ -36,7 +40,7 @@ func (d *decision) recover() *Step {
 func (w *World) Lost(k Key) bool {
 	r := &w.Record
 	named := r.Order != nil && r.Order.Kind == Recover && r.Order.KeyID == k.ID
-	return r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.orphan(k.ID) == nil && (named || k.Created.After(r.Slot))
+	return r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.orphan(k.ID) == nil && (named || k.Created.After(latest(r.Slot, r.Enrolled)))
 }
 
 // makeRoom has the key leave its slot if a new key needs it.

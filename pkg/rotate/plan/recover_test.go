@@ -15,20 +15,21 @@ type lostWorld struct {
 	iam     []Key
 	secrets map[string]bool // keys whose secrets are in the store
 	foreign map[string]bool // keys that keyrot never made
+	named   string          // by the order
 	now     time.Time
 	served  bool
 }
 
-// run carries the order out for an hour, and holds every step against the
-// rules.
+// run carries the order out and goes on for six rotations, and holds every step
+// against the rules.
 func (w *lostWorld) run(p Policy) error {
-	ordered := w.now
-	for range 200 {
+	ordered, made := w.now, 0
+	for range 2000 {
+		if w.now.Sub(ordered) > max(6*p.RotateEvery, 3*time.Minute) {
+			return nil
+		}
 		step := Next(World{Record: w.rec, UserID: "AIDA1", Keys: slices.Clone(w.iam)}, p, w.now)
 		if step.Action == Wait {
-			if w.rec.Order == nil || w.now.Sub(ordered) > time.Hour {
-				return nil
-			}
 			w.now = latest(step.Wake, w.now.Add(time.Second))
 			continue
 		}
@@ -44,9 +45,13 @@ func (w *lostWorld) run(p Policy) error {
 			if len(w.iam) >= Quota {
 				return errors.New("creates a key that there is no room for")
 			}
-			out.Key = Key{ID: "N", Status: Active, Created: w.now}
-			w.iam, w.secrets["N"] = append(w.iam, out.Key), true
+			made++
+			out.Key = Key{ID: fmt.Sprint("N", made), Status: Active, Created: w.now}
+			w.iam, w.secrets[out.Key.ID] = append(w.iam, out.Key), true
 		case Adopt:
+			if w.foreign[step.KeyID] && w.rec.Order.KeyID != step.KeyID {
+				return fmt.Errorf("ours only: adopts %s", step.KeyID)
+			}
 			out.Key = w.iam[i]
 		case Deactivate:
 			w.iam[i].Status = Inactive
@@ -66,9 +71,6 @@ func (w *lostWorld) run(p Policy) error {
 		if _, ok := Serve(w.rec, p, w.now); ok && w.rec.In(Current).Broken.IsZero() {
 			w.served = true
 		}
-		if w.rec.Order == nil {
-			return nil
-		}
 		w.now = w.now.Add(100 * time.Millisecond)
 	}
 	return errors.New("does not come to an end")
@@ -76,13 +78,12 @@ func (w *lostWorld) run(p Policy) error {
 
 func (w *lostWorld) mayGo(p Policy, step Step, k Key, ordered time.Time) error {
 	beside := slices.ContainsFunc(w.iam, func(o Key) bool { return o.ID != k.ID && o.Status == Active })
-	named := w.rec.Order != nil && w.rec.Order.KeyID == k.ID
 	switch {
 	case !beside:
 		return fmt.Errorf("never zero: %s of %s, the last active key", step.Action, k.ID)
-	case w.foreign[k.ID] && !named:
+	case w.foreign[k.ID] && w.named != k.ID:
 		return fmt.Errorf("ours only: %s of %s", step.Action, k.ID)
-	case w.now.Before(k.Created.Add(p.DeactivateAfter)), !w.secrets[k.ID] && w.now.Before(ordered.Add(p.Roll())):
+	case !w.secrets[k.ID] && (w.now.Before(k.Created.Add(p.DeactivateAfter)) || w.now.Before(ordered.Add(p.Roll()))):
 		return fmt.Errorf("served works: %s of %s, which may have been promised for longer", step.Action, k.ID)
 	}
 	return nil
@@ -94,13 +95,16 @@ func (w *lostWorld) mayGo(p Policy, step Step, k Key, ordered time.Time) error {
 // order says who may make it.
 func TestEveryRecovery(t *testing.T) {
 	t.Parallel()
-	p := Policy{}.WithDefaults()
+	quick := Policy{RotateEvery: 4 * time.Second, DeactivateAfter: 6 * time.Second, DeleteAfter: 8 * time.Second, Settle: -1}
 	records := map[string]func() Record{
 		"a record without keys":       func() Record { return rec() },
 		"a current key":               func() Record { return rec(current("A", 0)) },
 		"a current key, known broken": func() Record { return rec(with(current("A", 0), func(k *Held) { k.Broken = at(55) })) },
 		"a current and a previous key": func() Record {
 			return rec(with(previous("B", -10), func(k *Held) { k.Deactivated = at(2) }), current("A", 0))
+		},
+		"a current key, proven a moment ago": func() Record {
+			return rec(with(current("A", 0), func(k *Held) { k.Promoted, k.Confirmed = at(59.95), at(59.95) }))
 		},
 		"a pending key": func() Record { return rec(pendingKey("A", 0)) },
 	}
@@ -119,12 +123,17 @@ func TestEveryRecovery(t *testing.T) {
 	}
 	n, served := 0, 0
 	for name, record := range records {
-		for _, keys := range lists {
+		for i, keys := range append(slices.Clone(lists), lists...) {
+			p := Policy{}.WithDefaults()
+			if i >= len(lists) {
+				p = quick.WithDefaults()
+			}
 			for _, named := range []string{"", "A", "X", "Y", "F"} {
 				w := &lostWorld{
-					rec: record().ordered(Recover, named, 60), iam: slices.Clone(keys), now: at(60),
+					rec: record().ordered(Recover, named, 60), iam: slices.Clone(keys), named: named, now: at(60),
 					secrets: map[string]bool{"A": true, "B": true}, foreign: map[string]bool{"F": true},
 				}
+				w.rec.Enrolled = at(-50)
 				if w.rec.Key("A") == nil {
 					w.secrets, w.foreign["A"] = map[string]bool{}, !w.rec.Slot.IsZero()
 				}
@@ -136,7 +145,7 @@ func TestEveryRecovery(t *testing.T) {
 				if w.served {
 					served++
 				} else if room {
-					t.Errorf("%s, IAM lists %s, the order names %q: nothing is served within an hour: %+v", name, words(keys), named, w.rec)
+					t.Errorf("%s, IAM lists %s, the order names %q: nothing is served at the end: %+v", name, words(keys), named, w.rec)
 				}
 			}
 		}
