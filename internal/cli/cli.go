@@ -98,6 +98,7 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newExecCmd(env.exec),
 		newPlanCmd(env.plan),
 		newStatusCmd(env.status, env.watch),
+		newPublishCmd(env.publishUser),
 		newAPIKeyCmd(env.apiKeys()),
 		newAuditCmd(env.auditing()),
 		newWhoHasCmd(env.whoHas),

@@ -99,8 +99,9 @@ type deployment struct {
 	cfg  config.Config
 	sdk  aws.Config
 	aws  cloud
-	self string // ARN of who deploys
-	left bool   // the table is one that a former stack has left behind
+	self string   // ARN of who deploys
+	left bool     // the table is one that a former stack has left behind
+	more []string // ways in which the plan lets more happen than before
 	d    *deploy.Deployer
 }
 
@@ -326,6 +327,7 @@ func (p *deployment) result(ctx context.Context, s deploy.Stack, plan deploy.Pla
 	v := deployView{
 		Stack: s.Name, Status: string(s.Status), Changed: !plan.Empty(), Endpoint: s.Outputs[deploy.OutputEndpoint],
 		Secret: s.Outputs[deploy.OutputSecret], Changes: plan.Changes, Settings: plan.Settings,
+		Widenings: p.more,
 	}
 	if plan.Create && !plan.Empty() {
 		key, err := p.d.APIKey(ctx, v.Secret)

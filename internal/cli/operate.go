@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -72,7 +73,7 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 			"Reactivate the previous key, prove it, hand it out again, and pause the user so that\nnothing undoes it. The newer key stays as it is. Possible until the previous key is deleted.",
 			"rollback ci --reason 'new key breaks the vendor'", run.rollback, key("the key to go back to (default: the newest previous one)")),
 		make("burn", "A key leaked: replace it and make it inactive now",
-			"Answer to a leak. A new key is made first if that works within a minute; the leaked one\nis made inactive at once, whatever was promised for it, and kept for evidence until its\nslot is needed. \"keyrot whohas\" says who held it. This is the only command that can\ntake the last working key away.",
+			"Answer to a leak. A new key is made first if that works within a minute; the leaked one\nis made inactive at once, whatever was promised for it, and kept for evidence until its\nslot is needed. Then AWS is asked with the leaked key itself: the command succeeds once\nAWS refuses it, and otherwise says what it saw. Repeating it changes nothing but speed.\n\"keyrot whohas\" says who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials the order is recorded, and a running keyrot carries it out.",
 			"burn ci --key AKIAIOSFODNN7EXAMPLE --reason 'in a public repository'", run.burn, key("the leaked key (default: the active one)")),
 	}
 }
@@ -208,6 +209,20 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 		if serr := e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
 			return serr
 		}
-		return err
+		if err == nil && kind == plan.Burn {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is burned: AWS refuses it\n", rotate.ShortID(order.KeyID), o.User)
+		}
+		return e.unfinished(err)
 	})
+}
+
+// unfinished says who carries out an order that stands.
+func (e Env) unfinished(err error) error {
+	switch {
+	case errors.Is(err, rotate.ErrNoIdentity):
+		return hint.Wrap(err, `the order is recorded: a running keyrot carries it out within seconds ("keyrot status" shows it). To do it from here, give AWS credentials and repeat the command`)
+	case errors.Is(err, rotate.ErrOrderOpen):
+		return hint.Wrap(err, `the order is recorded: a running keyrot goes on with it ("keyrot status" shows it), and so does the same command`)
+	}
+	return err
 }

@@ -119,3 +119,42 @@ func TestOperatorsAnswersInJSON(t *testing.T) {
 		t.Errorf("whohas of nobody = %d, %q, want 4 and an empty list", code, out)
 	}
 }
+
+// TestBurnWithoutCredentials: the command ends at once and says who does it;
+// the order is seen in the status; and nothing is written that would delay who
+// can act, however often it is repeated.
+func TestBurnWithoutCredentials(t *testing.T) {
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "", "AWS_WEB_IDENTITY_TOKEN_FILE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	run, load := managing(t)
+	var first time.Time
+	for range 3 {
+		code, _, errs := run("burn", "ci")
+		if code != 1 || !strings.Contains(errs, "is ordered") || !strings.Contains(errs, "no AWS credentials") || !strings.Contains(errs, "a running keyrot carries it out") {
+			t.Fatalf("burn without credentials = %d, %q, want 1, and that a running keyrot carries the order out", code, errs)
+		}
+		r := load()
+		if r.Order == nil || r.Order.Kind != plan.Burn || r.Failures != 0 || !r.RetryAt.IsZero() || r.Error != "" {
+			t.Fatalf("the record has order %+v, %d failures, retry at %s, error %q", r.Order, r.Failures, r.RetryAt, r.Error)
+		}
+		if first.IsZero() {
+			first = r.Order.At
+		}
+		if !r.Order.At.Equal(first) {
+			t.Errorf("repeating burn moved its time from %s to %s", first, r.Order.At)
+		}
+	}
+	if _, out, _ := run("status"); !strings.Contains(out, "burn of AKIA…LE ordered") || !strings.Contains(out, "is still active") {
+		t.Errorf("status = %q, want the order and how the key is", out)
+	}
+	_, out, _ := run("status", "-o", "json")
+	var users []userStatus
+	if err := json.Unmarshal([]byte(out), &users); err != nil || len(users) != 1 || len(users[0].Orders) != 1 || users[0].Orders[0].Kind != "burn" {
+		t.Errorf("status -o json = %q, %v, want the order", out, err)
+	}
+}

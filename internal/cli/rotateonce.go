@@ -112,6 +112,9 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err := e.showReport(s.clock, o, rep); err != nil {
 		return err
 	}
+	if rep.Stopped != "" {
+		e.say("the pass was stopped: %s", rep.Stopped)
+	}
 	return verdict(rep)
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,7 +145,7 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 		return err
 	}
 	if res.Stopped {
-		_, _ = fmt.Fprintln(e.Err, "keyrot: the rotator's time was over; its next pass goes on")
+		e.say("the rotator's pass was stopped; its next one resumes (%s)", cmp.Or(res.Why, "its time was up"))
 	}
 	if failed > 0 {
 		return &marked{fmt.Errorf("%d of %d users failed", failed, len(views)), errSome}

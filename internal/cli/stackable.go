@@ -9,8 +9,10 @@ import (
 )
 
 // Keys that have nothing to do with what a stack does: how commands on this
-// machine find a server, and how they log.
+// machine find a server, how they log, and where they keep files, for which a
+// stack has its table.
 var notTheStacks = []string{
+	"store.path", "store.key_file", "audit.path",
 	"endpoint", "api_key_file", "identity", "oidc_token_file", "sign_for", "ca_file", "log.level", "log.format",
 }
 

@@ -57,7 +57,27 @@ type userStatus struct {
 	Since   time.Time   `json:"since,omitzero"` // overdue or waiting since
 	Waiting string      `json:"waiting,omitempty"`
 	Paused  bool        `json:"paused"`
-	Error   string      `json:"error,omitempty"`
+	Orders  []orderView `json:"orders,omitempty"` // not carried out yet
+	// Unpublished are the targets that do not hold the Current key, with the
+	// last failure.
+	Unpublished []targetView `json:"unpublished,omitempty"`
+	Error       string       `json:"error,omitempty"`
+}
+
+// orderView is an operator's order that is open.
+type orderView struct {
+	Kind   string    `json:"kind"`
+	Key    string    `json:"key,omitempty"` // shortened
+	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	State  string    `json:"state,omitempty"` // what is known about it
+}
+
+// targetView is a publisher's target.
+type targetView struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"`
 }
 
 func (e Env) status(ctx context.Context, c common) (err error) {
@@ -101,11 +121,30 @@ func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
 	for _, k := range r.Keys {
 		v.Keys = append(v.Keys, keyStatus{api.ShortKey(k.ID), string(k.Stage), k.Created, k.Promise, k.Deactivated})
 	}
+	for _, o := range rotate.OpenOrders(r) {
+		v.Orders = append(v.Orders, orderView{string(o.Kind), api.ShortKey(o.KeyID), o.At, o.By, o.Reason, o.State})
+	}
+	for _, t := range r.Unpublished() {
+		v.Unpublished = append(v.Unpublished, targetView{t.Name, t.Error})
+	}
 	v.Since, v.Overdue = plan.Overdue(r, cfg.PolicyAt(func() time.Time { return now })(r.User), now)
 	if !v.Overdue {
 		v.Since = r.Since
 	}
 	return v
+}
+
+// words says in a line what is ordered and how it stands.
+func (o orderView) words(now time.Time) string {
+	s := o.Kind
+	if o.Key != "" {
+		s += " of " + o.Key
+	}
+	s += " ordered " + span(max(0, now.Sub(o.At))) + " ago"
+	if o.State != "" {
+		s += ": " + o.State
+	}
+	return s
 }
 
 func rowsOf(v userStatus, now time.Time) [][]string {
@@ -115,6 +154,15 @@ func rowsOf(v userStatus, now time.Time) [][]string {
 		state = "paused"
 	case v.Overdue:
 		state = "overdue for " + span(now.Sub(v.Since))
+	}
+	for i := len(v.Orders) - 1; i >= 0; i-- {
+		state = v.Orders[i].words(now) + "; " + state
+	}
+	for _, t := range v.Unpublished {
+		state += ", not published to " + t.Name
+		if t.Error != "" && t.Error != v.Error {
+			state += " (" + t.Error + ")"
+		}
 	}
 	if v.Waiting != "" {
 		state += ", waiting: " + v.Waiting

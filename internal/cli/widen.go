@@ -74,6 +74,7 @@ func (o deployOptions) keeping(s deploy.Stack, changed []string) (deployOptions,
 
 // widen has what lets more happen than before accepted by itself.
 func (p *deployment) widen(more []string) error {
+	p.more = more
 	p.showWidenings(more)
 	switch {
 	case len(more) == 0 || p.o.AcceptWidening:

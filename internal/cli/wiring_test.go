@@ -39,6 +39,7 @@ func datedAWS(t *testing.T) (sdk aws.Config, requests func() []*http.Request) {
 		all = append(all, r)
 		mu.Unlock()
 		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>r</RequestId></ErrorResponse>`)
 	}))
@@ -252,7 +253,10 @@ func TestTheRotatorsFunctionIsWired(t *testing.T) {
 	held(t, s.rotator, "Publishers", "Optional", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry")
 	held(t, s.watch, "Tick", "Missed", "Every", "Owner")
 	held(t, s.notify, "Instance", "Gather")
-	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
+	if _, err := s.rotator.IAM.Keys(t.Context(), "ci"); err == nil {
+		t.Error("the call succeeded, want AWS's refusal")
+	}
+	agree(t, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
 		"SES": s.notify.Channels[0].(*notify.SES).Now,
 	})

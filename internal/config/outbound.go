@@ -46,7 +46,7 @@ type Target struct {
 
 	// Command is the hook's program and its arguments.
 	Command []string `mapstructure:"command"`
-	// Timeout bounds the hook. Default 10s.
+	// Timeout bounds the hook, at most 40s. Default 10s.
 	Timeout time.Duration `mapstructure:"timeout"`
 
 	// URL is the webhook's.
@@ -102,6 +102,10 @@ type Slack struct {
 	URLFile string `mapstructure:"url_file"` // holds the URL, which is a secret; mode 0600; read at every message
 }
 
+// longestHook bounds a hook's timeout: the user's lease, a minute, must outlast
+// the call.
+const longestHook = 40 * time.Second
+
 // Label is the target's name.
 func (t Target) Label() string {
 	if t.Name != "" {
@@ -139,6 +143,14 @@ func (c Config) validateOutbound() []error {
 		}
 		if !slices.Contains([]string{"secretsmanager", "ssm", "file", "hook", "webhook"}, t.Type) {
 			bad("%stype: %q is none of secretsmanager, ssm, file, hook, webhook", key, t.Type)
+		}
+	}
+	for i, t := range c.Publish {
+		if t.Timeout < 0 || t.Timeout > longestHook {
+			bad("publish[%d].timeout: %s is not within 0s and %s", i, t.Timeout, longestHook)
+		}
+		if t.Timeout != 0 && t.Type != "hook" {
+			bad("publish[%d].timeout: only a hook has one", i)
 		}
 	}
 	n := c.Notify

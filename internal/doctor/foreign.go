@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	foreignFix   = `import it ("keyrot users import"), set existing_keys: retire, or delete it when nothing uses it any more`
+	foreignFix   = `if the store was restored, run "keyrot recover"; otherwise import it ("keyrot users import"), set existing_keys: retire, or delete it when nothing uses it any more`
 	storelessFix = `name the store with --store, --table or --stack; if there is none yet, "keyrot users import" or existing_keys: retire takes the key on`
 )
 

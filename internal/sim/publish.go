@@ -17,6 +17,9 @@ type required struct{ p *process }
 // Name implements [rotate.Publisher].
 func (required) Name() string { return "target" }
 
+// Traits implements [rotate.Publisher].
+func (required) Traits() rotate.Traits { return rotate.Traits{Compares: true, Expires: true} }
+
 // Publish implements [rotate.Publisher], with faults. Its errors are careless.
 func (q required) Publish(_ context.Context, c rotate.Credential) error {
 	p := q.p
@@ -29,7 +32,7 @@ func (q required) Publish(_ context.Context, c rotate.Credential) error {
 	if x < p.Faults.Publish {
 		return fmt.Errorf("target did not take %s: %w", c.Secret.Reveal(), errStore)
 	}
-	p.copied[c.KeyID] = true
+	p.holds[c.User] = c.KeyID
 	if x < 2*p.Faults.Publish {
 		return errStore
 	}
@@ -48,6 +51,9 @@ type target struct {
 
 // Name implements [rotate.Publisher].
 func (optional) Name() string { return "copy" }
+
+// Traits implements [rotate.Publisher].
+func (optional) Traits() rotate.Traits { return rotate.Traits{Compares: true} }
 
 // Publish implements [rotate.Publisher]: as the required one, but it also goes
 // down for long, and then fails at once or hangs.

@@ -50,6 +50,7 @@ type Faults struct {
 	Storms      time.Duration // mean time between throttling storms; 0: none
 	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
 	Vanish      time.Duration // mean time between users being deleted and made again; 0: none
+	Burn        time.Duration // mean time between orders to burn a key; 0: none
 	ClockSteps  time.Duration // mean time between steps of a daemon's clock, both ways; 0: none
 }
 
@@ -60,6 +61,7 @@ type Result struct {
 	Handouts   int
 	Uses       int // signed requests of the clients
 	Crashes    int
+	Burns      int
 	Reclaimed  int           // keys made inactive as orphans that their owners made active again
 	Left       int           // keys in the end of which one may be an orphan: told as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
@@ -67,8 +69,8 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
-		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
 }
 
 type simulation struct {
@@ -85,7 +87,10 @@ type simulation struct {
 	promised map[string]time.Time // latest Expiration handed out, by key
 	recorded map[string]string    // latest audited step, by user
 	hands    map[string]string    // who is changing a user's keys right now
-	copied   map[string]bool      // keys that the publisher's target has
+	holds    map[string]string    // key that the required publisher's target holds, by user
+	burned   map[string]burnt     // by key
+	bereft   map[string]time.Time // users that a burn may leave without a key, until when
+	quick    bool                 // nothing but publishers fails
 	optional target               // of the optional publisher
 	secrets  secrets              // that AWS handed out
 	lines    sync.Mutex           // protects line
@@ -98,7 +103,7 @@ type simulation struct {
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{}, copied: map[string]bool{}, proofs: map[string]bool{},
+		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]string{}, burned: map[string]burnt{}, bereft: map[string]time.Time{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
 	level := slog.LevelDebug
@@ -112,6 +117,7 @@ func Run(ctx context.Context, c Config) Result {
 	s.Policy = s.Policy.WithDefaults()
 	s.setUp()
 	s.others = c.Faults.Foreign > 0
+	s.quick = c.Faults == Faults{Consistency: true, Publish: c.Faults.Publish, Burn: c.Faults.Burn}
 	s.optional.outages = s.outages(s.Faults.Copies)
 	ctx, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
@@ -221,12 +227,7 @@ func (s *simulation) client(ctx context.Context, i int) {
 				s.promised[c.KeyID] = c.Expiration
 			}
 		})
-		s.mu.Lock()
-		copied := s.copied[c.KeyID]
-		s.mu.Unlock()
-		if !copied {
-			s.violation("served works: %s: %s is handed out before its publication", user, c.KeyID)
-		}
+		s.judgePublication(c)
 		if !c.Expiration.After(time.Now()) {
 			s.violation("served works: %s: hand-out of %s had expired already", user, c.KeyID)
 			return // there would be one at each instant from now on
@@ -245,6 +246,9 @@ func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credentia
 	for {
 		err := s.aws.Use(c.KeyID, c.Secret.Reveal())
 		s.note(func() { s.result.Uses++ })
+		if err != nil && s.isBurned(c.KeyID) {
+			return false // the exception to every promise
+		}
 		if err != nil && !s.isExcused(c.User) {
 			s.violation("served works: %s: %s refused %s before its Expiration: %v", c.User, c.KeyID, time.Until(c.Expiration), err)
 			return false
@@ -278,6 +282,9 @@ func (s *simulation) notReady(user string, served bool, err error) {
 	if errors.Is(err, rotate.ErrNoTime) { // AWS could not be asked since the server started
 		return
 	}
+	s.mu.Lock()
+	served = served && !time.Now().Before(s.bereft[user])
+	s.mu.Unlock()
 	if served && errors.Is(err, rotate.ErrNoKeyReady) && !errors.Is(err, errStore) && !s.isExcused(user) {
 		s.violation("never zero: %s: %v", user, err)
 	}
@@ -303,6 +310,9 @@ func (s *simulation) watch(c rotatetest.Call) {
 	defer s.mu.Unlock()
 	if s.foreign[c.KeyID] {
 		s.result.Violations = append(s.result.Violations, fmt.Sprintf("ours only: %s of the foreign key %s of %s", c.Op, c.KeyID, c.User))
+	}
+	if _, burned := s.burned[c.KeyID]; burned {
+		return
 	}
 	if until := s.promised[c.KeyID]; c.At.Before(until) && c.Effect {
 		s.result.Violations = append(s.result.Violations, fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
@@ -354,6 +364,7 @@ func (s *simulation) settle() {
 	for _, e := range es {
 		s.inspect(e.Record)
 	}
+	s.inspectBurns()
 	sort.Strings(s.result.Violations)
 }
 

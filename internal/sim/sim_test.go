@@ -57,7 +57,7 @@ func run(t *testing.T, c Config) (res Result) {
 
 // ruleOf returns the promise that a violation names.
 func ruleOf(v string) string {
-	for _, rule := range []string{"served works", "never zero", "ours only", "orphans die", "on time", "one hand", "on record", "no leak"} {
+	for _, rule := range []string{"served works", "never zero", "ours only", "orphans die", "on time", "one hand", "on record", "no leak", "published", "burned"} {
 		if strings.Contains(v, rule+":") {
 			return rule
 		}
@@ -104,12 +104,23 @@ func TestOptionalTargetDelaysNothing(t *testing.T) {
 	}
 }
 
+// TestBurns has operators who burn keys, and a required publisher that fails
+// half of the time: leaked keys die, users get others, and those are published.
+func TestBurns(t *testing.T) {
+	t.Parallel()
+	length := span(48 * time.Hour)
+	res := run(t, Config{Seed: 8, Users: 20, For: length, Faults: Faults{Consistency: true, Publish: 0.25, Burn: 10 * time.Minute}})
+	if res.Burns < int(length/time.Hour)*4 {
+		t.Errorf("only %d burns", res.Burns)
+	}
+}
+
 // TestManyHands adds what only several rotators, other people and bad clocks
 // can do.
 func TestManyHands(t *testing.T) {
 	t.Parallel()
 	f := everything
-	f.Foreign, f.Vanish, f.ClockSteps = 30*time.Minute, 12*time.Hour, time.Hour
+	f.Foreign, f.Vanish, f.ClockSteps, f.Burn = 30*time.Minute, 12*time.Hour, time.Hour, 2*time.Hour
 	for daemons := 2; daemons <= 5; daemons++ {
 		run(t, Config{Seed: uint64(daemons), Users: 10, For: span(48 * time.Hour), Daemons: daemons, Faults: f})
 	}

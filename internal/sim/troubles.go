@@ -14,6 +14,9 @@ func (s *simulation) troubles() []func(context.Context) {
 	if s.Faults.Foreign > 0 {
 		all = append(all, s.foreigners, s.clashes)
 	}
+	if s.Faults.Burn > 0 {
+		all = append(all, s.burns)
+	}
 	if s.Faults.Vanish > 0 {
 		all = append(all, s.vanishing)
 	}

@@ -11,7 +11,7 @@ package trust
 type Error struct {
 	Path string   // as it was asked for
 	Why  []string // what is wrong, from the top folder down
-	Fix  []string // a command for each
+	Fix  []string // a command for each; "" where none does no harm
 }
 
 // Error implements error.
@@ -19,8 +19,16 @@ func (e *Error) Error() string {
 	return e.Path + " can be changed by others: " + join(e.Why, "; ")
 }
 
-// Hint returns the commands that put it right.
-func (e *Error) Hint() string { return join(e.Fix, " && ") }
+// Hint returns the commands that put it right. Somebody else's folder stays his:
+// then the file has to be elsewhere.
+func (e *Error) Hint() string {
+	for _, fix := range e.Fix {
+		if fix == "" {
+			return "use a copy in a folder that belongs to root or to the user that runs keyrot, such as /etc/keyrot"
+		}
+	}
+	return join(e.Fix, " && ")
+}
 
 func join(parts []string, between string) (s string) {
 	for i, p := range parts {
@@ -46,7 +54,7 @@ type Entry struct {
 }
 
 // Judge returns what is wrong with the entry at the path, and the command that
-// puts it right; "" if only the owners can change it. In a sticky folder
+// puts it right, if one does no harm; "" if only the owners can change it. In a sticky folder
 // everybody may make entries, but nobody can replace those of the owners.
 func Judge(path string, e Entry, owners ...int) (why, fix string) {
 	if e.Device { // only root makes them
@@ -60,6 +68,8 @@ func Judge(path string, e Entry, owners ...int) (why, fix string) {
 		e.Mode &^= 0o020
 	}
 	switch {
+	case !ours && (e.Dir || e.Link):
+		return path + " belongs to user " + number(e.Owner, 10), ""
 	case !ours:
 		return path + " belongs to user " + number(e.Owner, 10), "chown " + number(owners[len(owners)-1], 10) + " " + quote(path)
 	case e.Link || e.Mode&0o022 == 0 || e.Dir && e.Sticky:

@@ -35,6 +35,7 @@ const (
 	shortPoll   = 15 * time.Second // between questions whether a key was burned;
 	longPoll    = 30 * time.Second // "no" is a 304 without a secret
 	fetchLimit  = 20 * time.Second // for one attempt, the server may hang
+	tokenEvery  = 5 * time.Second  // between looks at the token's file
 	silence     = 90 * time.Second // of a loop that is not alive: more than it rests or fetches
 )
 
@@ -43,7 +44,7 @@ const (
 type Agent struct {
 	Source Source
 	Users  []string
-	Token  func() (string, error) // what SDKs must present; asked at every request
+	Token  func() (string, error) // what SDKs must present; asked at every request, and now and then
 	Log    *slog.Logger           // default: discards
 	Now    func() time.Time       // default: time.Now
 
@@ -89,7 +90,33 @@ func (a *Agent) Run(ctx context.Context) {
 	for _, user := range a.Users {
 		wg.Go(func() { a.keepFresh(ctx, user) })
 	}
+	if a.Token != nil {
+		wg.Go(func() { a.keepToken(ctx) })
+	}
 	wg.Wait()
+}
+
+// keepToken asks for the token now and then, which makes its file again if it
+// was deleted: an SDK that cannot read the file never asks the agent. What is
+// wrong with the file is told once.
+func (a *Agent) keepToken(ctx context.Context) {
+	t := time.NewTicker(tokenEvery)
+	defer t.Stop()
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		switch _, err := a.Token(); {
+		case err == nil:
+			told = ""
+		case told != err.Error():
+			told = err.Error()
+			a.log().Warn("programs get no credential over HTTP: the token cannot be used", "err", err)
+		}
+	}
 }
 
 func (a *Agent) prepare() {

@@ -1,10 +1,12 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -391,6 +394,15 @@ func TestTokenFile(t *testing.T) {
 	if got, err := read(); got != rotated || err != nil {
 		t.Errorf("after a change: %q, %v", got, err)
 	}
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(); got != rotated || err != nil {
+		t.Errorf("after the file was deleted: %q, %v, want the same token", got, err)
+	}
+	if raw, err := os.ReadFile(path); string(raw) != rotated || err != nil {
+		t.Errorf("the file was made again as %q, %v", raw, err)
+	}
 	for _, bad := range []string{"", "short", rotated + "\n"} {
 		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
@@ -405,6 +417,35 @@ func TestTokenFile(t *testing.T) {
 	if _, err := read(); err == nil {
 		t.Error("a file that others can read is accepted")
 	}
+}
+
+func TestTheTokenFileIsLookedAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		var asked atomic.Int64
+		bad := errors.New("agent.token is empty")
+		a := &agent.Agent{
+			Source: &source{begin: time.Now()}, Users: []string{"ci"}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Token: func() (string, error) { asked.Add(1); return "", bad },
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { a.Run(ctx); close(done) }()
+		time.Sleep(time.Minute)
+		res := httptest.NewRecorder()
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/container-credentials/ci", nil)
+		req.RemoteAddr = "127.0.0.1:1"
+		a.Handler().ServeHTTP(res, req)
+		stop()
+		<-done
+		if asked.Load() < 10 || strings.Count(log.String(), "agent.token is empty") != 1 {
+			t.Errorf("looked at it %d times in a minute without a request, and told %q; want it told once", asked.Load(), log.String())
+		}
+		if res.Code != http.StatusServiceUnavailable {
+			t.Errorf("a request is answered %d, want 503", res.Code)
+		}
+	})
 }
 
 func TestSocket(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/disk"
@@ -23,31 +24,44 @@ const minToken = 20 // characters
 // TokenFile returns the file's token, making file and token if it is not
 // there, so that programs keep theirs when the agent restarts. The result reads
 // the file again at every call: whoever replaces its content has changed the
-// token.
+// token. A file that was deleted is made again, with the token that it had.
 func TokenFile(path string) (func() (string, error), error) {
-	err := disk.Create(path, []byte(rand.Text()+rand.Text())) // no newline: SDKs send all of it
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("making the token file: %w", err)
-	}
+	var mu sync.Mutex
+	token := rand.Text() + rand.Text() // no newline: SDKs send all of it
 	read := func() (string, error) {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return "", fmt.Errorf("reading the token file: %w", err)
+		mu.Lock()
+		defer mu.Unlock()
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			if err := disk.Create(path, []byte(token)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return "", fmt.Errorf("making the token file: %w", err)
+			}
 		}
-		if err := disk.Private(path, info); err != nil {
-			return "", fmt.Errorf("reading the token file: %w", err)
+		now, err := readToken(path)
+		if err == nil {
+			token = now
 		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("reading the token file: %w", err)
-		}
-		if token := string(raw); len(token) >= minToken && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return token, nil
-		}
-		return "", fmt.Errorf("reading the token file: %s does not hold a token of %d characters or more, without a line's end", path, minToken)
+		return now, err
 	}
-	_, err = read()
+	_, err := read()
 	return read, err
+}
+
+func readToken(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err == nil {
+		err = disk.Private(path, info)
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the token file: %w", err)
+	}
+	if token := string(raw); len(token) >= minToken && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return token, nil
+	}
+	return "", fmt.Errorf("reading the token file: %s does not hold a token of %d characters or more, without a line's end", path, minToken)
 }
 
 // ListenSocket listens on a unix socket of mode 0600. A socket that an agent

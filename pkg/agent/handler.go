@@ -93,7 +93,13 @@ func (a *Agent) local(next http.Handler) http.Handler {
 }
 
 func (a *Agent) answer(w http.ResponseWriter, r *http.Request, user string) {
-	if !a.authorized(r) {
+	want, err := a.Token()
+	if err != nil {
+		a.metrics.refuse("unauthorized")
+		write(w, http.StatusServiceUnavailable, api.Error{Message: "The agent's token cannot be used; its log says why", Code: "unavailable"})
+		return
+	}
+	if !authorized(r, want) {
 		a.metrics.refuse("unauthorized")
 		write(w, http.StatusUnauthorized, api.Error{Message: "Authorization does not hold the agent's token", Code: "unauthorized"})
 		return
@@ -111,10 +117,9 @@ func (a *Agent) answer(w http.ResponseWriter, r *http.Request, user string) {
 }
 
 // authorized compares in constant time. SDKs send the token as it is.
-func (a *Agent) authorized(r *http.Request) bool {
+func authorized(r *http.Request, want string) bool {
 	header := r.Header.Values("Authorization")
-	want, err := a.Token()
-	return err == nil && want != "" && len(header) == 1 && subtle.ConstantTimeCompare([]byte(header[0]), []byte(want)) == 1
+	return want != "" && len(header) == 1 && subtle.ConstantTimeCompare([]byte(header[0]), []byte(want)) == 1
 }
 
 func write(w http.ResponseWriter, status int, body any) {

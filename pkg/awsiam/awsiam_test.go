@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -284,3 +286,38 @@ func TestVerifyTriesOnceAndNotForLong(t *testing.T) {
 type doer func(*http.Request) (*http.Response, error)
 
 func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
+
+// TestCredentialsThatCannotBeHad: nothing was sent, which callers must be able
+// to tell from a call whose outcome is unknown.
+func TestCredentialsThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	iam := New(aws.Config{Region: "us-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{}, errors.New("no EC2 IMDS role found")
+	})}, &rotate.Clock{})
+	_, keys := iam.Keys(t.Context(), "ci")
+	_, _, create := iam.Create(t.Context(), "ci")
+	for call, err := range map[string]error{
+		"Keys": keys, "Create": create, "SetStatus": iam.SetStatus(t.Context(), "ci", "AKIA1", plan.Inactive), "Delete": iam.Delete(t.Context(), "ci", "AKIA1"),
+	} {
+		if !errors.Is(err, rotate.ErrNoIdentity) {
+			t.Errorf("%s() = %v, want %v", call, err, rotate.ErrNoIdentity)
+		}
+	}
+}
+
+// TestARefusedDateSaysNothingAboutTheKey: AWS refuses a signature for its date
+// with the code of a wrong secret.
+func TestARefusedDateSaysNothingAboutTheKey(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"Signature expired: 20261126T100000Z is now earlier than 20261126T110000Z (20261126T111500Z - 15 min.)",
+		"Signature not yet current: 20261126T120000Z is still later than 20261126T113000Z",
+	} {
+		a := &IAM{API: API{GetCallerIdentity: func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+			return nil, &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: text}
+		}}}
+		if err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s")); err == nil || errors.Is(err, rotate.ErrRefused) {
+			t.Errorf("Verify = %v, want an error that is not ErrRefused", err)
+		}
+	}
+}

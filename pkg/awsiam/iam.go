@@ -61,6 +61,7 @@ var _ rotate.IAM = (*IAM)(nil)
 func New(cfg aws.Config, clock *rotate.Clock) *IAM {
 	cfg = awsanswer.Require(Dated(cfg, clock))
 	cfg.APIOptions = append(cfg.APIOptions, middleware.AddUserAgentKey("keyrot"))
+	cfg.Credentials = identity(cfg.Credentials)
 	i, s := iam.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	return &IAM{
 		API: API{
@@ -78,6 +79,21 @@ func New(cfg aws.Config, clock *rotate.Clock) *IAM {
 		},
 		Pace: &Pace{},
 	}
+}
+
+// identity marks the errors of credentials that cannot be had as
+// rotate.ErrNoIdentity: a call that could not be signed was not sent.
+func identity(from aws.CredentialsProvider) aws.CredentialsProvider {
+	if from == nil {
+		return nil
+	}
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		c, err := from.Retrieve(ctx) // which caches
+		if err != nil {
+			err = fmt.Errorf("%w: %w", rotate.ErrNoIdentity, err)
+		}
+		return c, err
+	})
 }
 
 // freshSigner returns GetCallerIdentity with a signer of its own for every

@@ -149,7 +149,10 @@ func (w *Watchdog) findings(r plan.Record, now time.Time) []entry {
 	}
 	calm := r.Failures == 0
 	for _, k := range r.Keys {
-		calm = calm && k.Tries == 0 && k.CopyTries == 0
+		calm = calm && k.Tries == 0
+	}
+	for _, t := range r.Targets {
+		calm = calm && t.Tries == 0
 	}
 	return append(out, entry{Item: it, over: func(_, what string) bool {
 		switch {

@@ -29,8 +29,8 @@ var holds = map[plan.Reason][2]string{
 	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
-	plan.Unreadable:    {"the stored entry cannot be read", "Look at the store and its key; keyrot goes on once it can read the entry."},
-	plan.Unpublished:   {"a required publisher does not confirm the new key", "The old key stays in use until it does. Look at the target named in the error."},
+	plan.Unreadable:    {"the stored entry cannot be read", "Look at the store and its key; keyrot resumes once it can read the entry."},
+	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another one, which a burn or its age may have ended. Look at the target named in the error."},
 }
 
 // failures words the actions that can fail.
@@ -38,7 +38,8 @@ var failures = map[plan.Action]string{
 	plan.Create: "creating a key fails", plan.Deactivate: "deactivating the old key fails",
 	plan.Reactivate: "reactivating a key fails", plan.Delete: "deleting the old key fails",
 	plan.Verify: "the new key cannot be proven", plan.Publish: "publishing the new key fails",
-	plan.Copy: "an optional publisher fails", plan.Wait: "the keys cannot be listed",
+	plan.Check: "AWS cannot be asked whether it refuses a burned key",
+	plan.Copy:  "an optional publisher fails", plan.Wait: "the keys cannot be listed",
 }
 
 // changes words what happened unasked, or by an operator's order.

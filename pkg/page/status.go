@@ -24,7 +24,8 @@ type Status struct {
 	At       time.Time `json:"at"`
 	Level    Level     `json:"level"`
 	Headline string    `json:"headline"`
-	Overdue  int       `json:"overdue"` // users, as are the next ones
+	Burning  int       `json:"burning"` // users, as are the next ones
+	Overdue  int       `json:"overdue"`
 	Paused   int       `json:"paused"`
 	Held     int       `json:"held"`    // something stands in the way
 	Serving  int       `json:"serving"` // with a key that can be handed out
@@ -48,7 +49,8 @@ type User struct {
 	Serving bool      `json:"serving"`
 	Paused  bool      `json:"paused"`
 	Overdue bool      `json:"overdue"`
-	Keys    []Key     `json:"keys"` // oldest first; gone, present and planned
+	Burning bool      `json:"burning"` // a leaked key is not dead yet
+	Keys    []Key     `json:"keys"`    // oldest first; gone, present and planned
 
 	past, ahead time.Duration // what the timeline shows around now
 }
@@ -103,11 +105,13 @@ func Build(f Facts, now time.Time) Status {
 
 // sum counts the users, orders them and words the whole.
 func (s *Status) sum() {
-	s.Total, s.Overdue, s.Paused, s.Held, s.Serving = len(s.Users), 0, 0, 0, 0
+	s.Total, s.Burning, s.Overdue, s.Paused, s.Held, s.Serving = len(s.Users), 0, 0, 0, 0, 0
 	s.Next = Next{}
 	failing := 0
 	for _, u := range s.Users {
 		switch {
+		case u.Burning:
+			s.Burning++
 		case u.Overdue:
 			s.Overdue++
 		case u.Paused:
@@ -139,6 +143,7 @@ func userOf(r plan.Record, p plan.Policy, past []Key, now time.Time) User {
 	u.Paused = r.Paused(now)
 	since, late := plan.Overdue(r, p, now)
 	u.Overdue = late && !u.Paused
+	u.Burning = slices.ContainsFunc(rotate.OpenOrders(r), func(o rotate.OpenOrder) bool { return o.Kind == plan.Burn })
 	word(&u, r, since)
 	u.Keys = merge(past, livesOf(r, p, now), now.Add(-u.past))
 	u.Next = nextOf(u.Keys, now)

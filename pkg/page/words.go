@@ -21,8 +21,8 @@ var waits = map[plan.Reason][2]string{
 	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
-	plan.Unpublished:   {"A required publisher has not confirmed the new key, so the old one stays in use.", "Look at the target that the last failure names."},
-	plan.Unreadable:    {"The stored entry cannot be read, so the user is neither rotated nor served.", "Look at the store and its key; keyrot goes on once it can read the entry."},
+	plan.Unpublished:   {"A required publisher has not confirmed the key: its readers have another one.", "Look at the target that the last failure names; keyrot tries again every minute."},
+	plan.Unreadable:    {"The stored entry cannot be read, so the user is neither rotated nor served.", "Look at the store and its key; keyrot resumes once it can read the entry."},
 	plan.LostCreate:    {"It is not known whether the last key was created; keyrot waits until IAM's list shows it.", ""},
 	plan.BackingOff:    {"The last attempt failed; keyrot tries again by itself.", ""},
 	plan.IsFrozen:      {"A maintenance window: no new rotation is started.", ""},
@@ -39,7 +39,12 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings go on with %q.", clean(r.Renamed), r.User)
 	}
 	u.Error = clean(r.Error)
+	orders := rotate.OpenOrders(r)
 	switch {
+	case u.Burning:
+		u.Level, u.State, u.Since = Bad, "burning", orders[0].At
+		u.Why = orderWords(orders)
+		u.Do = "A running keyrot carries it out; \"keyrot burn\" does it at once. \"keyrot whohas\" names who held the key."
 	case u.Overdue:
 		u.Level, u.State, u.Since = Bad, "overdue", dueSince
 		u.Why = "A new key should be in place by now. The old one keeps working and keeps being handed out."
@@ -60,9 +65,26 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "waiting", r.Since, why[0], why[1]
 	case !u.Serving:
 		u.Level, u.State, u.Why = Warn, "starting", "The first key is being made and proven."
+	case len(orders) > 0:
+		u.Level, u.State, u.Since, u.Why = Warn, "ordered", orders[0].At, orderWords(orders)
 	case r.In(plan.Pending) != nil:
 		u.State = "rotating"
 	}
+}
+
+func orderWords(orders []rotate.OpenOrder) string {
+	var all []string
+	for _, o := range orders {
+		s := map[plan.OrderKind]string{plan.Burn: "A key was reported as leaked", plan.Rollback: "A roll-back was ordered", plan.Force: "A rotation was ordered"}[o.Kind]
+		if o.By != "" {
+			s += " by " + clean(o.By)
+		}
+		if o.State != "" {
+			s += ": " + o.State
+		}
+		all = append(all, s+".")
+	}
+	return strings.Join(all, " ")
 }
 
 func pauseWords(p plan.Pause) string {
@@ -84,6 +106,8 @@ func headline(s Status, failing int) (Level, string) {
 	switch {
 	case s.Total == 0:
 		return Warn, "No user is managed yet"
+	case s.Burning > 0:
+		return Bad, users(s.Burning) + " with a leaked key that is not dead yet"
 	case s.Overdue > 0:
 		return Bad, users(s.Overdue) + " overdue"
 	case s.Held > 0:
@@ -114,7 +138,7 @@ var (
 	failed = map[string]string{
 		"create": "Making a new key failed", "deactivate": "Switching the old key off failed", "delete": "Deleting the old key failed",
 		"reactivate": "Switching a key on failed", "publish": "Publishing the new key failed", "copy": "Copying the key failed",
-		"promote": "Promoting the new key failed",
+		"promote": "Promoting the new key failed", "check": "AWS could not be asked whether it refuses the burned key",
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",

@@ -152,6 +152,22 @@ func TestSecretsManagerRefusesWhatItsQuotaForbids(t *testing.T) {
 	}
 }
 
+func TestSecretsThatAreNotThereAreToldInWords(t *testing.T) {
+	t.Parallel()
+	f := &fakeAWS{secrets: map[string][]version{"app/ci": nil}, deleted: "app/ci"}
+	cfg, _ := f.start(t)
+	for secret, want := range map[string]string{
+		"app/${USER}": `scheduled for deletion; "aws secretsmanager restore-secret --secret-id app/ci --region eu-west-1"`,
+		"none/a":      `there is none; "aws secretsmanager create-secret --name none/a --region eu-west-1"`,
+		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:x": "ResourceNotFoundException",
+	} {
+		err := (&publish.SecretsManager{AWS: cfg, Secrets: []string{secret}}).Publish(t.Context(), pair("AKIA1"))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secretText) {
+			t.Errorf("%s: Publish() = %v, want %q", secret, err, want)
+		}
+	}
+}
+
 func TestWhatCannotBeMergedIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for _, old := range []string{"a plain password", `["list"]`, "null", `"text"`} {
@@ -233,5 +249,35 @@ func TestTenMinutesFor25HoursAgainstTheVersionQuota(t *testing.T) {
 		if (failed != nil) != tt.fails {
 			t.Errorf("150 rotations in 25 h with %d secrets: %v, want failure: %v", len(tt.secrets), failed, tt.fails)
 		}
+	}
+}
+
+// TestARolledExpirationIsANewVersion: a key that is served on is published again
+// with a later expiration, as often as it takes; the same one twice is one
+// version.
+func TestARolledExpirationIsANewVersion(t *testing.T) {
+	t.Parallel()
+	f := &fakeAWS{secrets: map[string][]version{"s": nil}}
+	cfg, w := f.start(t)
+	p := &publish.SecretsManager{AWS: cfg, Secrets: []string{"s"}, Properties: publish.Properties{Expiration: "expires"}}
+	c := pair("AKIA1")
+	for i := range 8 {
+		c.Expiration = time.Date(2026, 11, 1, i, 0, 0, 0, time.UTC)
+		w.after = true // the answer is lost
+		_ = p.Publish(t.Context(), c)
+		w.after = false
+		if err := p.Publish(t.Context(), c); err != nil {
+			t.Fatalf("Publish() with expiration %d = %v", i, err)
+		}
+		last := f.secrets["s"][len(f.secrets["s"])-1]
+		if object(t, last.text)["expires"] != c.Expiration.Format(time.RFC3339) {
+			t.Errorf("the value is %s, want expiration %s", last.text, c.Expiration)
+		}
+	}
+	if n := len(f.secrets["s"]); n != 8 {
+		t.Errorf("%d versions, want 8", n)
+	}
+	if p.Traits().Expires != true || (&publish.SecretsManager{}).Traits().Expires {
+		t.Error("Traits() does not say whether readers see the expiration")
 	}
 }

@@ -71,6 +71,7 @@ type fakeAWS struct {
 	secrets  map[string][]version // the last one is current
 	params   map[string][]version
 	kinds    map[string]string
+	deleted  string // a secret that waits for its deletion
 	failWith string // error code for every write
 	now      time.Time
 	quota    int // versions of a secret less than a day old; 0: any number
@@ -104,6 +105,10 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op := r.Header.Get("X-Amz-Target")
 	if f.failWith != "" && strings.Contains(op, ".Put") {
 		f.refuse(w, f.failWith, string(raw)) // repeats the request, secret and all
+		return
+	}
+	if f.deleted != "" && in.SecretId == f.deleted {
+		f.refuse(w, "InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 		return
 	}
 	switch op {

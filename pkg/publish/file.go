@@ -76,6 +76,11 @@ func (f *File) Check() error {
 func (f *File) format() string { return cmp.Or(f.Format, "ini") }
 func (f *File) text() string   { return cmp.Or(f.Text, formats[f.format()]) }
 
+// Traits implements rotate.Publisher.
+func (f *File) Traits() rotate.Traits {
+	return rotate.Traits{Compares: true, Expires: strings.Contains(f.text(), "${"+varExpiration+"}")}
+}
+
 // Publish implements rotate.Publisher.
 func (f *File) Publish(_ context.Context, c rotate.Credential) error {
 	if c.User == "." || c.User == ".." || strings.ContainsAny(c.User, `/\`) {

@@ -29,6 +29,11 @@ const defaultTimeout = 10 * time.Second
 // Name implements rotate.Publisher.
 func (h *Hook) Name() string { return cmp.Or(h.Label, "hook") }
 
+// Traits implements rotate.Publisher. What a program has done cannot be seen.
+func (h *Hook) Traits() rotate.Traits {
+	return rotate.Traits{Timeout: cmp.Or(h.Timeout, defaultTimeout) + time.Second, Expires: true} // and a second to end it
+}
+
 // Publish implements rotate.Publisher.
 func (h *Hook) Publish(ctx context.Context, c rotate.Credential) error {
 	if len(h.Argv) == 0 {

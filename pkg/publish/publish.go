@@ -32,6 +32,9 @@ type Only struct {
 // Name implements rotate.Publisher.
 func (o Only) Name() string { return o.To.Name() }
 
+// Traits implements rotate.Publisher.
+func (o Only) Traits() rotate.Traits { return o.To.Traits() }
+
 // Publish implements rotate.Publisher.
 func (o Only) Publish(ctx context.Context, c rotate.Credential) error {
 	if o.Users != nil && !o.includes(c.User) {

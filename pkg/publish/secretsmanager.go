@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -39,6 +40,11 @@ const maxTokens = 4
 
 // Name implements rotate.Publisher.
 func (s *SecretsManager) Name() string { return cmp.Or(s.Label, "secretsmanager") }
+
+// Traits implements rotate.Publisher.
+func (s *SecretsManager) Traits() rotate.Traits {
+	return rotate.Traits{Compares: true, Expires: s.Properties.Expiration != ""}
+}
 
 // Check reports whether a rotation every interval is possible.
 func (s *SecretsManager) Check(interval time.Duration) error {
@@ -74,7 +80,7 @@ func (s *SecretsManager) Publish(ctx context.Context, c rotate.Credential) error
 		}
 		text, at, err := s.read(ctx, name)
 		if err != nil {
-			return fmt.Errorf("reading secret %s: %w", name, err)
+			return fmt.Errorf("reading secret %s: %w", name, s.explained(name, err))
 		}
 		text, has, err := s.Properties.merge(text, c)
 		if err != nil {
@@ -91,9 +97,31 @@ func (s *SecretsManager) Publish(ctx context.Context, c rotate.Credential) error
 		return errors.New("no secret is named")
 	}
 	if err := s.put(ctx, oldest.name, oldest.text, c); err != nil {
-		return fmt.Errorf("writing secret %s: %w", oldest.name, err)
+		return fmt.Errorf("writing secret %s: %w", oldest.name, s.explained(oldest.name, err))
 	}
 	return nil
+}
+
+// explained adds to AWS's codes what they mean and what to type. The code for
+// a secret that waits for its deletion is one for many things, so AWS's words
+// decide; they are not repeated.
+func (s *SecretsManager) explained(name string, err error) error {
+	e, ok := errors.AsType[*awscall.Error](err)
+	if !ok {
+		return err
+	}
+	region := ""
+	if s.AWS.Region != "" {
+		region = " --region " + s.AWS.Region
+	}
+	waits := strings.Contains(e.Message, "deletion") || strings.Contains(e.Message, "deleted")
+	switch {
+	case e.Code == "InvalidRequestException" && waits:
+		return fmt.Errorf(`it is scheduled for deletion; "aws secretsmanager restore-secret --secret-id %s%s" brings it back: %w`, name, region, err)
+	case e.Code == "ResourceNotFoundException" && !strings.HasPrefix(name, "arn:"):
+		return fmt.Errorf(`there is none; "aws secretsmanager create-secret --name %s%s" makes it: %w`, name, region, err)
+	}
+	return err
 }
 
 func (s *SecretsManager) service() awscall.Service {
@@ -125,7 +153,10 @@ func (s *SecretsManager) put(ctx context.Context, name, text string, c rotate.Cr
 	var err error
 	for n := range maxTokens {
 		token := ID(c.User, c.KeyID)
-		if n > 0 {
+		switch {
+		case s.Properties.Expiration != "":
+			token = uuid(c.User, c.KeyID, stamp(c.Expiration)+"/"+strconv.Itoa(n)) // the value is another one
+		case n > 0:
 			token = uuid(c.User, c.KeyID, strconv.Itoa(n))
 		}
 		var out smValue

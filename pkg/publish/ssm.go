@@ -29,6 +29,11 @@ type SSM struct {
 // Name implements rotate.Publisher.
 func (s *SSM) Name() string { return cmp.Or(s.Label, "ssm") }
 
+// Traits implements rotate.Publisher.
+func (s *SSM) Traits() rotate.Traits {
+	return rotate.Traits{Compares: true, Expires: s.Properties.Expiration != ""}
+}
+
 // Publish implements rotate.Publisher.
 func (s *SSM) Publish(ctx context.Context, c rotate.Credential) error {
 	name, err := named(s.Parameter, c)

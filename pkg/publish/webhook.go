@@ -27,6 +27,9 @@ const MinKey = 32
 // Name implements rotate.Publisher.
 func (w *Webhook) Name() string { return cmp.Or(w.Label, "webhook") }
 
+// Traits implements rotate.Publisher. What a receiver holds cannot be seen.
+func (w *Webhook) Traits() rotate.Traits { return rotate.Traits{Expires: true} }
+
 // Publish implements rotate.Publisher.
 func (w *Webhook) Publish(ctx context.Context, c rotate.Credential) error {
 	key, err := w.Key()

@@ -65,10 +65,8 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 				out.Key = k
 			}
 		}
-	case plan.Publish:
-		return out, p.publish(step.KeyID)
-	case plan.Copy:
-		return p.copy(step)
+	case plan.Publish, plan.Copy:
+		return p.distribute(step)
 	}
 	return out, nil // the rest is done by saving
 }

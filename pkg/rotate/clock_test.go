@@ -3,6 +3,8 @@ package rotate_test
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -328,6 +330,35 @@ func TestAnOrderFromTheFutureIsDatedAnew(t *testing.T) {
 		}
 		if h.works(leaked) {
 			t.Error("a key that was ordered to be burned by a machine a day ahead works two minutes later")
+		}
+	})
+}
+
+// TestTwoProcessesOfOneHost: in containers, host and process id may be the same.
+func TestTwoProcessesOfOneHost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		process := func() *rotate.Rotator {
+			return &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Select: h.Select}
+		}
+		one, other := process(), process()
+		met := false
+		h.aws.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
+			if op == rotatetest.CreateKey && !met {
+				met = true
+				rep, err := other.RunOnce(t.Context(), rotate.Options{})
+				if err != nil || rep.Changed() {
+					t.Errorf("the other process acts in the middle of a pass: %+v, %v", rep, err)
+				}
+			}
+			return rotatetest.None
+		}
+		if _, err := one.RunOnce(t.Context(), rotate.Options{Patience: time.Minute}); err != nil || !met {
+			t.Fatalf("RunOnce() = %v, met: %v", err, met)
+		}
+		host, _ := os.Hostname()
+		if one.Owner == other.Owner || !strings.HasPrefix(one.Owner, host+"/") {
+			t.Errorf("the processes are called %q and %q", one.Owner, other.Owner)
 		}
 	})
 }

@@ -197,6 +197,12 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			}
 		case plan.Delete:
 			p.unlist(step.KeyID)
+		case plan.Check:
+			out.Refused = true
+		case plan.Publish, plan.Copy:
+			for _, o := range p.owed(step) {
+				out.Answers = append(out.Answers, plan.Answer{Name: o.Name, Until: o.Until})
+			}
 		case plan.Adopt:
 			out, _ = p.act(step) // reads the world
 		case plan.Identify, plan.Inspect, plan.Survey: // reads: really asked

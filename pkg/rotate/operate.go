@@ -92,6 +92,18 @@ func (r *Rotator) Resume(ctx context.Context, user, by string) error {
 	})
 }
 
+// Republish has the user's pair given to all publishers again, also to those
+// that confirmed it. See [Rotator.Published].
+func (r *Rotator) Republish(ctx context.Context, user, reason, by string) error {
+	return r.change(ctx, user, "republish", reason, by, func(rec *plan.Record) error {
+		if rec.In(plan.Current) == nil {
+			return ErrNoKeyReady
+		}
+		*rec = rec.Republish()
+		return nil
+	})
+}
+
 // Release begins to let the user go: no new rotation is started, and what is
 // under way is finished, which leaves one working key. See [Rotator.Let].
 func (r *Rotator) Release(ctx context.Context, user, by string) error {

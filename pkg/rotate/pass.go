@@ -50,8 +50,8 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
-	if !r.timed(ctx, user) {
-		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, ErrNoTime)}
+	if err := r.timed(ctx, user); err != nil {
+		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
 	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
 	until, err := r.acquire(ctx, user)
@@ -65,14 +65,17 @@ func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration,
 
 // timed sees to it that the time is known before a lease is taken by it: if it
 // is not, IAM is looked at, whose answer tells it.
-func (r *Rotator) timed(ctx context.Context, user string) bool {
+func (r *Rotator) timed(ctx context.Context, user string) error {
 	if r.Clock.Settle(ctx) {
-		return true
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.policy(user, "").CallTimeout)
 	defer cancel()
-	_, _ = r.IAM.Keys(ctx, user) // for its date
-	return r.Clock.Known()
+	_, err := r.IAM.Keys(ctx, user) // for its date
+	if r.Clock.Known() {
+		return nil
+	}
+	return errors.Join(ErrNoTime, err)
 }
 
 // leased goes on with a pass once the lease was asked for, with err.
@@ -109,27 +112,7 @@ func (p *pass) run(user string) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return p.unreadable(user, err)
-	}
-	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
-		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
-	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
-	if err := p.redate(); err != nil {
+	if err := p.begin(user); err != nil {
 		return err
 	}
 	limit := p.now().Add(p.patience)
@@ -164,8 +147,8 @@ func (p *pass) run(user string) error {
 			continue
 		}
 		do := p.do
-		if step.Action == plan.Copy {
-			do = p.doCopy
+		if step.Action == plan.Publish || step.Action == plan.Copy {
+			do = p.publish
 		}
 		if err := do(step); err != nil {
 			return err
@@ -174,26 +157,38 @@ func (p *pass) run(user string) error {
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
-// reported once, when it looks as if it were not a matter of a moment.
-func (p *pass) unreadable(user string, cause error) error {
-	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
-		p.awake(user)
-		return fmt.Errorf("loading %q: %w", user, cause)
+// begin loads the entry and looks at the user's keys.
+func (p *pass) begin(user string) error {
+	var err error
+	// Only now: what was read before the lease may be out of date.
+	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+		return p.unreadable(user, err)
 	}
-	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
-	if p.restBlind(user) == tellBlind {
-		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
+	if err := p.observe(); err != nil {
+		if late := p.timely(); late != nil {
+			return late
 		}
+		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait}, err)
+		}
+		return err
 	}
-	return err
+	if err := p.timely(); err != nil {
+		return err
+	}
+	p.awake(user)
+	return p.redate()
 }
 
 // patient reports whether a pass should wait for the step itself.
 func patient(step plan.Step, limit time.Time) bool {
-	return (step.Reason == plan.Settling || step.Reason == plan.Unproven || step.Reason == plan.Unpublished) && !step.Wake.After(limit)
+	switch step.Reason {
+	case plan.Settling, plan.Unproven, plan.Unpublished, plan.Queued:
+		return !step.Wake.After(limit)
+	}
+	return false
 }
 
 func (p *pass) sleep(d time.Duration) bool {
@@ -304,37 +299,24 @@ func (p *pass) do(step plan.Step) error {
 		}
 	}
 	at := p.now()
-	var missed error // optional publishers: told, but no failure of the pass
+	var missed error // by publishers: told, but it does not end the pass
 	switch {
 	case err == nil:
 		err = p.save(step, out)
-	case step.Action == plan.Copy:
+	case step.Action == plan.Publish, step.Action == plan.Copy:
 		missed, err = err, p.save(step, out)
-		p.Log.Warn("optional publishers did not take the pair", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
+		p.Log.Warn("publishers failed", "user", p.report.User, "key", ShortID(step.KeyID), "err", missed)
 	case p.timely() != nil: // it says nothing about the step
 		err = errors.Join(p.timely(), err)
 	default:
 		err = p.failed(step, fmt.Errorf("%s for %q: %w", step.Action, p.entry.Record.User, err))
 	}
+	if step.Action == plan.Publish {
+		p.report.Err = missed // the operator and the exit code tell it
+	}
 	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: errors.Join(missed, err)})
 	p.tell(step, out, errors.Join(missed, err))
 	return err
-}
-
-// doCopy does without a worker, of which an optional publisher that hangs would
-// take more and more from rotations that are due. If too many hang already, it
-// is put off like one that failed, but nobody is asked and nothing is told.
-func (p *pass) doCopy(step plan.Step) error {
-	if p.free != nil {
-		p.free()
-	}
-	select {
-	case p.copying <- struct{}{}:
-		defer func() { <-p.copying }()
-		return p.do(step)
-	default:
-		return p.save(step, plan.Outcome{})
-	}
 }
 
 // finish notes when to look again, and why nothing moves if that is not as it
@@ -372,9 +354,6 @@ func (p *pass) failed(step plan.Step, cause error) error {
 	own := step.Action == plan.Wait || errors.Is(cause, ErrDenied) || errors.Is(cause, ErrNoIdentity)
 	if own {
 		p.rest(p.report.User)
-	}
-	if step.Action == plan.Publish && p.entry.Record.Waiting != plan.Unpublished {
-		p.held(plan.Step{Action: plan.Wait, KeyID: step.KeyID, Reason: plan.Unpublished})
 	}
 	if err := p.commit(func(e *Entry) {
 		retryAt := e.Record.RetryAt

@@ -175,7 +175,15 @@ type Audit interface {
 // idempotent: the same pair twice is one publication.
 type Publisher interface {
 	Name() string
+	Traits() Traits
 	Publish(ctx context.Context, c Credential) error
+}
+
+// Traits say how a publisher is to be treated.
+type Traits struct {
+	Timeout  time.Duration // bound on one Publish, at most LongestPublication; default 15 s
+	Expires  bool          // readers are told the Expiration, so it is published again before it passes
+	Compares bool          // Publish reads first and changes nothing if the pair is there, so it is repeated from time to time
 }
 
 // Credential is a pair as it is handed out or published.

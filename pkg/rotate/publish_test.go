@@ -25,6 +25,8 @@ type target struct {
 
 func (p *target) Name() string { return p.name }
 
+func (p *target) Traits() rotate.Traits { return rotate.Traits{} }
+
 func (p *target) Publish(_ context.Context, c rotate.Credential) error {
 	p.calls++
 	if p.before != nil {
@@ -125,6 +127,8 @@ func TestAnOptionalPublisherIsRetriedAlone(t *testing.T) {
 type hanging struct{}
 
 func (hanging) Name() string { return "hanging" }
+
+func (hanging) Traits() rotate.Traits { return rotate.Traits{} }
 
 func (hanging) Publish(ctx context.Context, _ rotate.Credential) error {
 	<-ctx.Done()

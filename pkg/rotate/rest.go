@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,6 +51,23 @@ func (r *Rotator) restFor(user string, longest time.Duration, blind bool) (failu
 	return n
 }
 
+// unreadable ends a pass whose entry cannot be loaded. The user rests; it is
+// reported once, when it looks as if it were not a matter of a moment.
+func (p *pass) unreadable(user string, cause error) error {
+	if errors.Is(cause, ErrNotFound) || p.ctx.Err() != nil || p.private {
+		p.awake(user)
+		return fmt.Errorf("loading %q: %w", user, cause)
+	}
+	err := fmt.Errorf("loading %q: %w: %w", user, ErrUnreadable, cause)
+	if p.restBlind(user) == tellBlind {
+		p.Log.Warn("the entry cannot be read; it is tried now and then, and the others go on", "user", user, "err", cause)
+		if p.Observe != nil {
+			p.Observe(user, plan.Step{Action: plan.Wait, Reason: plan.Unreadable}, err)
+		}
+	}
+	return err
+}
+
 // sleepers returns how many users rest or did until now, and those that are not
 // even to be asked about. They are due all the time, and must not keep others
 // from being seen.
@@ -86,7 +104,7 @@ func (r *Rotator) resting(ctx context.Context, user string) (resting bool, why e
 	at.peek = now.Add(peekEvery)
 	r.rested.Store(user, at)
 	e, err := r.Store.Load(ctx, user)
-	return err != nil || !ordered(e.Record), nil
+	return err != nil || len(OpenOrders(e.Record)) == 0, nil
 }
 
 // awake ends the user's rest.
@@ -94,14 +112,4 @@ func (r *Rotator) awake(user string) {
 	if v, ok := r.rested.LoadAndDelete(user); ok && v.(rest).blind && v.(rest).failures >= tellBlind {
 		r.Log.Info("the entry can be read again", "user", user)
 	}
-}
-
-// ordered reports whether an operator waits for something.
-func ordered(r plan.Record) bool {
-	for _, k := range r.Keys {
-		if !k.Burned.IsZero() && k.Dead.IsZero() {
-			return true
-		}
-	}
-	return r.Order != nil
 }

@@ -2,11 +2,13 @@ package rotate
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -41,7 +43,7 @@ type Rotator struct {
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
 	Beat       func()                                     // nil; called at every tick of Run that got through
-	Owner      string                                     // names this process in leases and audit; default host and pid
+	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how long a selection is not read again; default 1 min, longer if it takes long to read
@@ -51,9 +53,10 @@ type Rotator struct {
 	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 
 	once      sync.Once
-	copying   chan struct{} // who gives optional publishers a pair; see pass.step
-	elsewhere sync.Map      // users that another process was told to act on
-	rested    sync.Map      // user → rest: those that this process failed to look at
+	outlets   sync.Map                  // name → *outlet
+	started   atomic.Pointer[time.Time] // since when Run acts; nil: it does not
+	elsewhere sync.Map                  // users that another process was told to act on
+	rested    sync.Map                  // user → rest: those that this process failed to look at
 	selected  selection
 }
 
@@ -110,7 +113,8 @@ func (r *Rotator) init() {
 		}
 		if r.Owner == "" {
 			host, _ := os.Hostname()
-			r.Owner = fmt.Sprintf("%s/%d", host, os.Getpid())
+			// In containers host and process id are the same everywhere.
+			r.Owner = fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:10])
 		}
 		if r.Workers <= 0 {
 			r.Workers = 8
@@ -133,7 +137,6 @@ func (r *Rotator) init() {
 		if r.Proofs <= 0 {
 			r.Proofs = 3
 		}
-		r.copying = make(chan struct{}, r.Workers)
 	})
 }
 
@@ -147,9 +150,12 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 		p = r.Policy(user)
 	}
 	p = p.WithDefaults()
-	p.Publish = len(r.Publishers) > 0
-	for _, o := range r.Optional {
-		p.Copies = append(p.Copies, o.Name())
+	for i, o := range slices.Concat(r.Publishers, r.Optional) {
+		t := o.Traits()
+		p.Outlets = append(p.Outlets, plan.Outlet{Name: o.Name(), Required: i < len(r.Publishers), Expires: t.Expires, Compares: t.Compares})
+	}
+	if at := r.started.Load(); at != nil {
+		p.Started = *at
 	}
 	switch { // finish what is under way, start nothing
 	case !r.selected.known():

@@ -113,6 +113,9 @@ func (s *scheduler) dispatch(ctx context.Context) {
 		}
 		return
 	}
+	if now := s.now(); s.started.Load() == nil {
+		s.started.Store(&now)
+	}
 	s.backlog = due
 	s.start(ctx)
 }

@@ -192,7 +192,7 @@ func sameKeys(a, b plan.Record) bool {
 			k := &r.Keys[i]
 			k.Promise, k.Burned, k.Dead, k.Again = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		}
-		r.Order, r.Pause = nil, nil
+		r.Order, r.Pause, r.Targets = nil, nil, nil
 		r.Failures, r.RetryAt, r.Error, r.Waiting, r.Since = 0, time.Time{}, "", "", time.Time{}
 		return r
 	}

@@ -74,7 +74,7 @@ func (p *pass) enter(step plan.Step, result string) error {
 	defer cancel()
 	return p.Audit.Append(ctx, Event{
 		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
-		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: result,
+		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: plan.Brief(result),
 	})
 }
 

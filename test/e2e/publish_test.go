@@ -125,6 +125,13 @@ func TestPublishersOnMoto(t *testing.T) {
 		t.Errorf("parameter = %s version %d, want SecureString version 3", par.Parameter.Type, par.Parameter.Version)
 	}
 	holds(t, "parameter", par.Parameter.Value, map[string]string{"access_key_id": "AKIA3", "secret_access_key": "s/+AKIA3"})
+	if err := sm.JSON(ctx, "secretsmanager.DeleteSecret", map[string]string{"SecretId": "app/ci"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	gone := rotate.Credential{User: "ci", KeyID: "AKIA4", Secret: rotate.NewSecret("s"), Created: time.Now(), Expiration: time.Now().Add(time.Hour)}
+	if err := targets[0].Publish(ctx, gone); err == nil || !strings.Contains(err.Error(), "restore-secret --secret-id app/ci") {
+		t.Errorf("Publish() to a secret that waits for its deletion = %v, want what to type", err)
+	}
 	// The negative control: the signature counts.
 	cfg.HTTPClient = nil
 	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {

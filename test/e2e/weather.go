@@ -210,6 +210,9 @@ func (w *Weather) skewed(req *http.Request) bool {
 
 // pass asks the server. A caller that goes away does not take the call back.
 func (w *Weather) pass(req *http.Request, service string, body []byte) (a answered, err error) {
+	if w.to[service] == nil {
+		service = "sts" // not signed: it is asked for the time
+	}
 	to := w.to[service].Server.URL + req.URL.RequestURI()
 	r, err := http.NewRequestWithContext(context.WithoutCancel(req.Context()), req.Method, to, bytes.NewReader(body))
 	if err != nil {

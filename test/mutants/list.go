@@ -82,6 +82,26 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
 	},
 	{
+		Name: "burn-restarts-its-minute", Rule: "no leak",
+		File: "pkg/rotate/plan/orders.go", Old: "if k.Burned.IsZero() {\n\t\t\tk.Burned = o.At\n\t\t}", New: "k.Burned = o.At",
+		Pkg: "./pkg/rotate", Test: "TestBurnKeepsItsTime", Says: "want a minute after the first order",
+	},
+	{
+		Name: "burn-believes-the-answer", Rule: "no leak",
+		File: "pkg/rotate/act.go", Old: "if out, err := p.verify(id, 1); err != nil || !out.Refused {", New: "if out, err := p.verify(id, 1); err != nil || !out.Refused && false {",
+		Pkg: "./pkg/rotate", Test: "TestBurnIsDoneWhenAWSRefusesTheKey", Says: "that AWS still accepted the key",
+	},
+	{
+		Name: "burn-makes-no-room", Rule: "never zero",
+		File: "pkg/rotate/plan/orders.go", Old: "usable && idle && !k.Refused.IsZero():", New: "usable && idle && false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryBurn", Says: "although there was room",
+	},
+	{
+		Name: "operators-failures-are-saved", Rule: "no leak",
+		File: "pkg/rotate/pass.go", Old: "if p.private {", New: "if p.private && false {",
+		Pkg: "./pkg/rotate", Test: "TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon", Says: "the record has failures",
+	},
+	{
 		Name: "take-back-a-saved-key", Rule: "orphans die",
 		File: "pkg/rotate/act.go", Old: "if err == nil {\n\t\t\treturn nil\n\t\t}\n\t\t// The failed save", New: "if err == nil || errors.Is(err, ErrConflict) {\n\t\t\treturn err\n\t\t}\n\t\t// The failed save",
 		Pkg: "./pkg/rotate", Test: "TestANewKeyOutlivesALostAnswer", Says: "keys were deleted, want none",
@@ -174,8 +194,28 @@ var mutants = []mutant{
 
 	{
 		Name: "skip-publication", Rule: "served works",
-		File: "pkg/rotate/plan/next.go", Old: "case d.p.Publish && k.Published.IsZero():", New: "case false:",
-		Pkg: "./internal/sim", Test: "TestCalmWorld", Says: "before its publication",
+		File: "pkg/rotate/plan/next.go", Old: "if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {", New: "if s, settled := d.publish(k, Unpublished, false); !settled && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "promotes . unpublished",
+	},
+	{
+		Name: "burn-without-publication", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.published,  // required", New: "// required",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "published: . serves",
+	},
+	{
+		Name: "sim-burn-without-publication", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.published,  // required", New: "// required",
+		Pkg: "./internal/sim", Test: "TestBurns", Says: "still not published",
+	},
+	{
+		Name: "forget-partial-publication", Rule: "served works",
+		File: "pkg/rotate/plan/targets.go", Old: "r.Targets[i] = Target{Name: r.Targets[i].Name}", New: "_ = i",
+		Pkg: "./pkg/rotate", Test: "TestAKeyThatWasPublishedAndGivenUp", Says: "still holds the key that was given up",
+	},
+	{
+		Name: "silent-publisher-takes-all", Rule: "on time",
+		File: "pkg/rotate/publish.go", Old: "return o.busy < outletSlots && (!again || o.retrying < retrySlots)", New: "return true",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
 	},
 
 	{
@@ -185,7 +225,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "copy-holds-worker", Rule: "on time",
-		File: "pkg/rotate/pass.go", Old: "p.free()", New: "_ = p.free",
+		File: "pkg/rotate/publish.go", Old: "\t\tp.free()\n", New: "\t\t_ = p.free\n",
 		Pkg: "./internal/sim", Test: "TestOptionalTargetDelaysNothing", Says: "because of an optional publisher",
 	},
 	{
@@ -287,7 +327,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-no-leak-error", Rule: "no leak",
-		File: "pkg/rotate/publish.go", Old: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), unspoken(err, c.Secret))", New: "return fmt.Errorf(\"publisher %s: %w\", pub.Name(), err)",
+		File: "pkg/rotate/publish.go", Old: "a.Name, unspoken(err, c.Secret))", New: "a.Name, err)",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "no leak: (the audit log|a notice|a record's error)", Args: []string{"-sim.hours=6"},
 	},
 	{

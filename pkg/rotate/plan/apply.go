@@ -2,7 +2,9 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Outcome is what a step's effect answered.
@@ -11,7 +13,15 @@ type Outcome struct {
 	Refused bool     // Verify, Probe: AWS answered that it does not accept the key
 	Holders []string // Survey
 	Intent  string   // Create: the id of the intent it fulfils
-	Copied  []string // Copy: the publishers that confirmed; the others failed
+	Answers []Answer // Publish, Copy
+}
+
+// Answer is what an outlet answered when it was given a key.
+type Answer struct {
+	Name  string
+	Until time.Time // the Expiration that it was given
+	Busy  bool      // it was not asked: too many wait for it
+	Error string    // empty: it confirmed; without secrets
 }
 
 // Apply returns the record after step has had its effect at now. It changes
@@ -21,6 +31,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
 	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	r.notAhead(now)
 	k := r.Key(step.KeyID)
 	switch step.Action {
 	case Create:
@@ -31,34 +42,34 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 		k.probed(out.Refused, now)
 	case Check:
 		k.checked(p, out.Refused, now)
-	case Publish:
-		k.Published, k.Tries, k.Again = now, 0, time.Time{}
-	case Copy:
-		k.copied(p, out.Copied, now)
+	case Publish, Copy:
+		r.distributed(p, step.KeyID, out, now)
 	case Promote:
 		r.promote(k, p, step, now)
 	case Deactivate:
 		if k == nil {
-			r.unmark(step.KeyID)
-			r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
-			r.known(step.KeyID)
+			r.judged(step, now)
 			break
 		}
 		if step.Reason == Burning {
+			if k.Stage == Pending {
+				r.unpublish()
+			}
 			k.Burned, k.Dead, k.Stage = r.leaked(k), time.Time{}, Previous
 		}
 		k.Deactivated = now
 	case Reactivate:
-		if k == nil { // taken for an orphan by mistake
-			r.unmark(step.KeyID)
-			r.known(step.KeyID)
-			r.Foreign = append(r.Foreign, step.KeyID)
+		if k == nil {
+			r.judged(step, now)
 			break
 		}
 		// Proof starts over: the key counts as accepted only once it is again.
 		k.Deactivated, k.Proven, k.Confirmed, k.Refused = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		k.Again, k.Tries = time.Time{}, 0
 	case Delete, Forget:
+		if k != nil && k.Stage == Pending {
+			r.unpublish()
+		}
 		r.drop(step, now)
 	case Survey:
 		k.HeldBy = out.Holders
@@ -74,14 +85,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	case Retire:
 		k.Stage, k.Slot = Previous, now.Add(-p.DeactivateAfter)
 	case Notice:
-		switch step.Reason {
-		case Vanished:
-			r.known(step.KeyID)
-		case Reclaimed:
-			r.unmark(step.KeyID)
-		default: // a mark stays: see [decision.misjudged]
-			r.Foreign = append(r.Foreign, step.KeyID)
-		}
+		r.judged(step, now)
 	case Follow:
 		if r.Renamed = step.Name; r.Renamed == r.User {
 			r.Renamed = "" // back again
@@ -114,21 +118,37 @@ func (r Record) Without(intent string) Record {
 	return r
 }
 
+// briefLength bounds what is kept of a message, in bytes. AWS's own take a few
+// hundred; what stands between may answer with pages.
+const briefLength = 1000
+
+// Brief shortens a message that is kept or sent on to 1,000 bytes of whole
+// characters.
+func Brief(message string) string {
+	message = strings.ToValidUTF8(message, "\uFFFD")
+	if len(message) <= briefLength {
+		return message
+	}
+	end := briefLength - len("…")
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end] + "…"
+}
+
 // Failed returns r after a step whose effect is unknown or did not happen: the
 // next attempt waits, longer each time up to a minute or half an overlap. A
-// proof or publication that fails delays only its own key. The message must
+// proof that fails delays only its own key. The message must
 // hold no secret.
 func (r Record) Failed(p Policy, step Step, message string, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
+	r.notAhead(now)
 	r.Failures++
-	r.Error = message
-	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Publish || step.Action == Check) {
+	r.Error = Brief(message)
+	if k := r.Key(step.KeyID); k != nil && (step.Action == Verify || step.Action == Check) {
 		k.Tries++
 		k.Again = now.Add(p.retry(k.Tries))
-		if step.Action == Publish && r.Waiting != Unpublished {
-			r.Waiting, r.Since = Unpublished, now
-		}
 		return r
 	}
 	r.RetryAt = now.Add(p.retry(r.Failures))
@@ -151,7 +171,6 @@ func (r Record) Clone() Record {
 	r.Keys = slices.Clone(r.Keys)
 	for i := range r.Keys {
 		r.Keys[i].HeldBy = slices.Clone(r.Keys[i].HeldBy)
-		r.Keys[i].Copied = slices.Clone(r.Keys[i].Copied)
 	}
 	r.Intents = slices.Clone(r.Intents)
 	for i := range r.Intents {
@@ -160,6 +179,7 @@ func (r Record) Clone() Record {
 	r.Gone = slices.Clone(r.Gone)
 	r.Orphans = slices.Clone(r.Orphans)
 	r.Foreign = slices.Clone(r.Foreign)
+	r.Targets = slices.Clone(r.Targets)
 	if r.Order != nil {
 		o := *r.Order
 		r.Order = &o

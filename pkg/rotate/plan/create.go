@@ -38,6 +38,8 @@ func (d *decision) createDue() (time.Time, Reason) {
 		return cur.Broken, CurrentBroken
 	case d.r.Slot.IsZero():
 		return d.now, SlotDue // imported, never rotated
+	case cur.Slot.Before(d.r.Slot) && d.r.leakedAny():
+		return d.p.NextSlot(cur.Slot), SlotDue // the newer one was burned: this one is old already
 	}
 	return d.p.NextSlot(d.r.Slot), SlotDue
 }

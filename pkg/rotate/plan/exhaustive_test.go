@@ -29,7 +29,6 @@ func heldStates(id string) []Held {
 		with(pendingKey(id, 10), func(k *Held) { k.Proven = at(11) }),
 		proven(pendingKey(id, 19.5)),
 		proven(pendingKey(id, 10)),
-		with(proven(pendingKey(id, 19.5)), func(k *Held) { k.Published = at(19.9) }),
 		current(id, 19.5),
 		current(id, 10),
 		current(id, 5),
@@ -90,7 +89,7 @@ func TestEveryWorld(t *testing.T) {
 	now := at(20)
 	policies := []Policy{
 		{},
-		{OnInUse: Hold, Publish: true},
+		{OnInUse: Hold, Outlets: []Outlet{{Name: "t", Required: true}, {Name: "u", Required: true, Compares: true, Expires: true}}},
 		{OnInUse: Press, Frozen: IsFrozen, Settle: -1},
 		{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},
 	}
@@ -133,6 +132,9 @@ func TestEveryWorld(t *testing.T) {
 					for ii, in := range intents {
 						for oi, or := range orders {
 							w := World{Record: or(in(base)), UserID: "AIDA1", Keys: ks}
+							if len(p.Outlets) > 0 {
+								w.Record.Targets = targetStates[n%len(targetStates)]
+							}
 							n++
 							if err := judge(w, p, now); err != nil {
 								t.Fatalf("policy %d, intents %d, order %d, %s; %s; %s: %v", pi, ii, oi, a.name, b.name, x.name, err)
@@ -210,18 +212,71 @@ func judge(w World, p Policy, now time.Time) error {
 		if k.Stage == Pending && !burning && (k.Confirmed.IsZero() || now.Sub(k.Confirmed) > p.ProofTTL) {
 			return fmt.Errorf("served works: promotes %s without a fresh confirmation", k.ID)
 		}
-		if p.Publish && k.Published.IsZero() && !burning && k.Stage == Pending {
-			return fmt.Errorf("promotes %s unpublished", k.ID)
+		if err := judgePromotion(w, p, k, step, burning); err != nil {
+			return err
 		}
 	}
+	if err := judgePublished(w, p, step, now); err != nil {
+		return err
+	}
 	paused := w.Record.Pause != nil
-	if paused && !burning && !rollingBack && step.Action != Wait {
+	if paused && !burning && !rollingBack && step.Action != Wait && step.Action != Publish {
 		return fmt.Errorf("%s of a paused user", step.Action)
 	}
-	if w.Record.RetryAt.After(now) && !burning && !rollingBack {
+	if w.Record.RetryAt.After(now) && !burning && !rollingBack && step.Action != Publish {
 		return fmt.Errorf("%s while backing off", step.Action)
 	}
 	return judgeApply(w, p, step, now)
+}
+
+// targetStates are what the targets of two required outlets may hold.
+var targetStates = [][]Target{
+	nil,
+	{{Name: "t", KeyID: "A", At: at(19.9)}, {Name: "u", KeyID: "A", At: at(19.9), Until: at(22)}},
+	{{Name: "t", KeyID: "B", At: at(19.9)}, {Name: "u", KeyID: "B", At: at(19.9), Until: at(22)}},
+	{{Name: "t", KeyID: "A", At: at(19.9)}, {Name: "u", Tries: 3, Again: at(20.5), Error: "down"}},
+	{{Name: "t", Tries: 3, Again: at(20.5), Error: "down"}, {Name: "u", KeyID: "B", At: at(-60), Until: at(19)}},
+	{{Name: "t", KeyID: "gone", At: at(19.9)}, {Name: "u", Again: at(20.05)}},
+}
+
+// judgePromotion: a key is published before its promotion, unless there is
+// nothing else to hand out.
+func judgePromotion(w World, p Policy, k *Held, step Step, burning bool) error {
+	for _, o := range p.Outlets {
+		t := w.Record.Target(o.Name)
+		has := t != nil && t.KeyID == k.ID
+		tried := t != nil && t.Tries > 0
+		cur := w.Record.In(Current)
+		bereft := cur == nil || !cur.Broken.IsZero()
+		if o.Required && !has && !burning && !bereft && !(step.Reason == Ordered && tried) {
+			return fmt.Errorf("promotes %s unpublished", k.ID)
+		}
+	}
+	return nil
+}
+
+// judgePublished: the Current key is never more than one retry away from being
+// published to each required outlet, whatever promoted it and whatever else
+// there is to do. Only a leaked key that must die goes before that.
+func judgePublished(w World, p Policy, step Step, now time.Time) error {
+	r := w.Record
+	cur := r.In(Current)
+	if cur == nil || !cur.Broken.IsZero() || !cur.Deactivated.IsZero() || !r.leaked(cur).IsZero() || r.leakedOpen() != "" && step.Reason == Burning && step.Action != Wait {
+		return nil
+	}
+	for _, o := range p.Outlets {
+		t := r.Target(o.Name)
+		switch {
+		case !o.Required, t != nil && t.KeyID == cur.ID, t != nil && r.onItsWay(t.KeyID):
+			continue
+		case step.Action == Publish && step.KeyID == cur.ID, step.Action == Dismiss:
+			continue
+		case t != nil && t.Again.After(now) && (step.Action != Wait || !step.Wake.After(t.Again)):
+			continue
+		}
+		return fmt.Errorf("published: %s serves and %s does not hold it, and %s %s comes first", cur.ID, o.Name, step.Action, step.Reason)
+	}
+	return nil
 }
 
 func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) error {
@@ -268,9 +323,11 @@ func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time
 		return fmt.Errorf("deletes a key that it has not deactivated")
 	case seen != nil && seen.Status == Active && now.Sub(k.Deactivated) > p.Lag && !burning:
 		return fmt.Errorf("deletes an active key")
-	case now.Before(k.Deactivated.Add(p.DeleteAfter-p.DeactivateAfter)) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
+	case !k.Burned.IsZero() && now.Before(k.Deactivated.Add(p.Evidence)):
+		return fmt.Errorf("deletes evidence that is to be kept")
+	case now.Before(k.Deactivated.Add(p.DeleteAfter-p.DeactivateAfter)) && !burning && k.Burned.IsZero():
 		return fmt.Errorf("deletes before a roll-back had its time")
-	case now.Before(k.Slot.Add(p.DeleteAfter)) && (now.Before(p.NextSlot(w.Record.Slot)) || !k.Burned.IsZero()) && !burning && (k.Burned.IsZero() || !k.Promoted.IsZero()):
+	case now.Before(k.Slot.Add(p.DeleteAfter)) && now.Before(p.NextSlot(w.Record.Slot)) && !burning && k.Burned.IsZero():
 		return fmt.Errorf("deletes before its age")
 	}
 	return nil

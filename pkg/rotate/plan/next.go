@@ -14,6 +14,7 @@ func Next(w World, p Policy, now time.Time) Step {
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
+		d.published,  // required targets hold the Current key, whatever promoted it
 		d.rollback,   // an order, carried out although the user may be paused
 		d.backoff,    // after a failure, wait
 		d.paused,     // frozen: look, do not touch
@@ -53,6 +54,9 @@ func (d *decision) step(a Action, key string, why Reason) *Step {
 func (d *decision) sleep(why Reason, until time.Time) *Step {
 	if d.wait.Action != "" {
 		until = earliest(until, d.wait.Wake)
+	}
+	if d.wait.Reason.Stuck() { // which has to be told
+		return &Step{Action: Wait, Reason: d.wait.Reason, KeyID: d.wait.KeyID, Wake: until}
 	}
 	return &Step{Action: Wait, Reason: why, Wake: until}
 }
@@ -154,9 +158,8 @@ func (d *decision) fallBack() *Step {
 		return d.later(CurrentBroken, prev.ID, prev.Again)
 	case !prev.Confirmed.After(cur.Broken):
 		return d.step(Verify, prev.ID, CurrentBroken)
-	case d.p.Publish && !prev.Published.After(cur.Broken):
-		return d.step(Publish, prev.ID, CurrentBroken)
 	}
+	// It is published right afterwards: until then there is nothing to hand out.
 	return d.step(Promote, prev.ID, CurrentBroken)
 }
 
@@ -306,6 +309,10 @@ func (d *decision) delete() *Step {
 			continue // first AWS is seen to refuse it; see burn
 		}
 		due := d.deleteDue(k)
+		if n, _ := d.occupied(); n >= Quota && !k.Burned.IsZero() && d.p.Evidence <= 0 && d.r.In(Pending) == nil {
+			need, _ := d.createDue() // kept until its slot is needed
+			due = earliest(due, latest(need, k.Dead))
+		}
 		if d.now.Before(due) {
 			d.later(NotDue, k.ID, due)
 			continue
@@ -351,8 +358,6 @@ func (d *decision) pending() *Step {
 	switch {
 	case k.Proven.IsZero() && !k.Refused.IsZero() && d.now.Sub(k.Refused) >= d.p.VerifyDeadline:
 		return d.step(Delete, k.ID, NeverAccepted)
-	case d.now.Before(k.Again) && !k.Confirmed.IsZero() && d.p.Publish:
-		return d.later(Unpublished, k.ID, k.Again)
 	case d.now.Before(k.Again):
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():
@@ -361,10 +366,20 @@ func (d *decision) pending() *Step {
 		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle))
 	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:
 		return d.step(Verify, k.ID, Unconfirmed)
-	case d.p.Publish && k.Published.IsZero():
-		return d.step(Publish, k.ID, Unpublished)
+	}
+	if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {
+		return s
 	}
 	return &Step{Action: Promote, KeyID: k.ID, Reason: Ready, Due: k.Slot}
+}
+
+// bereft reports whether nothing can be handed out, though something was: then
+// a required publisher that fails does not hold the next key up.
+func (d *decision) bereft() bool {
+	if cur := d.r.In(Current); cur != nil && cur.Broken.IsZero() {
+		return false
+	}
+	return slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
 }
 
 func latest(ts ...time.Time) time.Time {

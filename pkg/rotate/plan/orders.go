@@ -86,12 +86,32 @@ func (r *Record) leaked(k *Held) time.Time {
 	return k.Burned
 }
 
+// notAhead moves a burn that was ordered by a clock that is fast to now: its
+// minute must not be longer.
+func (r *Record) notAhead(now time.Time) {
+	for i := range r.Keys {
+		if k := &r.Keys[i]; k.Burned.After(now) {
+			k.Burned = now
+		}
+	}
+}
+
+// leakedAny reports whether a held key is or was to be burned.
+func (r *Record) leakedAny() bool {
+	for i := range r.Keys {
+		if !r.leaked(&r.Keys[i]).IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 // check asks AWS about a key that was made inactive, until AWS refuses it. What
 // IAM acknowledges, the rest of AWS follows seconds later, and an answer may
 // have been somebody else's.
 func (d *decision) check(k *Held) *Step {
 	again := k.Again
-	if k.Adopted && k.Proven.IsZero() { // its secret is not known: IAM's list has to do
+	if k.secretless() { // its secret is not known: IAM's list has to do
 		again = latest(again, k.Deactivated.Add(d.p.Lag))
 	}
 	switch {
@@ -192,8 +212,9 @@ func (d *decision) rollback() *Step {
 			return d.step(Dismiss, k.ID, OrderPointless)
 		}
 		return d.step(Verify, k.ID, Ordered)
-	case d.p.Publish && !k.Published.After(o.At):
-		return d.step(Publish, k.ID, Ordered)
+	}
+	if s, settled := d.publish(k, Ordered, false); !settled {
+		return s
 	}
 	return d.step(Promote, k.ID, Ordered)
 }

@@ -172,6 +172,26 @@ func (r *Record) orphan(id string) *Tombstone {
 	return nil
 }
 
+// judged applies what was decided about a key that the record does not hold.
+func (r *Record) judged(step Step, now time.Time) {
+	switch {
+	case step.Action == Deactivate:
+		r.unmark(step.KeyID)
+		r.known(step.KeyID)
+		r.Orphans = append(r.Orphans, Tombstone{ID: step.KeyID, At: now})
+	case step.Action == Reactivate: // taken for an orphan by mistake
+		r.unmark(step.KeyID)
+		r.known(step.KeyID)
+		r.Foreign = append(r.Foreign, step.KeyID)
+	case step.Reason == Vanished:
+		r.known(step.KeyID)
+	case step.Reason == Reclaimed:
+		r.unmark(step.KeyID)
+	default: // a mark stays: see [decision.misjudged]
+		r.Foreign = append(r.Foreign, step.KeyID)
+	}
+}
+
 // known takes the key off the list of foreign ones.
 func (r *Record) known(id string) {
 	r.Foreign = slices.DeleteFunc(r.Foreign, func(f string) bool { return f == id })

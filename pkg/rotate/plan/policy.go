@@ -27,8 +27,9 @@ type Policy struct {
 	CallTimeout    time.Duration // bound on one mutating call; default R/4 within [2 s, 15 s]
 	ProofTTL       time.Duration // a confirmation older than this is repeated before promotion; default 5 min
 
-	Publish    bool          // required publishers must confirm before promotion
-	Copies     []string      // names of the optional publishers, which get the Current key
+	Outlets    []Outlet      // the publishers
+	Recheck    time.Duration // outlets that compare are asked this often whether they hold the Current key; default 1 h
+	Started    time.Time     // what they confirmed before is checked again; zero: nothing
 	OnInUse    OnInUse       // what to do when callers still hold a key that is due; default warn
 	MaxHold    time.Duration // with hold: bound on the wait; default 1 h
 	RetireIdle time.Duration // a key retires once unused for this long; default 24 h
@@ -87,6 +88,7 @@ func (p Policy) WithDefaults() Policy {
 	def(&p.ProofTTL, 5*time.Minute)
 	def(&p.MaxHold, time.Hour)
 	def(&p.RetireIdle, 24*time.Hour)
+	def(&p.Recheck, time.Hour)
 	if p.OnInUse == "" {
 		p.OnInUse = Warn
 	}

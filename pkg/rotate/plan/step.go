@@ -51,6 +51,8 @@ const (
 	Unconfirmed    Reason = "unconfirmed"      // proof after the settle time is missing or too old
 	Unpublished    Reason = "unpublished"      // required publishers have not confirmed
 	Uncopied       Reason = "uncopied"         // optional publishers have not confirmed
+	Recheck        Reason = "recheck"          // whether a publisher's target holds the key still
+	Rolled         Reason = "rolled"           // the published Expiration is about to pass while the key is served on
 	Ready          Reason = "ready"            // proven, confirmed, published
 	Unchecked      Reason = "unchecked"        // the successor must be accepted right before the old key goes
 	Superseded     Reason = "superseded"       // its successor serves and every promise has passed
@@ -75,6 +77,7 @@ const (
 const (
 	NotDue       Reason = "not_due"      // all is well
 	Settling     Reason = "settling"     // proven, waiting out the settle time
+	Queued       Reason = "queued"       // a required publisher is busy with other users
 	LostCreate   Reason = "lost_create"  // a create call's outcome is unknown; IAM's list may lag
 	MakingRoom   Reason = "making_room"  // a superseded key is about to leave its slot
 	NoRoom       Reason = "no_room"      // both slots are taken by keys that must stay for now

@@ -57,11 +57,7 @@ type Held struct {
 	Proven      time.Time `json:"proven,omitzero"`      // first time AWS accepted it k times in a row
 	Confirmed   time.Time `json:"confirmed,omitzero"`   // latest proof that counts for promotion
 	Refused     time.Time `json:"refused,omitzero"`     // first refusal since it was last accepted
-	Published   time.Time `json:"published,omitzero"`   // every required publisher confirmed the pair
 	Promoted    time.Time `json:"promoted,omitzero"`    // became Current
-	Copied      []string  `json:"copied,omitempty"`     // optional publishers that confirmed the pair
-	CopyAgain   time.Time `json:"copy_again,omitzero"`  // the others are not asked before this
-	CopyTries   int       `json:"copy_tries,omitempty"` // times that one of them failed
 	Promise     time.Time `json:"promise,omitzero"`     // latest Expiration given or to be given for it
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
@@ -70,7 +66,7 @@ type Held struct {
 	Dead        time.Time `json:"dead,omitzero"`        // Burned: AWS was asked, and refused it
 	Adopted     bool      `json:"adopted,omitempty"`    // not created by keyrot
 	Surveyed    time.Time `json:"surveyed,omitzero"`    // Retiring: when its use was last looked up
-	Again       time.Time `json:"again,omitzero"`       // no proof or publication is tried before this
+	Again       time.Time `json:"again,omitzero"`       // no proof is tried before this
 	Tries       int       `json:"tries,omitempty"`      // unsuccessful ones since the last success
 	HeldBy      []string  `json:"held_by,omitempty"`    // callers found still using it
 	HoldSince   time.Time `json:"hold_since,omitzero"`  // deactivation has waited for them since
@@ -136,6 +132,7 @@ type Record struct {
 	Gone     []Tombstone `json:"gone,omitempty"`
 	Orphans  []Tombstone `json:"orphans,omitempty"` // since when presumed orphans are inactive
 	Foreign  []string    `json:"foreign,omitempty"` // unknown keys already told about
+	Targets  []Target    `json:"targets,omitempty"` // what publishers' targets hold
 	Order    *Order      `json:"order,omitempty"`
 	Pause    *Pause      `json:"pause,omitempty"`
 	Released time.Time   `json:"released,omitzero"` // being let go: no new rotation, ends with one key
@@ -144,7 +141,7 @@ type Record struct {
 	Since    time.Time `json:"since,omitzero"` // since when Waiting
 	Failures int       `json:"failures,omitempty"`
 	RetryAt  time.Time `json:"retry_at,omitzero"` // no attempt before this, unless a burn or a rollback is open
-	Error    string    `json:"error,omitempty"`   // last failure, without secrets
+	Error    string    `json:"error,omitempty"`   // last failure, without secrets; at most 1,000 bytes
 }
 
 // World is everything a decision may depend on.

@@ -14,6 +14,7 @@ type copier struct {
 	intents []plan.Intent
 	marks   []plan.Tombstone
 	words   []string
+	targets []plan.Target
 }
 
 // entry copies e with all that it points to. A field of a reference type that
@@ -24,7 +25,6 @@ func (c *copier) entry(e rotate.Entry) rotate.Entry {
 	r.Keys = piece(&c.keys, r.Keys)
 	for i := range r.Keys {
 		r.Keys[i].HeldBy = piece(&c.words, r.Keys[i].HeldBy)
-		r.Keys[i].Copied = piece(&c.words, r.Keys[i].Copied)
 	}
 	r.Intents = piece(&c.intents, r.Intents)
 	for i := range r.Intents {
@@ -33,6 +33,7 @@ func (c *copier) entry(e rotate.Entry) rotate.Entry {
 	r.Gone = piece(&c.marks, r.Gone)
 	r.Orphans = piece(&c.marks, r.Orphans)
 	r.Foreign = piece(&c.words, r.Foreign)
+	r.Targets = piece(&c.targets, r.Targets)
 	r.Order = clonePtr(r.Order)
 	r.Pause = clonePtr(r.Pause)
 	return e

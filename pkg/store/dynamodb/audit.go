@@ -41,8 +41,6 @@ type Audit struct {
 	// Chain names the chain, for processes that should not wait for each
 	// other, such as the rotator and the API. Default "main".
 	Chain string
-	// Keep is how long lines are kept. Zero: for ever.
-	Keep time.Duration
 	// Now is the clock of the log's own events. Default time.Now.
 	Now func() time.Time
 
@@ -61,18 +59,14 @@ var _ rotate.Audit = (*Audit)(nil)
 type eventBatch struct {
 	events [][]byte // in JSON
 	size   int
-	latest time.Time // of the events
 	taken  bool
 	put    bool          // the block is there, only the end has not been seen to move
 	done   chan struct{} // closed when err is set
 	err    error
 }
 
-func (b *eventBatch) add(e rotate.Event, raw []byte) {
+func (b *eventBatch) add(raw []byte) {
 	b.events, b.size = append(b.events, raw), b.size+len(raw)
-	if e.Time.After(b.latest) {
-		b.latest = e.Time
-	}
 }
 
 // Append implements [rotate.Audit]. Events that arrive while another block is
@@ -94,7 +88,7 @@ func (a *Audit) Append(ctx context.Context, e rotate.Event) error {
 		a.joining = &eventBatch{done: make(chan struct{})}
 	}
 	b := a.joining
-	b.add(e, raw)
+	b.add(raw)
 	a.mu.Unlock()
 	select {
 	case <-b.done:
@@ -174,7 +168,7 @@ func (a *Audit) write(ctx context.Context, b *eventBatch, again bool) error {
 	for _, raw := range events {
 		lines, to = audit.Frame(lines, to, raw)
 	}
-	if err := a.put(ctx, at, lines, b.latest); err != nil {
+	if err := a.put(ctx, at, lines); err != nil {
 		return err
 	}
 	b.put = true

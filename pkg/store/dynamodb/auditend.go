@@ -126,14 +126,13 @@ func (a *Audit) named(ctx context.Context, known end) (end, error) {
 	return at, nil
 }
 
-// put adds a block after the end. ErrConflict if there is one.
-func (a *Audit) put(ctx context.Context, at end, lines []byte, latest time.Time) error {
+// put adds a block after the end. ErrConflict if there is one. A block has no
+// time to live: DynamoDB deletes what has expired in any order and days late,
+// which nobody could tell from tampering.
+func (a *Audit) put(ctx context.Context, at end, lines []byte) error {
 	it := key(kindLine+a.chain(), digits(int64(at.after.Seq+1)))
 	it[attrLine] = text(string(lines))
 	it[attrMAC] = blob(a.mac(at.next, []byte(rand.Text()[:nonceSize]), lines))
-	if a.Keep > 0 {
-		it[attrExpires] = keepUntil(latest, a.Keep, 0)
-	}
 	s := Store{API: a.API, Table: a.Table}
 	err := s.putIf(ctx, it, ifVersion(0))
 	if !isCondition(err) {

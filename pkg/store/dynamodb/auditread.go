@@ -1,7 +1,6 @@
 package dynamodb
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,9 +9,8 @@ import (
 	"github.com/keyrot/keyrot/pkg/audit"
 )
 
-// Verify checks the whole chain against its sealed end, and returns that.
-// Lines that are older than Keep may be gone from its beginning.
-// audit.ErrBroken.
+// Verify checks the whole chain, from its first line to its sealed end, and
+// returns that. audit.ErrBroken.
 func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	at, err := a.named(ctx, end{})
 	if err != nil {
@@ -21,32 +19,13 @@ func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	if at.gap != "" {
 		return audit.Tail{}, fmt.Errorf("%s: %w", at.gap, audit.ErrBroken)
 	}
-	var from audit.Tail
-	if a.Keep > 0 {
-		if from, err = a.beginning(ctx); err != nil {
-			return audit.Tail{}, explain("verifying the audit log", a.Table, err)
-		}
-	}
 	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.CloseWithError(a.Export(ctx, w)) })
-	t, err := audit.VerifyBetween(r, from, at.Tail)
+	t, err := audit.VerifyBetween(r, audit.Tail{}, at.Tail)
 	_ = r.Close() // ends the export
 	wg.Wait()
 	return t, err
-}
-
-// beginning returns what the oldest line that is left follows.
-func (a *Audit) beginning(ctx context.Context) (from audit.Tail, err error) {
-	err = a.blocks(ctx, func(lines []byte) (bool, error) {
-		line, _, _ := bytes.Cut(lines, []byte("\n"))
-		l, err := audit.ParseLine(line)
-		if err == nil && l.Seq > 1 {
-			from = audit.Tail{Seq: l.Seq - 1, Hash: l.Prev}
-		}
-		return false, err
-	})
-	return from, err
 }
 
 // Export writes the chain's lines in order, as package audit's files hold

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+)
+
+type publishOptions struct {
+	common
+	User   string
+	Reason string // for the audit log
+	Wait   time.Duration
+	DryRun bool
+}
+
+func newPublishCmd(run func(context.Context, publishOptions) error) *cobra.Command {
+	var o publishOptions
+	cmd := &cobra.Command{
+		Use:   "publish USER",
+		Short: "Give the active key to all publishers again",
+		Long: `Give the key that is handed out to all targets of publish again, also to those
+that confirmed it. Programs and webhooks run once more, with the same id.
+
+keyrot itself looks at what files, secrets and parameters hold at each start and
+every hour, and publishes again what is missing. Use this command for a target
+that it cannot see, or when you do not want to wait.
+
+Exit code 1 means that some target has not confirmed; a running keyrot tries on.`,
+		Example: "  keyrot publish ci --reason 'the host was set up anew'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if o.common, err = commonOf(cmd); err != nil {
+				return err
+			}
+			o.User = args[0]
+			return run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for the audit log")
+	cmd.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for the targets; 0s leaves it to the daemon")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	storeFlags(cmd.Flags())
+	return cmd
+}
+
+func (e Env) publishUser(ctx context.Context, o publishOptions) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
+		if len(cfg.Publish) == 0 {
+			return usagef("publish: no target is configured")
+		}
+		if err := s.rotator.Republish(ctx, o.User, o.Reason, operator()); err != nil {
+			return err
+		}
+		if o.DryRun {
+			return e.tell(o.common, deed{User: o.User, Did: "publish", DryRun: true}, "the key of %s is published again", o.User)
+		}
+		rep, err := s.rotator.Published(ctx, o.User, o.Wait)
+		if serr := e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}); serr != nil {
+			return serr
+		}
+		if err == nil {
+			_, _ = fmt.Fprintf(e.Err, "keyrot: all targets hold the key of %s\n", o.User)
+		}
+		if errors.Is(err, rotate.ErrNoKeyReady) {
+			return err
+		}
+		return e.unfinished(err)
+	})
+}

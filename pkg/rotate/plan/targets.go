@@ -1,0 +1,269 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// Outlet is a publisher as the planner knows it.
+type Outlet struct {
+	Name     string
+	Required bool // must confirm a key before its promotion; otherwise it gets the Current key
+	Expires  bool // its readers see the Expiration: it is published again before it passes
+	Compares bool // publishing what its target holds changes nothing: it is done from time to time
+}
+
+// Target is what an outlet's target holds of a user, as far as is known.
+type Target struct {
+	Name  string    `json:"name"`
+	KeyID string    `json:"key_id,omitempty"` // the key that it confirmed; empty: not known
+	Until time.Time `json:"until,omitzero"`   // the Expiration that it was given with it
+	At    time.Time `json:"at,omitzero"`      // when it last confirmed that it holds it
+	Again time.Time `json:"again,omitzero"`   // it is not asked before this
+	Tries int       `json:"tries,omitempty"`  // times it failed since it last confirmed
+	Error string    `json:"error,omitempty"`  // the last failure, without secrets
+}
+
+// putOff is when an outlet is asked again that was too busy to be asked.
+const putOff = 5 * time.Second
+
+// Target returns what the target of that name holds; nil: it was never asked.
+func (r *Record) Target(name string) *Target {
+	for i := range r.Targets {
+		if r.Targets[i].Name == name {
+			return &r.Targets[i]
+		}
+	}
+	return nil
+}
+
+// Owed is a publication that is due.
+type Owed struct {
+	Name  string
+	Until time.Time // with this Expiration, which must be promised first; zero: as it was promised
+	why   Reason
+}
+
+// Owed returns the publications of the key that are due at now, to the required
+// outlets or to the others.
+func (r *Record) Owed(p Policy, id string, required bool, now time.Time) []Owed {
+	k := r.Key(id)
+	if k == nil {
+		return nil
+	}
+	due, _ := r.owed(p.WithDefaults(), k, required, now)
+	return due
+}
+
+// owed also returns when the next publication will be due, and why.
+func (r *Record) owed(p Policy, k *Held, required bool, now time.Time) (due []Owed, next Step) {
+	for _, o := range p.Outlets {
+		if o.Required != required {
+			continue
+		}
+		t := r.Target(o.Name)
+		if k.Stage == Current && required && t != nil && r.onItsWay(t.KeyID) {
+			continue // it gave way to a key that is about to become Current
+		}
+		w := r.owes(p, o, t, k, now)
+		if t != nil && now.Before(t.Again) {
+			w.at = latest(w.at, t.Again)
+			if t.Tries == 0 && w.why.Stuck() {
+				w.why = Queued
+			}
+		}
+		if !now.Before(w.at) {
+			due = append(due, Owed{o.Name, w.until, w.why})
+			continue
+		}
+		if next.Wake.IsZero() || weight(w.why) > weight(next.Reason) {
+			next.Reason = w.why
+		}
+		next.Wake = soonest(next.Wake, w.at)
+	}
+	return due, next
+}
+
+// debt is what an outlet is to be given, when and why.
+type debt struct {
+	at    time.Time // zero: now
+	until time.Time
+	why   Reason
+}
+
+func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) debt {
+	unpublished := Uncopied
+	if o.Required {
+		unpublished = Unpublished
+	}
+	if t == nil || t.KeyID != k.ID {
+		return debt{why: unpublished}
+	}
+	never := now.Add(24 * time.Hour)
+	if k.Stage != Current {
+		return debt{at: never, why: NotDue}
+	}
+	w := debt{at: never, why: NotDue}
+	if o.Compares {
+		if w.at = t.At.Add(p.Recheck); t.At.Before(p.Started) && !p.Started.After(now) {
+			w.at = time.Time{}
+		}
+		w.why = Recheck
+	}
+	if o.Expires && !t.Until.IsZero() {
+		// As in Serve: close to its end the successor should have taken over, or
+		// the schedule was made longer.
+		at, until := t.Until.Add(-p.Roll()/2), k.Slot.Add(p.DeactivateAfter-p.Grace)
+		if !until.After(t.Until.Add(time.Second)) {
+			at = latest(at, p.NextSlot(k.Slot))
+			until = now.Add(p.rollPublished(now.Sub(p.NextSlot(k.Slot))))
+		}
+		if at.Before(w.at) || !now.Before(at) {
+			w = debt{at: at, until: until, why: Rolled}
+		}
+	}
+	if now.Before(w.at) {
+		w.why = NotDue
+	}
+	return w
+}
+
+// rollPublished is how far ahead the Expiration is set that readers of a target
+// are told while a successor is late. Each time is a new version of what the
+// target holds, and those are few, but a promise also keeps the key's slot from
+// the rotation after the next. So it is short at first, and as long as an
+// interval once the delay is.
+func (p Policy) rollPublished(late time.Duration) time.Duration {
+	harmless := max(p.RotateEvery, p.DeleteAfter)/2 - (p.DeleteAfter - p.DeactivateAfter)
+	return max(p.Roll(), min(max(late, harmless*3/4), p.RotateEvery))
+}
+
+// onItsWay reports whether the key is about to become Current: required targets
+// are given it before.
+func (r *Record) onItsWay(id string) bool {
+	if k := r.Key(id); k == nil || !k.Burned.IsZero() {
+		return false
+	} else if k.Stage == Pending {
+		return true
+	}
+	return r.Order != nil && r.Order.Kind == Rollback && r.Order.KeyID == id
+}
+
+// published gives the Current key to the required outlets whose targets do not
+// hold it, whatever promoted it, or may no longer hold it. It comes before
+// anything but a burn, also while the user is paused: readers of a target must
+// not be left with a key that is to go.
+func (d *decision) published() *Step {
+	k := d.r.In(Current)
+	if k == nil || !k.Broken.IsZero() || !k.Deactivated.IsZero() || !d.r.leaked(k).IsZero() {
+		return nil
+	}
+	due, next := d.r.owed(d.p, k, true, d.now)
+	if len(due) > 0 {
+		return d.step(Publish, k.ID, due[0].why)
+	}
+	id := k.ID
+	if next.Reason == NotDue {
+		id = ""
+	}
+	if !next.Wake.IsZero() {
+		return d.later(next.Reason, id, next.Wake)
+	}
+	return nil
+}
+
+// publish gives a key to the required outlets before its promotion. settled:
+// all of them have it, or those that failed are not to be waited for.
+func (d *decision) publish(k *Held, why Reason, insist bool) (s *Step, settled bool) {
+	due, next := d.r.owed(d.p, k, true, d.now)
+	if len(due) > 0 && (insist || slices.ContainsFunc(due, func(o Owed) bool {
+		t := d.r.Target(o.Name)
+		return t == nil || t.Tries == 0
+	})) {
+		return d.step(Publish, k.ID, why), false
+	}
+	if insist && (next.Reason == Unpublished || next.Reason == Queued) {
+		return d.later(next.Reason, k.ID, next.Wake), false
+	}
+	return nil, true
+}
+
+// copies gives the Current pair to the optional publishers that have not
+// confirmed it. It is the last of the rules: it delays nothing else. The step's
+// Wake is when something else is due, by which it must end.
+func (d *decision) copies() *Step {
+	k := d.r.In(Current)
+	if k == nil || !k.Broken.IsZero() || !k.Deactivated.IsZero() {
+		return nil
+	}
+	due, next := d.r.owed(d.p, k, false, d.now)
+	if len(due) > 0 {
+		return &Step{Action: Copy, KeyID: k.ID, Reason: due[0].why, Wake: d.wait.Wake}
+	}
+	if !next.Wake.IsZero() {
+		return d.later(NotDue, "", next.Wake)
+	}
+	return nil
+}
+
+// distributed notes what outlets answered when they were given the key.
+func (r *Record) distributed(p Policy, id string, out Outcome, now time.Time) {
+	for _, a := range out.Answers {
+		t := r.Target(a.Name)
+		if t == nil {
+			r.Targets = append(r.Targets, Target{Name: a.Name})
+			t = &r.Targets[len(r.Targets)-1]
+		}
+		switch {
+		case a.Busy:
+			t.Again = now.Add(putOff)
+		case a.Error != "":
+			if t.KeyID != id {
+				t.KeyID, t.Until, t.At = "", time.Time{}, time.Time{} // it may hold either
+			}
+			t.Tries++
+			t.Again, t.Error = now.Add(p.retry(t.Tries)), a.Error
+			r.Error = a.Error
+		default:
+			*t = Target{Name: a.Name, KeyID: id, Until: a.Until, At: now}
+		}
+	}
+}
+
+// unpublish forgets what targets hold: a key that they may have been given is
+// gone, or an operator wants all to be published again.
+func (r *Record) unpublish() {
+	for i := range r.Targets {
+		r.Targets[i] = Target{Name: r.Targets[i].Name}
+	}
+}
+
+// Republish returns r with all of its targets to be given the pair again.
+func (r Record) Republish() Record {
+	r = r.Clone()
+	r.unpublish()
+	return r
+}
+
+// Unpublished returns the targets that hold neither the Current key nor the one
+// that is about to become Current.
+func (r *Record) Unpublished() []Target {
+	cur := r.In(Current)
+	if cur == nil {
+		return nil
+	}
+	var left []Target
+	for _, t := range r.Targets {
+		if t.KeyID != cur.ID && !r.onItsWay(t.KeyID) {
+			left = append(left, t)
+		}
+	}
+	return left
+}
+
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
