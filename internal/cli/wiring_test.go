@@ -39,6 +39,7 @@ func datedAWS(t *testing.T) (sdk aws.Config, requests func() []*http.Request) {
 		all = append(all, r)
 		mu.Unlock()
 		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, `<ErrorResponse><Error><Code>AccessDenied</Code></Error><RequestId>r</RequestId></ErrorResponse>`)
 	}))

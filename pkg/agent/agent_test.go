@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -422,11 +423,11 @@ func TestTheTokenFileIsLookedAt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		var asked int
+		var asked atomic.Int64
 		bad := errors.New("agent.token is empty")
 		a := &agent.Agent{
 			Source: &source{begin: time.Now()}, Users: []string{"ci"}, Log: slog.New(slog.NewTextHandler(&log, nil)),
-			Token: func() (string, error) { asked++; return "", bad },
+			Token: func() (string, error) { asked.Add(1); return "", bad },
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -438,8 +439,8 @@ func TestTheTokenFileIsLookedAt(t *testing.T) {
 		a.Handler().ServeHTTP(res, req)
 		stop()
 		<-done
-		if asked < 10 || strings.Count(log.String(), "agent.token is empty") != 1 {
-			t.Errorf("looked at it %d times in a minute without a request, and told %q; want it told once", asked, log.String())
+		if asked.Load() < 10 || strings.Count(log.String(), "agent.token is empty") != 1 {
+			t.Errorf("looked at it %d times in a minute without a request, and told %q; want it told once", asked.Load(), log.String())
 		}
 		if res.Code != http.StatusServiceUnavailable {
 			t.Errorf("a request is answered %d, want 503", res.Code)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -299,6 +301,23 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	} {
 		if !errors.Is(err, rotate.ErrNoIdentity) {
 			t.Errorf("%s() = %v, want %v", call, err, rotate.ErrNoIdentity)
+		}
+	}
+}
+
+// TestARefusedDateSaysNothingAboutTheKey: AWS refuses a signature for its date
+// with the code of a wrong secret.
+func TestARefusedDateSaysNothingAboutTheKey(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"Signature expired: 20261126T100000Z is now earlier than 20261126T110000Z (20261126T111500Z - 15 min.)",
+		"Signature not yet current: 20261126T120000Z is still later than 20261126T113000Z",
+	} {
+		a := &IAM{API: API{GetCallerIdentity: func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+			return nil, &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: text}
+		}}}
+		if err := a.Verify(t.Context(), rotate.User{Name: "u", ID: "AIDAU"}, "AKIAX", rotate.NewSecret("s")); err == nil || errors.Is(err, rotate.ErrRefused) {
+			t.Errorf("Verify = %v, want an error that is not ErrRefused", err)
 		}
 	}
 }

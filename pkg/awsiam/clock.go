@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,11 +44,13 @@ func dating(c *rotate.Clock) middleware.DeserializeMiddleware {
 	})
 }
 
-// dateOf returns the Date of an answer; zero if there is none, or if a cache
-// kept the answer.
+// dateOf returns the Date of an answer; zero if there is none, if a cache kept
+// the answer, or if it is not AWS's: what stands between answers in HTML.
 func dateOf(h http.Header) time.Time {
 	date, err := http.ParseTime(h.Get("Date"))
-	if err != nil || h.Get("Age") != "" {
+	kind := h.Get("Content-Type")
+	own := h.Get("X-Amzn-Requestid") != "" || h.Get("X-Amz-Request-Id") != "" || strings.Contains(kind, "xml") || strings.Contains(kind, "json")
+	if err != nil || h.Get("Age") != "" || !own {
 		return time.Time{}
 	}
 	return date

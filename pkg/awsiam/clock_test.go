@@ -37,3 +37,42 @@ func TestServerTimeIsAWSsClock(t *testing.T) {
 		t.Errorf("the clock is %s ahead, known: %v, want about %s", time.Until(clock.Now()), clock.Known(), ahead)
 	}
 }
+
+// TestWhoMayTellTheTime: errors of AWS do, what stands between does not.
+func TestWhoMayTellTheTime(t *testing.T) {
+	t.Parallel()
+	const ahead = 90 * time.Minute
+	tests := []struct {
+		name   string
+		status int
+		header map[string]string
+		body   string
+		told   bool
+	}{
+		{"a refusal of AWS", 403, map[string]string{"Content-Type": "text/xml"}, `<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>`, true},
+		{"a refusal with a request id", 403, map[string]string{"X-Amzn-Requestid": "r", "Content-Type": "text/plain"}, "no", true},
+		{"a page of a proxy", 403, map[string]string{"Content-Type": "text/html"}, "<html>blocked</html>", false},
+		{"a page of a proxy that says OK", 200, map[string]string{"Content-Type": "text/html"}, "<html>welcome</html>", false},
+		{"an answer that a cache kept", 403, map[string]string{"Content-Type": "text/xml", "Age": "5400"}, `<ErrorResponse/>`, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+				for k, v := range tt.header {
+					w.Header().Set(k, v)
+				}
+				w.WriteHeader(tt.status)
+				_, _ = w.Write([]byte(tt.body))
+			}))
+			defer srv.Close()
+			clock := &rotate.Clock{}
+			cfg := awsiam.Dated(aws.Config{Region: "us-east-1", BaseEndpoint: &srv.URL}, clock)
+			_ = awsiam.Asks(cfg)(t.Context())
+			if clock.Known() != tt.told {
+				t.Errorf("the time is known: %v, want %v", clock.Known(), tt.told)
+			}
+		})
+	}
+}

@@ -72,18 +72,17 @@ func (b *book) route(channels []string) {
 
 // claim returns the message that the channel is to send now, which the channel
 // then is busy with; nil if there is none, and when to look again, zero if
-// nothing waits for the channel. What failed least often goes first, then what is
-// urgent, then what is oldest: one message that a channel refuses does not
+// nothing waits for the channel. What failed least often goes first, then what
+// is urgent, then what is oldest: one message that a channel refuses does not
 // hold up the others.
 func (b *book) claim(channel string, now time.Time) (m *Message, next time.Time) {
 	var p *parcel
 	for i := range b.Outbox {
 		q := &b.Outbox[i]
-		tries, left := q.To[channel]
-		if !left {
+		if _, left := q.To[channel]; !left {
 			continue
 		}
-		if p == nil || tries < p.To[channel] || tries == p.To[channel] && q.urgent() && !p.urgent() {
+		if p == nil || q.turn(channel) < p.turn(channel) || q.turn(channel) == p.turn(channel) && q.urgent() && !p.urgent() {
 			p = q
 		}
 	}
@@ -98,6 +97,14 @@ func (b *book) claim(channel string, now time.Time) (m *Message, next time.Time)
 	b.setLine(channel, l)
 	out := p.Message
 	return &out, time.Time{}
+}
+
+// turn is lower for what goes sooner. Failures count less for what is urgent.
+func (p *parcel) turn(channel string) int {
+	if p.urgent() {
+		return p.To[channel] / 4
+	}
+	return p.To[channel]
 }
 
 // due reports whether the channel has something to send now.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type board struct {
 	mu     sync.Mutex
 	err    error
 	hangs  func(user string) bool
+	after  func() // called when it takes a pair
 	holds  map[string]rotate.Credential
 	writes int
 	now    int // calls under way
@@ -63,6 +65,9 @@ func (b *board) Publish(ctx context.Context, c rotate.Credential) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.after != nil {
+		b.after()
+	}
 	if old := b.holds[c.User]; old.KeyID != c.KeyID || !old.Expiration.Equal(c.Expiration) {
 		b.holds[c.User] = c
 		b.writes++
@@ -170,26 +175,46 @@ func TestAnImportIsPublished(t *testing.T) {
 	})
 }
 
-// TestAKeyThatWasPublishedAndGivenUp: one target got the new key, another one
-// failed, and then somebody spoiled the key.
+// TestAKeyThatWasPublishedAndGivenUp: a target got a new key, nobody could save
+// that it did, and somebody spoiled the key.
 func TestAKeyThatWasPublishedAndGivenUp(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		first, second := newBoard("first"), newBoard("second")
+		b := newBoard("t")
 		h := newHouse("ci")
-		h.Publishers = []rotate.Publisher{first, second}
+		h.Publishers = []rotate.Publisher{b}
+		var down, noKeys atomic.Bool
+		h.store.Before = func(op, _ string) error {
+			if op == "save" && down.Load() {
+				return errors.New("input/output error")
+			}
+			return nil
+		}
+		h.aws.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
+			if op == rotatetest.CreateKey && noKeys.Load() {
+				return rotatetest.Before // or another one would take its place
+			}
+			return rotatetest.None
+		}
 		h.turn(t, rotate.Options{})
 		cur := h.give(t, "ci")
-		second.set(func() { second.err = errors.New("target is down") })
+		b.set(func() { b.after = func() { down.Store(true) } })
 		h.mustOrder(t, plan.Order{Kind: plan.Force})
 		h.run(t, 30*time.Second)
-		spoilt := first.of("ci").KeyID
-		if spoilt == cur.KeyID {
-			t.Fatal("the new key was not published: the test has shown nothing")
+		spoilt := b.of("ci").KeyID
+		if r := h.record(t); spoilt == cur.KeyID || r.Target("t").KeyID != cur.KeyID {
+			t.Fatal("the new key was not published, or that was saved: the test has shown nothing")
 		}
 		h.aws.Switch("ci", spoilt, plan.Inactive)
-		h.run(t, 2*time.Minute)
-		if got, has := h.give(t, "ci"), first.of("ci"); has.KeyID == spoilt && got.KeyID != spoilt {
-			t.Error("a target still holds the key that was given up")
+		noKeys.Store(true)
+		b.set(func() { b.after = nil })
+		time.Sleep(time.Minute)
+		down.Store(false)
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "test", Select: h.Select, Publishers: h.Publishers}
+		if _, err := h.RunOnce(t.Context(), rotate.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, has := h.give(t, "ci"), b.of("ci"); got.KeyID != cur.KeyID || has.KeyID != cur.KeyID {
+			t.Errorf("a target still holds the key that was given up: %s, want %s, which is served (%s)", has.KeyID, cur.KeyID, got.KeyID)
 		}
 	})
 }
