@@ -357,12 +357,12 @@ var mutants = []mutant{
 	},
 	{
 		Name: "wiring-own-clock", Rule: "served works",
-		File: "internal/cli/wire.go", Old: "Handouts: s.store, Clock: s.clock},", New: "Handouts: s.store, Clock: &rotate.Clock{Wall: e.Now}},",
+		File: "internal/cli/wire.go", Old: "Late: s.late, Clock: s.clock}", New: "Late: s.late, Clock: &rotate.Clock{Wall: e.Now}}",
 		Pkg: "./internal/cli", Test: "TestServeAsksForTheTime", Says: "want a rolled promise",
 	},
 	{
 		Name: "wiring-health-clock", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now}",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late}",
 		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
 	},
 	{
