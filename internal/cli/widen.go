@@ -50,7 +50,7 @@ func (o deployOptions) keeping(s deploy.Stack, changed []string) (deployOptions,
 		o.PermissionsBoundary = v
 	}
 	if v, keep := old("allow-from", "AllowedSources"); keep {
-		o.AllowFrom = items(v)
+		o.AllowFrom = networks(v)
 	}
 	if v, keep := old("api-users", "ApiUsers"); keep {
 		o.APIUsers = items(v)
@@ -115,9 +115,10 @@ func widenings(old, now map[string]string) []string {
 		wider("the stack's API key may read the keys of %s", strings.Join(more, ", "))
 	}
 	switch {
-	case was("AllowedSources") != "" && is("AllowedSources") == "":
+	case len(networks(was("AllowedSources"))) == 0: // everywhere already
+	case len(networks(is("AllowedSources"))) == 0:
 		wider("the API may be called from everywhere, not only from %s", was("AllowedSources"))
-	case was("AllowedSources") != "":
+	default:
 		if more := outside(is("AllowedSources"), was("AllowedSources")); len(more) > 0 {
 			wider("the API may be called from %s", strings.Join(more, ", "))
 		}
@@ -172,6 +173,12 @@ func items(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
+// networks returns the items of a parameter of type list, which moto answers as
+// ['a', 'b'] where AWS answers a,b.
+func networks(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(", []'", r) })
+}
+
 // missingFrom returns the items of the second list that the first has not.
 func missingFrom(list, of string) []string {
 	return slices.DeleteFunc(items(of), func(item string) bool { return slices.Contains(items(list), item) })
@@ -196,10 +203,10 @@ func unmatchedBy(list, patterns string) []string {
 }
 
 // outside returns the networks that are in none of the others.
-func outside(list, networks string) []string {
-	return slices.DeleteFunc(items(list), func(item string) bool {
+func outside(list, others string) []string {
+	return slices.DeleteFunc(networks(list), func(item string) bool {
 		in, err := netip.ParsePrefix(item)
-		return err == nil && slices.ContainsFunc(items(networks), func(n string) bool {
+		return err == nil && slices.ContainsFunc(networks(others), func(n string) bool {
 			out, err := netip.ParsePrefix(n)
 			return err == nil && out.Bits() <= in.Bits() && out.Contains(in.Addr())
 		})

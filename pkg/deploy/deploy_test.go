@@ -73,11 +73,11 @@ func TestPlanKeepsWhatIsNotTold(t *testing.T) {
 	t.Parallel()
 	f := &fakeAWS{}
 	d := f.deployer()
-	first := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n  Gone: {}\n\nResources:\n", Parameters: map[string]string{"A": "1", "B": "2", "Gone": "3"}}
+	first := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n  C: {Type: Number, Default: 5, MinValue: 1}\n  Gone: {}\n\nResources:\n", Parameters: map[string]string{"A": "1", "B": "2", "C": "5", "Gone": "3"}}
 	if _, err := install(t.Context(), d, first); err != nil {
 		t.Fatal(err)
 	}
-	second := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n\nResources:\n  Gone:\n", Parameters: map[string]string{"A": "4"}}
+	second := deploy.Order{Name: "s", Template: "x\nParameters:\n  A: {Type: String}\n  B:\n    Type: String\n    Default: 1\n  C: {Type: Number, Default: 5, MinValue: 1}\n\nResources:\n  Gone:\n", Parameters: map[string]string{"A": "4"}}
 	s, fresh, err := d.Ready(t.Context(), "s")
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -176,7 +177,8 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 		}
 	}
 	for _, name := range sorted(s.Parameters) { // not told anew; CloudFormation would reset it to the template's default
-		if _, told := o.Parameters[name]; !told && !fresh && declares(o.Template, name) {
+		byDefault, declared := parameter(o.Template, name)
+		if _, told := o.Parameters[name]; !told && !fresh && declared && s.Parameters[name] != byDefault {
 			in.Parameters = append(in.Parameters, types.Parameter{ParameterKey: &name, UsePreviousValue: aws.Bool(true)})
 		}
 	}
@@ -207,12 +209,24 @@ func (d *Deployer) Plan(ctx context.Context, s Stack, fresh bool, o Order) (Plan
 	}
 }
 
-// declares reports whether the template, YAML as keyrot's is written, has the
-// parameter.
-func declares(template, parameter string) bool {
+var (
+	defaultValue  = regexp.MustCompile(`\bDefault: *"?([^",}\n]*)`)
+	nextParameter = regexp.MustCompile(`\n  \S`)
+)
+
+// parameter reports whether the template, YAML as keyrot's is written, has the
+// parameter, and its default.
+func parameter(template, name string) (byDefault string, ok bool) {
 	_, after, _ := strings.Cut(template, "\nParameters:\n")
 	section, _, _ := strings.Cut(after, "\n\n")
-	return strings.Contains("\n"+section, "\n  "+parameter+":")
+	_, text, ok := strings.Cut("\n"+section, "\n  "+name+":")
+	if end := nextParameter.FindStringIndex(text); end != nil {
+		text = text[:end[0]]
+	}
+	if m := defaultValue.FindStringSubmatch(text); m != nil {
+		byDefault = m[1]
+	}
+	return byDefault, ok
 }
 
 // unchanged reports whether that is how CloudFormation says that there is

@@ -171,8 +171,11 @@ func (r *Recorder) note(req *http.Request, body []byte) (calls []Call) {
 // user is the resource of a call to IAM.
 func (r *Recorder) user(body, op string) string {
 	form, err := url.ParseQuery(body)
-	if err != nil || op == "GetAccountAuthorizationDetails" || op == "ListUsers" {
+	switch {
+	case err != nil, op == "GetAccountAuthorizationDetails":
 		return "*"
+	case op == "ListUsers": // the resource in AWS's refusals
+		return "arn:aws:iam::123456789012:user" + cmp.Or(form.Get("PathPrefix"), "/")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
