@@ -32,6 +32,7 @@ func iamServer(ts *testscript.TestScript, neg bool, args []string) {
 			_, _ = fmt.Fprintln(f, r.Form.Get("Action"), r.Form.Get("UserName"), r.Form.Get("MaxItems"))
 			_ = f.Close()
 		}
+		w.Header().Set("Content-Type", "text/xml") // as AWS says; a middlebox's date is not believed
 		answerIAM(w, r, args)
 	}))
 	ts.Defer(srv.Close)
