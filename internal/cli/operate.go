@@ -220,9 +220,11 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 func (e Env) unfinished(err error) error {
 	switch {
 	case errors.Is(err, rotate.ErrNoIdentity):
-		return hint.Wrap(err, `the order is recorded: a running keyrot carries it out within seconds ("keyrot status" shows it). To do it from here, give AWS credentials and repeat the command`)
+		return hint.Wrap(err, `the order is recorded: a running keyrot carries it out within seconds, and "keyrot status" `+
+			`shows it; to do it from here, give AWS credentials and repeat the command`)
 	case errors.Is(err, rotate.ErrOrderOpen):
-		return hint.Wrap(err, `the order is recorded: a running keyrot goes on with it ("keyrot status" shows it), and so does the same command`)
+		return hint.Wrap(err, `the order is recorded: a running keyrot goes on with it, and so does the same command; `+
+			`"keyrot status" shows it`)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -154,6 +155,9 @@ func rowsOf(v userStatus, now time.Time) [][]string {
 		state = "paused"
 	case v.Overdue:
 		state = "overdue for " + span(now.Sub(v.Since))
+	}
+	if len(v.Orders)+len(v.Unpublished) > 0 {
+		state = strings.TrimPrefix(state, "ok, ")
 	}
 	for i := len(v.Orders) - 1; i >= 0; i-- {
 		state = v.Orders[i].words(now) + "; " + state

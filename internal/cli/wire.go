@@ -158,7 +158,8 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 	}
 	files := server.TLSFiles{Cert: cfg.TLSCert, Key: cfg.TLSKey, ClientCA: cfg.ClientCA, NoHTTP2: !cfg.HTTP2, Log: log, Now: now}
 	if cfg.HTTP2 && !server.SafeHTTP2(runtime.Version()) {
-		log.Warn("HTTP/2 is off: keyrot was built by a release of Go whose HTTP/2 server any client can end (GO-2026-6617)", "go", runtime.Version())
+		log.Warn("HTTP/2 is off: any client can end the HTTP/2 server of the release of Go that keyrot was built by (GO-2026-6617)",
+			"go", runtime.Version())
 		files.NoHTTP2 = true
 	}
 	return files.Config()

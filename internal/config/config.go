@@ -215,9 +215,12 @@ type Client struct {
 
 func defaults(stateDir string) Config {
 	return Config{
-		Schedule:     Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
-		Store:        Store{Path: stateDir + "/keyrot.db"},
-		Server:       Server{Listen: "127.0.0.1:8080", HTTP2: true, CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024, Metrics: "viewer"},
+		Schedule: Schedule{Preset: "default", Settle: 10 * time.Second, OnInUse: "warn", MaxHold: time.Hour},
+		Store:    Store{Path: stateDir + "/keyrot.db"},
+		Server: Server{
+			Listen: "127.0.0.1:8080", HTTP2: true, Metrics: "viewer",
+			CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024,
+		},
 		IAM:          IAM{Rate: 2, Burst: 5},
 		Audit:        Audit{Sync: "always"},
 		Log:          Log{Level: "info", Format: "json"},

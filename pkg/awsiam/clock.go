@@ -34,7 +34,9 @@ func Dated(cfg aws.Config, c *rotate.Clock) aws.Config {
 const datingID = "KeyrotClock"
 
 func dating(c *rotate.Clock) middleware.DeserializeMiddleware {
-	return middleware.DeserializeMiddlewareFunc(datingID, func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	return middleware.DeserializeMiddlewareFunc(datingID, func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		dated := c.Begin()
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		if r, ok := out.RawResponse.(*smithyhttp.Response); ok && r != nil && r.Response != nil {
@@ -81,7 +83,9 @@ type signer struct {
 }
 
 // SignHTTP implements sts.HTTPSignerV4.
-func (s signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
+func (s signer) SignHTTP(
+	ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions),
+) error {
 	if s.clock.Known() {
 		at = s.clock.Now()
 	}

@@ -184,13 +184,15 @@ func (c *Clock) Settle(ctx context.Context) bool {
 	}
 	for range 2 { // a second answer decides if the first one contradicts
 		if c.Known() {
-			return true
+			break
 		}
 		if !c.failed.IsZero() && mono().Sub(c.failed) < askPause {
 			return false
 		}
 		if err := c.ask(ctx); err != nil {
-			c.log().Warn("AWS does not tell the time", "err", err)
+			if c.failed.IsZero() { // once for each outage
+				c.log().Warn("AWS does not tell the time", "err", err)
+			}
 			break
 		}
 	}

@@ -64,12 +64,25 @@ type gap struct {
 
 var _ Audit = (*Late)(nil)
 
-// Append implements [Audit]. What was kept is recorded first.
+// Append implements [Audit]. What was kept is recorded first; what only the
+// index lacks holds nothing up.
 func (l *Late) Append(ctx context.Context, e Event) error {
-	if err := l.Flush(ctx); err != nil {
+	if err := l.Flush(ctx); err != nil && l.lacking() {
 		return err
 	}
 	return l.Audit.Append(ctx, e)
+}
+
+// lacking reports whether the log lacks any hand-out.
+func (l *Late) lacking() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r := range l.kept {
+		if !r.audited {
+			return true
+		}
+	}
+	return false
 }
 
 // Handout records that a key was handed out until e.Due, or keeps that until it

@@ -146,6 +146,44 @@ func TestKeptHandoutsAreRecordedOnce(t *testing.T) {
 	})
 }
 
+// An index that fails alone keeps nothing from being changed, and gets what it
+// lacks later, without a second line in the log.
+func TestIndexFailsAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		log, index := &diskLog{}, &index{fails: true}
+		late := &rotate.Late{Audit: log, Handouts: index}
+		if err := late.Handout(t.Context(), rotate.Event{Action: "handout", Caller: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := late.Append(t.Context(), rotate.Event{Action: "create"}); err != nil {
+			t.Errorf("Append while the index fails = %v", err)
+		}
+		index.fails = false
+		time.Sleep(2 * time.Second)
+		if err := late.Flush(t.Context()); err != nil {
+			t.Errorf("Flush = %v", err)
+		}
+		if got := log.words(); got != "handout web, create" || index.n != 1 || late.Waiting() != 0 {
+			t.Errorf("the log has %s, the index %d, %d wait, want each once", got, index.n, late.Waiting())
+		}
+	})
+}
+
+// index is an index of hand-outs that may fail.
+type index struct {
+	rotate.Handouts
+	fails bool
+	n     int
+}
+
+func (x *index) RecordHandout(context.Context, string, string, string, string, time.Time) error {
+	if x.fails {
+		return errors.New("disk is full")
+	}
+	x.n++
+	return nil
+}
+
 // Memory is bounded: beyond it, a key is not handed out without a record.
 func TestKeptHandoutsAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

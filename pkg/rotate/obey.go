@@ -55,7 +55,9 @@ func (r *Rotator) Published(ctx context.Context, user string, patience time.Dura
 
 // passUntil makes an operator's passes until what is waited for is not open any
 // more. What open returns as error is part of the result.
-func (r *Rotator) passUntil(ctx context.Context, user string, patience time.Duration, isOpen func(plan.Record) (bool, error)) (UserReport, error) {
+func (r *Rotator) passUntil(
+	ctx context.Context, user string, patience time.Duration, isOpen func(plan.Record) (bool, error),
+) (UserReport, error) {
 	r.init()
 	all := UserReport{User: user}
 	end := r.now().Add(patience)

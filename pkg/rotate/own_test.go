@@ -2,6 +2,7 @@ package rotate_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,20 +65,21 @@ func TestANewKeyIsNotTakenBackUnseen(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse("ci")
 		h.turn(t, rotate.Options{})
-		var since time.Time
+		var since atomic.Pointer[time.Time] // the selection is read beside the passes
 		h.store.After = func(op, user string) error {
-			if op == rotatetest.OpSave && since.IsZero() {
+			if op == rotatetest.OpSave && since.Load() == nil {
 				if e, err := h.store.Load(t.Context(), user); err == nil && e.Record.In(plan.Pending) != nil {
-					since = time.Now()
+					now := time.Now()
+					since.Store(&now)
 				}
 			}
-			if !since.IsZero() && time.Since(since) < 30*time.Second {
+			if at := since.Load(); at != nil && time.Since(*at) < 30*time.Second {
 				return errLost
 			}
 			return nil
 		}
 		h.run(t, 11*time.Minute)
-		if n := h.aws.Calls(rotatetest.DeleteKey); n != 0 || since.IsZero() {
+		if n := h.aws.Calls(rotatetest.DeleteKey); n != 0 || since.Load() == nil {
 			t.Errorf("%d keys were deleted, want none: the new one is in the store", n)
 		}
 		if c := h.give(t, "ci"); !h.works(c) || time.Since(c.Created) > 2*time.Minute {

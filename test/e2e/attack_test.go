@@ -83,7 +83,7 @@ func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
 
 // probe asks for /healthz on a connection of its own, as a load balancer does.
 func probe(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} //nolint:gosec // our own, on loopback
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/healthz", nil)

@@ -172,9 +172,9 @@ func (r *Recorder) note(req *http.Request, body []byte) (calls []Call) {
 func (r *Recorder) user(body, op string) string {
 	form, err := url.ParseQuery(body)
 	switch {
-	case err != nil || op == "GetAccountAuthorizationDetails":
+	case err != nil, op == "GetAccountAuthorizationDetails":
 		return "*"
-	case op == "ListUsers": // as AWS names it when it refuses
+	case op == "ListUsers": // the resource in AWS's refusals
 		return "arn:aws:iam::123456789012:user" + cmp.Or(form.Get("PathPrefix"), "/")
 	}
 	r.mu.Lock()

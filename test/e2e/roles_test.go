@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 
 	"github.com/keyrot/keyrot/templates"
 )
@@ -77,6 +79,14 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	rotateInRole(scenes["RotatorRole"], recs["RotatorRole"])
+	for n := range 25 { // a path of many users is not read user by user
+		if _, err := s.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String(fmt.Sprint("u", n)), Path: aws.String("/machines/")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := scenes["RotatorRole"].tick(scenes["RotatorRole"].start("rotator", "rotator-3"), limit); err != nil {
+		t.Error("a tick with many users:", err)
+	}
 	compare(t, "RotatorRole", recs["RotatorRole"].Take(), f.policy(t, "RotatorRole"))
 	serveInRole(scenes["ApiRole"], recs["ApiRole"], func() error {
 		_, err := ddb.NewFromConfig(config(s.moto.URL, anyKey)).DeleteItem(ctx, &ddb.DeleteItemInput{
@@ -126,6 +136,17 @@ func rotateInRole(s *cloudScene, rec *Recorder) {
 		if err := tick(n); err != nil {
 			s.t.Fatal("a tick:", err)
 		}
+	}
+	time.Sleep(8 * time.Second) // everybody is overdue, which a pass that is stopped before it begins tells
+	mailed := false
+	rec.Fail(func(c Call) bool {
+		mailed = mailed || c.Action == "ses:SendEmail"
+		return false
+	})
+	res, err := s.tick(two[0], 20*time.Second) // which is the margin
+	rec.Fail(nil)
+	if err != nil || !res.Stopped || !mailed {
+		s.t.Errorf("a tick without time = %+v, %v, mailed: %t, want it stopped, and told", res, err, mailed)
 	}
 	for n, k := range rec.Kinds() {
 		rec.Fail(func(c Call) bool { return c.Kind() == k })
@@ -207,12 +228,17 @@ func (s *deployScene) functionEnv() functionScene {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	for _, address := range []string{"keyrot@example.com", "ops@example.com"} {
+		if _, err := sesv2.NewFromConfig(cfg).CreateEmailIdentity(ctx, &sesv2.CreateEmailIdentityInput{EmailIdentity: &address}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	return functionScene{table: table, key: key, secret: *secret.ARN, env: []string{
 		"PATH=" + os.Getenv("PATH"), "AWS_REGION=" + Region, "AWS_CONFIG_FILE=/dev/null",
 		"AWS_ACCESS_KEY_ID=" + anyKey.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + anyKey.SecretAccessKey,
 		"AWS_LAMBDA_FUNCTION_NAME=keyrot", "AWS_LAMBDA_LOG_STREAM_NAME=stream",
 		"KEYROT_STORE_TABLE=" + table, "KEYROT_STORE_KMS_KEY=" + key, "KEYROT_API_SECRET=" + *secret.ARN,
-		"KEYROT_USERS_PATH_PREFIX=/machines/", "KEYROT_USERS_TAG=keyrot:managed=true", "KEYROT_EXISTING_KEYS=retire",
+		"KEYROT_USERS_PATH_PREFIX=/machines/", "KEYROT_USERS_TAG=keyrot:managed=true", "KEYROT_EXISTING_KEYS=retire", "KEYROT_USERS_EXCLUDE=eve",
 		"KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
 		"KEYROT_NOTIFY_SES_FROM=keyrot@example.com", "KEYROT_NOTIFY_SES_TO=ops@example.com", "KEYROT_NOTIFY_DIGEST=each",
 		"KEYROT_ROTATE_EVERY=4s", "KEYROT_DEACTIVATE_AFTER=6s", "KEYROT_DELETE_AFTER=8s", "KEYROT_SETTLE=0s",

@@ -269,6 +269,9 @@ func babble(out http.ResponseWriter, req *http.Request, kind string) {
 
 func awsError(out http.ResponseWriter, req *http.Request, status int, code, message string) {
 	if req.Header.Get("X-Amz-Target") != "" { // the JSON protocol
+		if code == "SignatureDoesNotMatch" {
+			status, code = http.StatusBadRequest, "InvalidSignature"
+		}
 		out.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		out.WriteHeader(status)
 		_, _ = fmt.Fprintf(out, `{"__type":"com.amazon.coral.service#%sException","message":%q}`, code, message)
