@@ -25,7 +25,8 @@ func (o deployOptions) over(ctx context.Context, d *deploy.Deployer, changed []s
 	if err != nil && !errors.Is(err, deploy.ErrNoStack) {
 		return o, err
 	}
-	if err != nil || s.Status == types.StackStatusReviewInProgress { // there is none
+	// There is none, or it goes first: then the new one is told everything.
+	if err != nil || s.Status == types.StackStatusReviewInProgress || s.Doomed() || o.Cleanup {
 		if o.Sender == "" {
 			o.Sender = o.Admin
 		}

@@ -141,22 +141,16 @@ func (a *IAM) match(ctx context.Context, s Selection, used map[string]bool) ([]r
 	}), nil
 }
 
-// fewUsers is how many users of a path are asked for their tags one by one,
-// rather than reading all users of the account for theirs.
-const fewUsers = 25
-
 // tagged returns users with their tags: all of the account or those of the path.
-// A path is listed by itself first, because it may hold few or nobody.
+// A path is listed by itself first, because it may hold nobody.
 func (a *IAM) tagged(ctx context.Context, s Selection, used map[string]bool) ([]rotate.User, error) {
 	if s.PathPrefix != "" {
 		listed, err := a.listUsers(ctx, s.PathPrefix)
-		if err == nil && len(listed) > fewUsers {
-			listed, err = a.details(ctx)
-		} else if err == nil {
-			listed, err = a.withTags(ctx, s, listed, used)
+		if err == nil && len(listed) == 0 {
+			return nil, nil
 		}
-		if !errors.Is(err, rotate.ErrDenied) && !missing[code(err)] { // otherwise another way may be allowed
-			return listed, err
+		if err != nil && !errors.Is(err, rotate.ErrDenied) { // then the account may be read nevertheless
+			return nil, err
 		}
 	}
 	users, err := a.details(ctx)

@@ -205,11 +205,10 @@ func TestSelectionIsReadByFewCalls(t *testing.T) {
 		want string // what is read
 		n    int    // users
 	}{
-		{"a path with few users has their tags asked for", account(), nil, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers ListUserTags", 2},
+		{"a path with users has the account read for their tags", account(), nil, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers details", 2},
 		{"a path with many has the account read", many, nil, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers details", 32},
 		{"an empty path is not looked at any further", account(), nil, Selection{Tag: managed, PathPrefix: "/none/"}, "ListUsers", 0},
 		{"a path that may not be listed", account(), map[string]string{"ListUsers": "AccessDenied"}, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers details", 2},
-		{"tags that may not be read", account(), map[string]string{"ListUserTags app": "AccessDenied"}, Selection{Tag: managed, PathPrefix: "/keyrot/"}, "ListUsers ListUserTags details", 2},
 		{"a tag alone has the account read", account(), nil, Selection{Tag: managed}, "details", 3},
 		{"a path alone is listed", account(), nil, Selection{PathPrefix: "/keyrot/"}, "ListUsers", 3},
 	} {

@@ -28,6 +28,7 @@ const eraseNote = "warning: deleting iam-key-rotation/removal.json"
 // a lease that cannot be given up ends by itself.
 var otherWay = map[string][]Fate{
 	"iam:GetAccountAuthorizationDetails": {Denied},
+	"iam:ListUsers":                      {Denied}, // of a path: then the account is read
 	"dynamodb:DeleteItem":                {Denied, Down, Lost},
 }
 
