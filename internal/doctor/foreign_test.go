@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,13 +27,13 @@ func TestKeysInFlightAreNotForeign(t *testing.T) {
 			return plan.Policy{RotateEvery: 20 * time.Second, DeactivateAfter: 24 * time.Second, DeleteAfter: 30 * time.Second, Settle: -1}
 		}
 		// A quarter of the calls that create a key lose their answer.
-		n := 0
+		var n atomic.Int64
 		aws.Change(func(a *rotatetest.AWS) {
 			a.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
 				if op != rotatetest.CreateKey {
 					return rotatetest.None
 				}
-				if n++; n%4 == 0 {
+				if n.Add(1)%4 == 0 {
 					return rotatetest.After
 				}
 				return rotatetest.None
@@ -55,15 +56,15 @@ func TestKeysInFlightAreNotForeign(t *testing.T) {
 		for range 400 {
 			p.keys(ctx, users, func(check string, s Status, fix, format string, args ...any) {
 				if check != "foreign keys" || s != OK {
-					t.Errorf("after %d creations: %s %s: "+format, append([]any{n, s, check}, args...)...)
+					t.Errorf("after %d creations: %s %s: "+format, append([]any{n.Load(), s, check}, args...)...)
 				}
 			})
 			time.Sleep(330 * time.Millisecond)
 		}
 		cancel()
 		<-done
-		if n < 40 {
-			t.Errorf("only %d keys were created; nothing was in flight", n)
+		if n.Load() < 40 {
+			t.Errorf("only %d keys were created; nothing was in flight", n.Load())
 		}
 	})
 }
