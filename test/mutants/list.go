@@ -39,7 +39,7 @@ var mutants = []mutant{
 	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
-		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "served works", Args: []string{"-sim.hours=72"},
+		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "before its Expiration",
 	},
 	{
 		Name: "delete-foreign", Rule: "ours only",
@@ -287,7 +287,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-never-zero", Rule: "never zero",
-		File: "pkg/rotate/plan/serve.go", Old: "o.Expiration, o.Roll = now.Add(p.Roll()), true", New: "return Offer{}, false",
+		File: "pkg/rotate/plan/serve.go", Old: "o.Expiration, o.Roll = now.Add(max(p.Roll(), shortest)+time.Second-1).Truncate(time.Second), true", New: "return Offer{}, false",
 		Pkg: "./internal/sim", Test: "TestWeekOfFaults", Says: "never zero", Args: []string{"-sim.hours=24"},
 	},
 	{
