@@ -30,6 +30,7 @@ var otherWay = map[string][]Fate{
 	"iam:GetAccountAuthorizationDetails": {Denied},
 	"iam:ListUsers":                      {Denied}, // of a path: then the account is read
 	"dynamodb:DeleteItem":                {Denied, Down, Lost},
+	"dynamodb:DescribeTable":             {Denied}, // whether it is a global table is not known then, which is a warning
 }
 
 var mutating = []string{"Create", "Put", "Update", "Delete", "Execute", "Schedule"}
