@@ -70,7 +70,7 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 30m -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
+	$(E2E) -timeout 30m -parallel 4 -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(E2E) -timeout 10m -run '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
