@@ -85,7 +85,7 @@ func (e Env) clientConfig(o common) (config.Client, error) {
 }
 
 // newClient returns a client for the server that the configuration names. It
-// lives long: whatever proves who asks, or who answers, is read again.
+// outlives its credentials: API key, token and CA files are read again when they change.
 func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*client.Client, error) {
 	cfg, err := e.load(o)
 	if err == nil {

@@ -271,7 +271,7 @@ func (m *mortalStore) Release(ctx context.Context, user, owner string) error {
 	return m.Store.Release(ctx, user, owner)
 }
 
-// ask asks AWS for the time: of a user that there is none of.
+// ask asks AWS for the time, by a call about a user that does not exist.
 func (s *simulation) ask(ctx context.Context, c *rotate.Clock) error {
 	_, err := answer(c, func() (rotate.User, error) { return s.aws.User(ctx, "nobody") })
 	if errors.Is(err, rotate.ErrNoUser) {

@@ -72,7 +72,7 @@ type Health struct {
 	Users   int    `json:"users"`
 	Serving int    `json:"serving"` // users with a key that can be handed out
 	Overdue int    `json:"overdue"` // users whose rotation is late
-	// Hand-outs that the audit log did not take yet, equal ones counted once.
+	// Hand-outs that are not in the audit log yet; equal ones count once.
 	Unrecorded int `json:"unrecorded,omitempty"`
 }
 

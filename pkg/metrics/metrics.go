@@ -76,7 +76,7 @@ func New(o Options) *Metrics {
 	m.registry.MustRegister(m.steps, m.rotations, m.lateness, m.iam, m.verify, m.handouts, m.requests, m.took,
 		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.", func() float64 { n, _ := o.Pace(); return n }),
 		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.", func() float64 { _, n := o.Pace(); return n }),
-		gauge("keyrot_handouts_unrecorded", "Hand-outs that the audit log did not take yet, equal ones counted once.", func() float64 { return float64(o.Late.Waiting()) }),
+		gauge("keyrot_handouts_unrecorded", "Hand-outs that are not in the audit log yet; equal ones count once.", func() float64 { return float64(o.Late.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyrot_handouts_late_total", Help: "Hand-outs that were recorded late."},
 			func() float64 { return float64(o.Late.Recorded()) }),
 		&users{store: o.Store, policy: o.Policy, now: o.Now},

@@ -7,8 +7,8 @@ import (
 	"github.com/keyrot/keyrot/pkg/auth"
 )
 
-// metrics judges who asks and leaves the answer, about the users that the
-// caller may see, to s.Metrics.
+// metrics authenticates the caller; s.Metrics answers, with the users that the
+// caller may see.
 func (s *Server) metrics() http.Handler {
 	who := s.withViewer
 	if s.MetricsOpen {
