@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"math"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestCapacity(t *testing.T) { // not parallel: TestLambda needs the processo
 		Select: func(context.Context) ([]rotate.User, error) { return iam.Users(), nil },
 		Clock:  rotatetest.ClockAt(func() time.Time { return now }),
 	}
-	const rotations = 3
+	const rotations = 24
 	for minute := range 80 + 10*rotations { // until an hour of tombstones has gathered
 		if minute == 80 {
 			written = 0
@@ -73,7 +74,9 @@ func TestCapacity(t *testing.T) { // not parallel: TestLambda needs the processo
 		}
 		now = now.Add(time.Minute)
 	}
-	if got := written / rotations; got != cost.PerRotation.WriteUnits {
+	// An entry is about as large as a write unit's kibibyte at times, and how
+	// large differs by a few bytes: some rotations take two units more.
+	if got := written / rotations; math.Abs(got-cost.PerRotation.WriteUnits) > 1 {
 		t.Errorf("a rotation consumed %g write units, cost.PerRotation has %g", got, cost.PerRotation.WriteUnits)
 	}
 }
