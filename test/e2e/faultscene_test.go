@@ -208,45 +208,65 @@ func (s *faultScene) hurry() {
 }
 
 // state is all that matters of the account, in words that every run has in
-// common.
+// common. It is read again when the SDK gave a connection up while it was read:
+// it closes a request's body while net/http may still note that it was sent.
 func (s *faultScene) state() map[string]string {
 	s.t.Helper()
-	ctx, all := s.t.Context(), map[string]string{}
-	check := func(err error) {
-		if err != nil {
+	for try := 1; ; try++ {
+		all, err := s.readState()
+		if err == nil {
+			return all
+		}
+		if try == 3 || !strings.Contains(err.Error(), "use of closed network connection") {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+func (s *faultScene) readState() (map[string]string, error) {
+	ctx, all := s.t.Context(), map[string]string{}
 	s.stackState(ctx, all)
 	c := s3.NewFromConfig(s.cfg, func(o *s3.Options) { o.UsePathStyle = true })
 	buckets, err := c.ListBuckets(ctx, &s3.ListBucketsInput{})
-	check(err)
+	if err != nil {
+		return nil, err
+	}
 	for _, b := range buckets.Buckets {
 		objects, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: b.Name})
-		check(err)
+		if err != nil {
+			return nil, err
+		}
 		for _, o := range objects.Contents {
 			all["bucket "+*b.Name] += *o.Key + " "
 		}
 	}
 	for _, user := range []string{"ann", "bob", "eve"} {
 		keys, err := iam.NewFromConfig(s.cfg).ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &user})
-		check(err)
+		if err != nil {
+			return nil, err
+		}
 		for _, k := range keys.AccessKeyMetadata {
 			all["keys of "+user] += string(k.Status) + " "
 		}
 	}
 	tables, err := ddb.NewFromConfig(s.cfg).ListTables(ctx, &ddb.ListTablesInput{})
-	check(err)
+	if err != nil {
+		return nil, err
+	}
 	all["tables"] = fmt.Sprint(len(tables.TableNames))
 	roles, err := iam.NewFromConfig(s.cfg).ListRoles(ctx, &iam.ListRolesInput{})
-	check(err)
+	if err != nil {
+		return nil, err
+	}
 	all["roles"] = fmt.Sprint(len(roles.Roles))
 	if s.key != "" {
 		key, err := kms.NewFromConfig(s.cfg).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &s.key})
-		check(err)
+		if err != nil {
+			return nil, err
+		}
 		all["KMS key"] = string(key.KeyMetadata.KeyState)
 	}
-	return all
+	return all, nil
 }
 
 func (s *faultScene) stackState(ctx context.Context, all map[string]string) {
