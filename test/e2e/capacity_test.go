@@ -74,8 +74,8 @@ func TestCapacity(t *testing.T) { // not parallel: TestLambda needs the processo
 		}
 		now = now.Add(time.Minute)
 	}
-	// An entry is about as large as a write unit's kibibyte at times, and how
-	// large differs by a few bytes: some rotations take two units more.
+	// DynamoDB Local counts 48 to 49.3 from run to run over three rotations, for
+	// a reason that is not known yet; over 24 it stays within a unit.
 	if got := written / rotations; math.Abs(got-cost.PerRotation.WriteUnits) > 1 {
 		t.Errorf("a rotation consumed %g write units, cost.PerRotation has %g", got, cost.PerRotation.WriteUnits)
 	}
