@@ -24,7 +24,7 @@ var mutants = []mutant{
 	{
 		Name: "stale-successor", Rule: "never zero",
 		File: "pkg/rotate/plan/next.go", Old: "return p.Lag / 2 }", New: "return p.Lag }",
-		Pkg: "./pkg/rotate/plan", Test: "TestNext", Says: "accepted a minute ago",
+		Pkg: "./pkg/rotate/plan", Test: "TestNext", Says: "want probe .B. because unchecked",
 	},
 	{
 		Name: "break-promise", Rule: "served works",
