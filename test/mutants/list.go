@@ -22,11 +22,6 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a successor",
 	},
 	{
-		Name: "stale-successor", Rule: "never zero",
-		File: "pkg/rotate/plan/next.go", Old: "return p.Lag / 2 }", New: "return p.Lag }",
-		Pkg: "./pkg/rotate/plan", Test: "TestNext", Says: "want probe .B. because unchecked",
-	},
-	{
 		Name: "break-promise", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "if !k.Promise.IsZero() {\n\t\tdue = latest(due, k.Promise.Add(d.p.Grace))\n\t}", New: "",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",

@@ -67,6 +67,10 @@ func TestCost(t *testing.T) {
 		})
 		// The API is another process, with a memory of its own.
 		api := &Store{API: st.API, Table: "t", Sealer: sealer()}
+		began := &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"} // with the stack
+		if err := began.Append(ctx, rotate.Event{Action: "begin"}); err != nil {
+			t.Fatal(err)
+		}
 		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: api, Audit: &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"}, Handouts: api}
 		given, last := cost.Operations{}, ""
 		const handouts = 20
