@@ -93,7 +93,8 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	for _, user := range o.Users {
-		_, _ = fmt.Fprintf(e.Out, "# %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s\n", user, getkey.Quote("http://"+ln.Addr().String()+api.PathContainer+user))
+		_, _ = fmt.Fprintf(e.Out, "# %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s\n", user,
+			getkey.Quote("http://"+ln.Addr().String()+api.PathContainer+user))
 	}
 	_, _ = fmt.Fprintf(e.Out, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", getkey.Quote(o.TokenFile))
 	g, ctx := errgroup.WithContext(ctx)

@@ -144,7 +144,8 @@ func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 		}
 		if o.Stack != nil && o.Output != "json" {
 			_, _ = fmt.Fprintf(e.Err, "keyrot: API Gateway must know it, too: aws apigateway create-api-key --enabled --value KEY, then\n"+
-				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n", o.Stack.Outputs[deploy.OutputUsagePlan])
+				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n",
+				o.Stack.Outputs[deploy.OutputUsagePlan])
 		}
 		return e.showKey(o.Output, k.ID, secret)
 	})
@@ -209,7 +210,10 @@ func viewOf(k auth.Key, now time.Time) keyView {
 	case !k.Good(now):
 		state = "expired"
 	}
-	v := keyView{ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state, Created: k.Created, Expires: k.Expires, Revoked: k.Revoked}
+	v := keyView{
+		ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state, Created: k.Created, Expires: k.Expires,
+		Revoked: k.Revoked,
+	}
 	for _, f := range k.Former {
 		if now.Before(f.Until) {
 			v.Former++

@@ -145,7 +145,8 @@ func (s Server) validate() []error {
 	}
 	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {
-		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or server.allow_plain_http behind a proxy that adds TLS", s.Listen))
+		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or "+
+			"server.allow_plain_http behind a proxy that adds TLS", s.Listen))
 	}
 	return errs
 }

@@ -119,7 +119,7 @@ func Replace(dir *os.Root, name string, c Content) error {
 		return err
 	}
 	temp := filepath.Base(f.Name())
-	defer dir.Remove(temp) // gone already unless something fails
+	defer func() { _ = dir.Remove(temp) }() // gone already unless something fails
 	_, err = f.Write(c.Text)
 	if err == nil {
 		err = Fit(f, c)

@@ -61,7 +61,7 @@ func (m *machine) set(f func(*machine)) {
 }
 
 // error is how far the clock is from AWS's.
-func (m *machine) error() time.Duration { return m.Now().Sub(time.Now()).Abs() }
+func (m *machine) error() time.Duration { return time.Until(m.Now()).Abs() }
 
 func TestClock(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,10 @@ import (
 // is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
+	s := &scheduler{
+		Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers),
+		freed: make(chan struct{}, 1), jobs: make(chan job),
+	}
 	defer s.wg.Wait()
 	defer close(s.jobs)
 	t := time.NewTimer(0)

@@ -169,7 +169,7 @@ func startOnce(ctx context.Context, log, health string, env []string, command fu
 	defer out.Close()
 	args := command(addr)
 	// Not CommandContext: the server outlives ctx's user and ends by Stop.
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // our own servers
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -207,7 +207,7 @@ func (p *Process) healthy(ctx context.Context, path string) error {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			return fmt.Errorf("it ended at its start: %v", err)
+			return fmt.Errorf("it ended at its start: %v", err) //nolint:errorlint // nil if it ended without an error
 		case <-ctx.Done():
 			p.Stop()
 			return ctx.Err()

@@ -117,7 +117,10 @@ func (t *trusting) transport() (*http.Transport, error) {
 }
 
 // badInput are errors that need another input, not another try.
-var badInput = []error{getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
+var badInput = []error{
+	getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest,
+	api.ErrUnknownUser, client.ErrPlainHTTP,
+}
 
 // BadInput reports whether what was given must change before err goes away.
 func BadInput(err error) bool {
@@ -138,7 +141,8 @@ var advice = []struct {
 	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
 	{client.ErrPlainHTTP, "use an https:// endpoint"},
 	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
-	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are; other identities are in the server's server.identities`},
+	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are; other identities ` +
+		`are in the server's server.identities`},
 	{api.ErrUnauthorized, "check the clocks of both machines"},
 	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
 	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
