@@ -292,17 +292,6 @@ func (s *simulation) notReady(user string, served bool, err error) {
 	}
 }
 
-func (s *simulation) isExcused(user string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Now().Before(s.excused[user])
-}
-
-// excuse marks a user whose keys somebody else is about to spoil.
-func (s *simulation) excuse(user string, d time.Duration) {
-	s.note(func() { s.excused[user] = time.Now().Add(d) })
-}
-
 // watch sees every call that AWS gets.
 func (s *simulation) watch(c rotatetest.Call) {
 	if c.Op != rotatetest.UpdateKey && c.Op != rotatetest.DeleteKey {
