@@ -153,7 +153,7 @@ func commonOf(cmd *cobra.Command) (common, error) {
 	c.File, _ = cmd.Flags().GetString("config")
 	c.Output, _ = cmd.Flags().GetString("output")
 	if c.Output != "text" && c.Output != "json" {
-		return c, usagef("--output: %q is none of text, json", c.Output)
+		return c, usagef("--output: %q is not one of text, json", c.Output)
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		keys := f.Annotations[settingKey]

@@ -121,7 +121,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		f.API = s.server.Handler()
 	default:
-		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
+		return nil, nil, usagef("%s: %q is not one of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
 }

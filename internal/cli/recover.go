@@ -29,14 +29,14 @@ func newRecoverCmd(run func(context.Context, recoverOptions) error) *cobra.Comma
 	cmd := &cobra.Command{
 		Use:   "recover [USER...]",
 		Short: "Replace the keys that a restored store does not know",
-		Long: `After an older copy of the store was put in place, the keys made since are known to IAM
-only: nobody has their secrets, and they leave no room for new ones. This command finds
-them and, user by user, asks and then has each replaced: a new key is made and proven
-before anything else, and the lost one goes when nothing can be promised for it any more.
+		Long: `After an older copy of the store is restored, only IAM knows the keys made since then:
+nobody has their secrets, and they occupy the places of new keys. This command finds them
+and replaces them, asking for each user. A new key is made and proven first; the lost key
+is removed once no promise for it can still be open.
 
-A user with two keys has no room for a new one. An inactive key makes room by itself; of
-two active ones you choose, here or with --make-room, and the other one stays active until
-the new key is served. The last key that works is never taken.
+A user with two keys has no room for a new one. An inactive key is removed first; if both
+are active, you choose one, when asked or with --make-room, and the other stays active
+until the new key is in use. The last working key is never removed.
 
 Stop all daemons and functions before you restore a store, and start them when this is done.`,
 		Example: "  keyrot recover --dry-run\n  keyrot recover ci --make-room AKIAIOSFODNN7EXAMPLE --yes",
@@ -49,9 +49,9 @@ Stop all daemons and functions before you restore a store, and start them when t
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.Room, "make-room", nil, "the access key id that may go if there is no room (may be repeated)")
+	f.StringArrayVar(&o.Room, "make-room", nil, "access key id to remove if there is no room for a new key (may be repeated)")
 	f.BoolVar(&o.Yes, "yes", false, "do not ask; users with two active keys need --make-room")
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	f.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 	f.DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for each user's new key; 0s leaves it to the daemon")
 	scheduleFlags(f)
 	selectionFlags(f)
@@ -75,7 +75,7 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 		return err
 	}
 	if len(losses) == 0 {
-		_, _ = fmt.Fprintln(e.Err, "keyrot: no key is unknown")
+		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found")
 		return errNothing
 	}
 	var all rotate.Report
@@ -97,7 +97,7 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 		return failed(err)
 	}
 	if room != "" {
-		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s goes first, to make room; the other keys stay until a new one is served\n", room)
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s is removed first, to make room; the other keys stay until a new one is in use\n", room)
 	}
 	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf("Replace the unknown keys of %s?", user)) {
 		return failed(notConfirmed())
@@ -150,11 +150,11 @@ func (e Env) makeRoom(o recoverOptions, l rotate.Loss) (string, error) {
 	case idle != "":
 		return idle, nil
 	case !o.Yes && !o.DryRun:
-		id := e.ask(fmt.Sprintf("There is no room for a new key. Which of the two of %s may go? Its id: ", l.User.Name))
+		id := e.ask(fmt.Sprintf("There is no room for a new key. Id of the key of %s to remove: ", l.User.Name))
 		if slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id }) {
 			return id, nil
 		}
 	}
 	return "", usage(fmt.Errorf("user %q has two active keys and no room for a new one", l.User.Name),
-		"choose the one that may go with --make-room; callers that still use it will fail")
+		"choose the key to remove with --make-room; callers that still use it will fail")
 }
