@@ -99,7 +99,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		s.rotator, s.notify = r, n
 		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
-			n.Log, r.Observe = log, n.Observe
+			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}

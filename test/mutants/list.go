@@ -214,7 +214,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "silent-publisher-takes-all", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "return o.busy < outletSlots && (!again || o.retrying < retrySlots)", New: "return true",
+		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again || o.retrying < retrySlots)", New: "return 0, true",
 		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
 	},
 
