@@ -148,6 +148,9 @@ func mark(f *pflag.FlagSet, key, name string) {
 	_ = f.SetAnnotation(name, settingKey, []string{key}) // fails for unknown names only
 }
 
+// maxText is how many bytes of words of their own operators may put on record.
+const maxText = 500
+
 // commonOf collects what was given to cmd.
 func commonOf(cmd *cobra.Command) (common, error) {
 	c := common{Flags: map[string]any{}}
@@ -155,6 +158,11 @@ func commonOf(cmd *cobra.Command) (common, error) {
 	c.Output, _ = cmd.Flags().GetString("output")
 	if c.Output != "text" && c.Output != "json" {
 		return c, usagef("--output: %q is none of text, json", c.Output)
+	}
+	for _, name := range []string{"reason", "name", "caller"} { // they stand in each list, line of the log and mail
+		if text, _ := cmd.Flags().GetString(name); len(text) > maxText {
+			return c, usagef("--%s: is longer than %d bytes", name, maxText)
+		}
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		keys := f.Annotations[settingKey]
