@@ -30,7 +30,9 @@ type Answer struct {
 func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
-	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	if published := step.Action == Publish || step.Action == Copy; !published || !now.Before(r.RetryAt) {
+		r.Failures, r.RetryAt, r.Error = 0, time.Time{}, "" // what failed otherwise stands beside a publication
+	}
 	r.notAhead(now)
 	k := r.Key(step.KeyID)
 	switch step.Action {

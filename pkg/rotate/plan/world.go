@@ -150,6 +150,7 @@ type World struct {
 	UserID string // as IAM answers now; empty: not asked during this pass
 	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
+	Blind  bool   // AWS failed in this pass: only what needs none of it is done
 	Keys   []Key  // IAM's list, which may lag behind
 }
 
