@@ -22,4 +22,14 @@ var readers = []mutant{
 		File: "pkg/rotate/plan/targets.go", Old: "if o.Expires && !t.Until.IsZero() {", New: "if o.Expires && !t.Until.IsZero() && k.Stage == Current {",
 		Pkg: "./pkg/rotate", Test: "TestReadersOfAKeyOnItsWay", Says: "the target says that",
 	},
+	{
+		Name: "burn-waits-for-a-lost-call", Rule: "never zero",
+		File: "pkg/rotate/plan/create.go", Old: "if hurry && n == Quota-1 && open < hurried {", New: "if hurry && false {",
+		Pkg: "./pkg/rotate", Test: "TestABurnWhoseCreationIsLost", Says: "no working key",
+	},
+	{
+		Name: "two-keys-for-one-slot", Rule: "ours only",
+		File: "pkg/rotate/plan/orphan.go", Old: "room[seen] = max(1, Quota-len(r.Intents[i].Seen))", New: "room[seen] = Quota",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "one of 2 keys that 1 lost calls may have made",
+	},
 }

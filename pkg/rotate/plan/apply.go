@@ -251,6 +251,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 			c.Stage = Previous
 		}
 	}
+	r.Served = now
 	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated = Current, now, time.Time{}, time.Time{}, time.Time{}
 	k.Again, k.Tries = time.Time{}, 0
 	if k.Confirmed.IsZero() {

@@ -382,7 +382,7 @@ func (d *decision) bereft() bool {
 	if cur := d.r.In(Current); cur != nil && cur.Broken.IsZero() {
 		return false
 	}
-	return slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
+	return !d.r.Served.IsZero() || slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
 }
 
 func latest(ts ...time.Time) time.Time {

@@ -126,7 +126,8 @@ type Record struct {
 	ARN      string      `json:"arn,omitempty"`     // when it was enrolled; secrets are sealed for it
 	Renamed  string      `json:"renamed,omitempty"` // what IAM calls the user now, if it was renamed since
 	Enrolled time.Time   `json:"enrolled"`
-	Slot     time.Time   `json:"slot,omitzero"` // due time of the newest creation; zero: none yet
+	Slot     time.Time   `json:"slot,omitzero"`   // due time of the newest creation; zero: none yet
+	Served   time.Time   `json:"served,omitzero"` // when a key became Current last; older records lack it
 	Keys     []Held      `json:"keys,omitempty"`
 	Intents  []Intent    `json:"intents,omitempty"`
 	Gone     []Tombstone `json:"gone,omitempty"`
