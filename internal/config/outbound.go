@@ -124,7 +124,7 @@ func (c Config) validateOutbound() []error {
 		bad("notify.ses.from, notify.ses.to: give both or none")
 	}
 	if !slices.Contains([]string{"starttls", "implicit", "none"}, n.SMTP.TLS) {
-		bad("notify.smtp.tls: %q is none of starttls, implicit, none", n.SMTP.TLS)
+		bad("notify.smtp.tls: %q is not one of starttls, implicit, none", n.SMTP.TLS)
 	}
 	if t := n.SNS.Topic; t != "" && (!strings.HasPrefix(t, "arn:") || strings.Count(t, ":") != 5) {
 		bad("notify.sns.topic: %q is not the ARN of a topic", t)

@@ -187,6 +187,7 @@ func (r Record) Clone() Record {
 	r.Targets = slices.Clone(r.Targets)
 	if r.Order != nil {
 		o := *r.Order
+		o.Lost = slices.Clone(o.Lost)
 		r.Order = &o
 	}
 	if r.Pause != nil {
