@@ -258,11 +258,6 @@ func (d *decision) deactivate() *Step {
 	return nil
 }
 
-// fresh is how long ago AWS may have accepted the successor when the key before
-// it goes. Lag is as long as a stack's minute between two passes: by that bound
-// milliseconds would decide whether AWS is asked.
-func (p Policy) fresh() time.Duration { return p.Lag / 2 }
-
 // deactivateDue is when a superseded key may stop working: at age D, and never
 // before the latest promise given for it has passed.
 func (d *decision) deactivateDue(k *Held) time.Time {
