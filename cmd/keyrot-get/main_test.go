@@ -2,11 +2,18 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
 )
 
 // TestThin keeps out what would make SDKs wait: the list is what may come from
@@ -34,6 +41,28 @@ func TestThin(t *testing.T) {
 		if strings.Contains(first, ".") && !allowed[dep] {
 			t.Errorf("keyrot-get depends on %s", dep)
 		}
+	}
+}
+
+// TestAGatewayIsAskedAgain: it answers the first request in the server's place.
+func TestAGatewayIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch first := asked.Add(1) == 1; {
+		case first:
+			http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
+		case r.URL.Path == api.PathToken:
+			_ = json.NewEncoder(w).Encode(api.Token{Token: "T", ExpiresIn: 300})
+		default:
+			_ = json.NewEncoder(w).Encode(api.Credential{AccessKeyID: "AKIA1", SecretAccessKey: "s", Expiration: time.Now().Add(time.Hour)})
+		}
+	}))
+	t.Cleanup(srv.Close)
+	var out, errs bytes.Buffer
+	code := run([]string{"--user", "ci", "--no-cache", "--no-agent", "--endpoint", srv.URL, "--api-key-file", "testdata/key"}, &out, &errs)
+	if code != 0 || !strings.Contains(out.String(), "AKIA1") {
+		t.Errorf("run = %d, want 0 and a key:\n%s%s", code, out.String(), errs.String())
 	}
 }
 

@@ -77,7 +77,7 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 }
 
 func (e Env) clientConfig(o common) (config.Client, error) {
-	cfg, err := e.load(o)
+	cfg, err := e.loadClient(o)
 	if err == nil {
 		err = usage(cfg.Client.Validate(), "")
 	}
@@ -87,7 +87,7 @@ func (e Env) clientConfig(o common) (config.Client, error) {
 // newClient returns a client for the server that the configuration names. It
 // outlives its credentials: API key, token and CA files are read again when they change.
 func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*client.Client, error) {
-	cfg, err := e.load(o)
+	cfg, err := e.loadClient(o)
 	if err == nil {
 		err = usage(cfg.Client.Validate(), "")
 	}

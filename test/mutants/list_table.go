@@ -9,7 +9,7 @@ var ofTable = []mutant{
 	},
 	{
 		Name: "stale-successor", Rule: "never zero",
-		File: "pkg/rotate/plan/next.go", Old: "return p.Lag / 2 }", New: "return p.Lag }",
+		File: "pkg/rotate/plan/policy.go", Old: "return p.Lag / 2 }", New: "return p.Lag }",
 		Pkg: "./pkg/rotate/plan", Test: "TestNext", Says: "want probe .B. because unchecked",
 	},
 }

@@ -11,6 +11,9 @@ import (
 // guarded where it is named; a wait is the answer only if nothing else is.
 func Next(w World, p Policy, now time.Time) Step {
 	d := &decision{World: w, p: p.WithDefaults(), now: now, r: &w.Record}
+	if w.Blind {
+		return d.blind()
+	}
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
@@ -255,11 +258,6 @@ func (d *decision) deactivate() *Step {
 	return nil
 }
 
-// fresh is how long ago AWS may have accepted the successor when the key before
-// it goes. Lag is as long as a stack's minute between two passes: by that bound
-// milliseconds would decide whether AWS is asked.
-func (p Policy) fresh() time.Duration { return p.Lag / 2 }
-
 // deactivateDue is when a superseded key may stop working: at age D, and never
 // before the latest promise given for it has passed.
 func (d *decision) deactivateDue(k *Held) time.Time {
@@ -384,7 +382,7 @@ func (d *decision) bereft() bool {
 	if cur := d.r.In(Current); cur != nil && cur.Broken.IsZero() {
 		return false
 	}
-	return slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
+	return !d.r.Served.IsZero() || slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
 }
 
 func latest(ts ...time.Time) time.Time {
