@@ -174,7 +174,9 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down})
+	m := metrics.New(metrics.Options{
+		Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}

@@ -81,7 +81,8 @@ var changes = map[plan.Action]map[plan.Reason]string{
 func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now, Urgent: step.Reason == plan.Burning || step.Reason == plan.CurrentBroken}
 	if err != nil {
-		if errors.Is(err, rotate.ErrTargetDown) || errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
+		if errors.Is(err, rotate.ErrTargetDown) || errors.Is(err, rotate.ErrConflict) ||
+			errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
 			return nil // it is told by target; another process acts, or this one ends
 		}
 		return []entry{{Item: failure(it, step.Action, err)}}

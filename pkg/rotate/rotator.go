@@ -42,7 +42,7 @@ type Rotator struct {
 	Log        *slog.Logger                               // nil: discarded
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
-	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users, and with nil when it works
+	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users; no cause: it works
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8

@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "either-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
+		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > d.r.makeable(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
 	},
 	{
@@ -362,7 +362,8 @@ var mutants = []mutant{
 	},
 	{
 		Name: "wiring-health-clock", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late}",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down}",
+		New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late, down: s.rotator.Down}",
 		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
 	},
 	{

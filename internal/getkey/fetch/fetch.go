@@ -158,7 +158,8 @@ func Hint(err error) string {
 		return h
 	}
 	if api.ByGateway(err) && (errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized)) {
-		return "ask who runs the gateway or firewall before keyrot; the gateway of a deployed stack refuses a wrong API key like this, too: check KEYROT_API_KEY or --api-key-file"
+		return "ask who runs the gateway or firewall before keyrot; " +
+			"the gateway of a deployed stack refuses a wrong API key like this, too: check KEYROT_API_KEY or --api-key-file"
 	}
 	for _, a := range advice {
 		if errors.Is(err, a.err) {
