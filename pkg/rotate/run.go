@@ -36,8 +36,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		if now := mono(); !now.Before(s.reselect) && !s.selected.fresh(s.now()) {
-			s.reselect = now.Add(s.again())
-			s.background("", func() { s.recall(ctx); s.enrolAll(ctx) })
+			if s.background("", func() { s.recall(ctx); s.enrolAll(ctx) }) {
+				s.reselect = now.Add(s.again())
+			}
 		}
 		switch {
 		case !s.selected.known():
@@ -93,11 +94,12 @@ type job struct {
 
 // background runs f unless one for the same user is under way: on a goroutine
 // that has done its last job, whose stack has grown already, or on a new one.
-func (s *scheduler) background(user string, f func()) {
+// It reports whether f runs.
+func (s *scheduler) background(user string, f func()) bool {
 	s.mu.Lock()
 	if s.busy[user] {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.busy[user] = true
 	s.mu.Unlock()
@@ -107,6 +109,7 @@ func (s *scheduler) background(user string, f func()) {
 	default:
 		s.wg.Go(func() { s.work(j) })
 	}
+	return true
 }
 
 // work does the job and then whatever else there is until Run ends.
