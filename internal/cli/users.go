@@ -99,7 +99,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		rep, err := s.rotator.RunOnce(ctx, pass)
 		if err != nil || o.DryRun {
 			if err == nil {
-				err = errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+				err = e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
 			}
 			return err
 		}
@@ -136,7 +136,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			break
 		}
 	}
-	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, done), verdict(done))
+	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {

@@ -315,9 +315,7 @@ func TestASuspendInMidPassEndsIt(t *testing.T) {
 
 func TestAnOrderFromTheFutureIsDatedAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		m := newMachine(24 * time.Hour)
 		m.set(func(m *machine) { m.down = true })
 		away := &rotate.Rotator{Clock: m.Clock, IAM: h.aws, Store: h.store, Owner: "command"}
