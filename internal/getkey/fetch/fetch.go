@@ -35,6 +35,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 		c.Proof = s.Identity.Proof
 	}
 	c.UseToken(e.Token, e.TokenUntil)
+	c.UseAhead(e.Ahead())
 	tag := e.Tag
 	if !e.Valid(s.Clock()) {
 		tag = ""
@@ -46,7 +47,9 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 	if err != nil {
 		return getkey.Entry{}, err
 	}
-	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
+	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock()}
+	e.Served = e.Fetched.Add(c.Ahead())
+	e.Next = getkey.NextAsk(cred, newTag, e.Time(e.Fetched))
 	e.Token, e.TokenUntil = c.Token()
 	return e, nil
 }
