@@ -99,7 +99,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		s.rotator, s.notify = r, n
 		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
-			n.Log, r.Observe = log, n.Observe
+			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
@@ -121,7 +121,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		f.API = s.server.Handler()
 	default:
-		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
+		return nil, nil, usagef("%s: %q is not one of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
 }

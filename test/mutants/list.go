@@ -183,7 +183,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "recover-takes-foreign", Rule: "ours only",
-		File: "pkg/rotate/plan/recover.go", Old: "(named || k.Created.After(latest(r.Slot, r.Enrolled)))", New: "(named || !k.Created.IsZero())",
+		File: "pkg/rotate/plan/recover.go", Old: "slices.Contains(o.Lost, k.ID)\n", New: "slices.Contains(o.Lost, k.ID) || held == nil\n",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
 	},
 	{
@@ -214,7 +214,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "silent-publisher-takes-all", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "return o.busy < outletSlots && (!again || o.retrying < retrySlots)", New: "return true",
+		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again || o.retrying < retrySlots)", New: "return 0, true",
 		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
 	},
 
@@ -354,31 +354,6 @@ var mutants = []mutant{
 		Name: "wiring-undated", Rule: "served works",
 		File: "internal/cli/aws.go", Old: "sdk = awsiam.Dated(sdk, c)", New: "sdk = awsiam.Dated(sdk, &rotate.Clock{})",
 		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the rotator is .* away from AWS's time",
-	},
-	{
-		Name: "calls-without-a-bound", Rule: "on time",
-		File: "internal/cli/aws.go", Old: "awsconfig.WithHTTPClient(bound.Client())", New: "awsconfig.WithHTTPClient(bound.Within(bound.Client(), 0))",
-		Pkg: "./internal/cli", Test: "TestCallsToAWSAreBounded", Says: "connectAWS: calls to AWS have no bound",
-	},
-	{
-		Name: "attempts-without-end", Rule: "on time",
-		File: "internal/bound/bound.go", Old: "return b.WithTimeout(bound)", New: "return b",
-		Pkg: "./internal/bound", Test: "TestWithin", Says: "did not change the bound",
-	},
-	{
-		Name: "selection-hangs", Rule: "on time",
-		File: "pkg/rotate/selection.go", Old: "reading, cancel := context.WithTimeout(ctx, saveTime)", New: "reading, cancel := context.WithCancel(ctx)",
-		Pkg: "./pkg/rotate", Test: "TestAnAnswerThatIsLostStopsNobody", Says: "the user has no key",
-	},
-	{
-		Name: "proof-by-own-clock", Rule: "served works",
-		File: "pkg/client/client.go", Old: "c.Proof(ctx, c.Time())", New: "c.Proof(ctx, c.now())",
-		Pkg: "./pkg/client", Test: "TestAClientWhoseClockIsWrong", Says: "Forbidden|not accepted",
-	},
-	{
-		Name: "cache-by-own-clock", Rule: "served works",
-		File: "internal/getkey/entry/entry.go", Old: "return now.Add(max(e.Ahead(), 0))", New: "return now",
-		Pkg: "./internal/getkey/entry", Test: "TestValidByTheServersClock", Says: "ten minutes behind, afterwards",
 	},
 	{
 		Name: "wiring-own-clock", Rule: "served works",

@@ -34,6 +34,7 @@ type mutant struct {
 
 func main() {
 	want := os.Args[1:]
+	mutants := slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds)
 	results := make([]chan error, len(mutants))
 	free := make(chan struct{}, max(1, runtime.NumCPU()))
 	for i, m := range mutants {

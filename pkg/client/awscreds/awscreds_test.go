@@ -94,6 +94,7 @@ func TestProvider(t *testing.T) {
 	if _, err := p.Retrieve(t.Context()); !errors.Is(err, api.ErrNotAllowed) {
 		t.Errorf("refused: %v, want ErrNotAllowed", err)
 	}
+	f.code = "unavailable"
 	f.status.Store(503)
 	if c, err := p.Retrieve(t.Context()); err == nil {
 		t.Errorf("after a refusal: %s, want an error", c.AccessKeyID)
@@ -125,14 +126,13 @@ func TestAClockThatIsWrong(t *testing.T) {
 		f := &fake{created: time.Now()}
 		f.key.Store("A")
 		srv := httptest.NewServer(f)
-		t.Cleanup(srv.Close)
 		local := time.Now().Add(off)
 		p := &awscreds.Provider{Client: &client.Client{Endpoint: srv.URL, APIKey: "K", Now: func() time.Time { return local }}, User: "ci"}
 		c, err := p.Retrieve(t.Context())
 		if left := c.Expires.Sub(local); err != nil || left < 9*time.Minute || left > 12*time.Minute {
 			t.Errorf("off by %s: Retrieve = until %s from now, %v; want ten minutes", off, left, err)
 		}
-		f.status.Store(503)
+		srv.Close()
 		local = local.Add(11 * time.Minute)
 		if c, err := p.Retrieve(t.Context()); err != nil || c.AccessKeyID != "A" {
 			t.Errorf("off by %s, a minute before the Expiration: %v", off, err)
