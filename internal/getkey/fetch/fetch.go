@@ -61,6 +61,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	h := &http.Client{Timeout: httpTimeout}
 	if caFile == "" {
+		h.Transport = transport()
 		return h, nil
 	}
 	t := &trusting{file: disk.Value[string]{Path: caFile, Log: log, Read: func() (string, error) {
@@ -78,6 +79,20 @@ func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	}
 	h.Transport = t
 	return h, nil
+}
+
+// A connection of HTTP/2 that brings nothing for pingAfter is asked for a sign of
+// life, and given up after pingWait: one that has died, in a gateway that forgot
+// it, would be used for every attempt until the kernel notices.
+const (
+	pingAfter = 5 * time.Second
+	pingWait  = 5 * time.Second
+)
+
+func transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}
+	return t
 }
 
 // trusting makes requests to servers with a certificate of those in a file.
@@ -113,7 +128,7 @@ func (t *trusting) transport() (*http.Transport, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(pem))
-	t.t = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.t = transport()
 	t.t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	t.pem = pem
 	return t.t, nil
