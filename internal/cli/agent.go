@@ -78,7 +78,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return usage(err, "")
 	}
-	a := &agent.Agent{Source: source, Users: o.Users, Token: token, Log: logger(e.Err, cfg.Log), Now: e.Now}
+	a := &agent.Agent{Source: source, Users: o.Users, Token: token, Log: logger(e.Err, cfg.Log), Now: source.Time}
 	socket, err := agent.ListenSocket(ctx, o.Socket)
 	if err != nil {
 		return usage(err, "end the other agent, or choose another --socket")

@@ -204,6 +204,11 @@ func TestServeHasOneClock(t *testing.T) {
 	if left := time.Until(c.Expiration) - ahead; err != nil || left < 10*time.Second || left > 2*time.Minute {
 		t.Errorf("Give() = an Expiration %s ahead by AWS's clock, %v; want a rolled promise", left, err)
 	}
+	w = httptest.NewRecorder() // clients go by the date of answers
+	s.server.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/generate-token", nil))
+	if at, err := http.ParseTime(w.Header().Get("Date")); err != nil || (time.Until(at)-ahead).Abs() > 5*time.Second {
+		t.Errorf("a refusal is dated %q, want AWS's time", w.Header().Get("Date"))
+	}
 	// Signatures outside IAM.
 	_ = s.notify.Channels[1].Send(t.Context(), notify.Message{Subject: "s"})
 	_ = s.rotator.Publishers[0].Publish(t.Context(), rotate.Credential{User: "ci", KeyID: "AKIACI", Secret: rotate.NewSecret("s")})

@@ -47,10 +47,11 @@ func (p *Process) Stop() {
 	t := time.NewTimer(stopTimeout)
 	defer t.Stop()
 	select {
-	case <-p.done:
+	case err := <-p.done:
+		p.done <- err // for who stops it again
 	case <-t.C:
 		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.done <- <-p.done
 	}
 }
 

@@ -32,7 +32,7 @@ type mutant struct {
 	Args []string
 }
 
-func all() []mutant { return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients) }
+func all() []mutant { return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds) }
 
 func main() {
 	want, mutants := os.Args[1:], all()

@@ -35,6 +35,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 		c.Proof = s.Identity.Proof
 	}
 	c.UseToken(e.Token, e.TokenUntil)
+	c.UseAhead(e.Ahead())
 	tag := e.Tag
 	if !e.Valid(s.Clock()) {
 		tag = ""
@@ -46,7 +47,9 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 	if err != nil {
 		return getkey.Entry{}, err
 	}
-	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
+	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock()}
+	e.Served = e.Fetched.Add(c.Ahead())
+	e.Next = getkey.NextAsk(cred, newTag, e.Time(e.Fetched))
 	e.Token, e.TokenUntil = c.Token()
 	return e, nil
 }
@@ -58,6 +61,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	h := &http.Client{Timeout: httpTimeout}
 	if caFile == "" {
+		h.Transport = transport()
 		return h, nil
 	}
 	t := &trusting{file: disk.Value[string]{Path: caFile, Log: log, Read: func() (string, error) {
@@ -75,6 +79,20 @@ func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	}
 	h.Transport = t
 	return h, nil
+}
+
+// A connection of HTTP/2 that brings nothing for pingAfter is asked for a sign of
+// life, and given up after pingWait: one that has died, in a gateway that forgot
+// it, would be used for every attempt until the kernel notices.
+const (
+	pingAfter = 5 * time.Second
+	pingWait  = 5 * time.Second
+)
+
+func transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}
+	return t
 }
 
 // trusting makes requests to servers with a certificate of those in a file.
@@ -110,7 +128,7 @@ func (t *trusting) transport() (*http.Transport, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(pem))
-	t.t = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.t = transport()
 	t.t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	t.pem = pem
 	return t.t, nil
