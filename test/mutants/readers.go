@@ -57,4 +57,19 @@ var readers = []mutant{
 		File: "pkg/rotate/plan/next.go", Old: "return d.step(Verify, k.ID, Unconfirmed) // targets may hold it", New: "_ = k",
 		Pkg: "./pkg/rotate/plan", Test: "TestNext$", Says: "readers_may_have_it",
 	},
+	{
+		Name: "sim-burned-user-waits", Rule: "never zero",
+		File: "pkg/rotate/plan/create.go", Old: "return d.now, NoCurrent", New: "return map[bool]time.Time{true: d.now, false: d.now.Add(time.Hour)}[d.r.Served.IsZero()], NoCurrent",
+		Pkg: "./internal/sim", Test: "TestBurns", Says: "never zero: app",
+	},
+	{
+		Name: "sim-burn-at-once", Rule: "never zero",
+		File: "pkg/rotate/plan/orders.go", Old: "case k.Stage == Current && d.now.Sub(since) < burnPatience:", New: "case false:",
+		Pkg: "./internal/sim", Test: "TestBurns", Says: "nothing has replaced it",
+	},
+	{
+		Name: "sim-burn-forgets", Rule: "no leak",
+		File: "pkg/rotate/plan/orders.go", Old: "default:\n\t\t\treturn d.step(Deactivate, k.ID, Burning)", New: "default:",
+		Pkg: "./internal/sim", Test: "TestBurns", Says: "burned: app",
+	},
 }
