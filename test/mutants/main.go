@@ -34,7 +34,7 @@ type mutant struct {
 
 func main() {
 	want := os.Args[1:]
-	mutants := slices.Concat(mutants, readers)
+	mutants := slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients)
 	results := make([]chan error, len(mutants))
 	free := make(chan struct{}, max(1, runtime.NumCPU()))
 	for i, m := range mutants {

@@ -19,9 +19,11 @@ type Outcome struct {
 // Answer is what an outlet answered when it was given a key.
 type Answer struct {
 	Name  string
-	Until time.Time // the Expiration that it was given
-	Busy  bool      // it was not asked: too many wait for it
-	Error string    // empty: it confirmed; without secrets
+	Until time.Time     // the Expiration that it was given
+	Busy  bool          // it was not asked: too many wait for it, or it fails for all
+	Wait  time.Duration // Busy: how long it is not to be asked; 0: a few seconds
+	Error string        // empty: it confirmed; without secrets
+	Down  bool          // Error: it fails for all users
 }
 
 // Apply returns the record after step has had its effect at now. It changes
@@ -58,6 +60,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 				r.unpublish()
 			}
 			k.Burned, k.Dead, k.Stage = r.leaked(k), time.Time{}, Previous
+			r.askAll()
 		}
 		k.Deactivated = now
 	case Reactivate:
@@ -184,6 +187,7 @@ func (r Record) Clone() Record {
 	r.Targets = slices.Clone(r.Targets)
 	if r.Order != nil {
 		o := *r.Order
+		o.Lost = slices.Clone(o.Lost)
 		r.Order = &o
 	}
 	if r.Pause != nil {

@@ -97,7 +97,7 @@ func judgeOrphan(w World, p Policy, step Step, seen *Key, now time.Time) error {
 	case mark == nil && now.Before(in.Until):
 		return fmt.Errorf("%s of %s while the call that may have made it is under way", step.Action, step.KeyID)
 	case slices.Contains(r.Foreign, step.KeyID) && (mark == nil || step.Action != Deactivate || seen.Status == Active):
-		return fmt.Errorf("ours only: %s of %s, which was told as foreign", step.Action, step.KeyID)
+		return fmt.Errorf("ours only: %s of %s, which was reported as foreign", step.Action, step.KeyID)
 	case !seen.Usage.Known || !seen.Usage.LastUsed.IsZero():
 		return fmt.Errorf("ours only: %s of %s, which may be in use", step.Action, step.KeyID)
 	case step.Action == Delete && (mark == nil || now.Before(mark.At.Add(p.Quarantine()))):

@@ -279,7 +279,7 @@ func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) er
 	case cur == nil || cur.Confirmed.IsZero() || !cur.Broken.IsZero():
 		return fmt.Errorf("never zero: deactivates without a successor")
 	}
-	if now.Sub(latest(cur.Confirmed, cur.Probed)) > p.Lag {
+	if now.Sub(latest(cur.Confirmed, cur.Probed)) > p.Lag/2 {
 		return fmt.Errorf("never zero: deactivates without having checked the successor just now")
 	}
 	if c := w.listed(cur.ID); (c == nil || c.Status != Active) && now.Sub(latest(cur.Promoted, cur.Probed)) > p.Lag {

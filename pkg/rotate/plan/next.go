@@ -229,7 +229,7 @@ func (d *decision) deactivate() *Step {
 			d.later(InUse, k.ID, s.Wake)
 			continue
 		}
-		if d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.Lag {
+		if d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.fresh() {
 			return d.step(Probe, cur.ID, Unchecked)
 		}
 		return &Step{Action: Deactivate, KeyID: k.ID, Reason: Superseded, Due: due}

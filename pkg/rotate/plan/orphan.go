@@ -119,7 +119,7 @@ func (d *decision) ambiguous() bool {
 	candidates, calls := 0, map[int]bool{} // by the intents' places
 	for _, k := range d.Keys {
 		if d.r.Key(k.ID) != nil || d.r.tombstone(k.ID) != nil {
-			continue // those told as foreign count: one of them may be keyrot's
+			continue // those reported as foreign count: one of them may be keyrot's
 		}
 		for i := range d.r.Intents {
 			if d.r.Intents[i].mayHaveMade(k, d.p) {

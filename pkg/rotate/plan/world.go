@@ -108,6 +108,9 @@ type Order struct {
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+	// Lost are the keys that a recovery replaces: keyrot made them, and their
+	// secrets were lost with the store. It touches no others but KeyID.
+	Lost []string `json:"lost,omitempty"`
 }
 
 // Pause freezes a user: nothing is changed in IAM, the Current key is served
