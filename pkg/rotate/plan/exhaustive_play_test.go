@@ -221,6 +221,17 @@ func judgePublished(w World, p Policy, step Step, now time.Time) error {
 	if cur == nil {
 		return nil
 	}
+	if !w.Blind && len(p.Outlets) > 0 { // nor does AWS stand in the way
+		w := w
+		w.Blind = true
+		blind := Next(w, p, now)
+		if blind.Action != Publish && blind.Action != Wait {
+			return fmt.Errorf("%s without AWS", blind.Action)
+		}
+		if err := judgePublished(w, p, blind, now); err != nil {
+			return fmt.Errorf("without AWS: %w", err)
+		}
+	}
 	if !cur.Broken.IsZero() || !r.leaked(cur).IsZero() {
 		if (step.Action == Publish || step.Action == Copy) && step.KeyID == cur.ID {
 			return fmt.Errorf("published: gives readers %s, which is leaked or refused", cur.ID)
