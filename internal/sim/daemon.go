@@ -33,7 +33,9 @@ func (s *simulation) daemon(ctx context.Context, n int) {
 		cancel()
 		if ctx.Err() == nil {
 			s.note(func() { s.result.Crashes++ })
+			s.trouble("")
 			pause(ctx, time.Duration(r.Int64N(int64(time.Minute)))) // somebody starts it again
+			s.trouble("")
 		}
 	}
 }
@@ -86,6 +88,7 @@ func (p *process) run(ctx context.Context) {
 // stepClock sets the machine's clock wrong, by up to an hour both ways.
 func (p *process) stepClock(r *rand.Rand) {
 	p.skew.Store(r.Int64N(int64(2*time.Hour)) - int64(time.Hour))
+	p.trouble("")
 }
 
 func (p *process) stepClocks(ctx context.Context, r *rand.Rand) {
@@ -117,6 +120,7 @@ func (p *process) observe(user string, step plan.Step, err error) {
 	}
 	p.note(func() {
 		p.result.Rotations++
+		p.promoted(user, step.KeyID)
 		if late := time.Since(step.Due); !step.Due.IsZero() && late > p.result.Late {
 			p.result.Late = late
 		}
@@ -156,7 +160,8 @@ func change[T any](p *process, user, announced string, f func() (T, error)) (T, 
 		p.violation("one hand: %s changes the keys of %s while %s does", p.name, user, other)
 	}
 	defer p.note(func() { delete(p.hands, user) })
-	return mortal(p, f)
+	v, err := mortal(p, f)
+	return v, p.troubledBy(user, err)
 }
 
 // mortalIAM is IAM as a process sees it that may die at any time.
@@ -189,7 +194,8 @@ func mortal[T any](p *process, f func() (T, error)) (T, error) {
 }
 
 func (m *mortalIAM) Keys(ctx context.Context, user string) ([]plan.Key, error) {
-	return mortal(m.p, func() ([]plan.Key, error) { return m.IAM.Keys(ctx, user) })
+	ks, err := mortal(m.p, func() ([]plan.Key, error) { return m.IAM.Keys(ctx, user) })
+	return ks, m.p.troubledBy(user, err)
 }
 
 func (m *mortalIAM) Create(ctx context.Context, user string) (plan.Key, rotate.Secret, error) {
@@ -219,9 +225,14 @@ func (m *mortalIAM) Delete(ctx context.Context, user, id string) error {
 	return err
 }
 
+func (m *mortalIAM) User(ctx context.Context, user string) (rotate.User, error) {
+	u, err := m.IAM.User(ctx, user)
+	return u, m.p.troubledBy(user, err)
+}
+
 func (m *mortalIAM) Verify(ctx context.Context, u rotate.User, id string, s rotate.Secret) error {
 	_, err := mortal(m.p, func() (int, error) { return 0, m.IAM.Verify(ctx, u, id, s) })
-	return err
+	return m.p.troubledBy(u.Name, err)
 }
 
 // mortalStore is the store as such a process sees it, with faults.
@@ -232,7 +243,7 @@ type mortalStore struct {
 
 func (m *mortalStore) Load(ctx context.Context, user string) (rotate.Entry, error) {
 	if before, after := m.p.strike(); before || after {
-		return rotate.Entry{}, errStore
+		return rotate.Entry{}, m.p.troubledBy(user, errStore)
 	}
 	return m.Store.Load(ctx, user)
 }
@@ -240,27 +251,27 @@ func (m *mortalStore) Load(ctx context.Context, user string) (rotate.Entry, erro
 func (m *mortalStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	before, after := m.p.strike()
 	if before {
-		return 0, errStore
+		return 0, m.p.troubledBy(e.Record.User, errStore)
 	}
 	m.p.confide("a record's error", e.Record.Error)
 	m.p.proven(e.Record)
 	v, err := m.Store.Save(ctx, e)
 	if after && err == nil {
-		return 0, errStore
+		return 0, m.p.troubledBy(e.Record.User, errStore)
 	}
 	return v, err
 }
 
 func (m *mortalStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
 	if before, _ := m.p.strike(); before {
-		return nil, errStore
+		return nil, m.p.troubledBy("", errStore)
 	}
 	return m.Store.Due(ctx, t, limit)
 }
 
 func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
 	if before, after := m.p.strike(); before || after {
-		return errStore
+		return m.p.troubledBy(user, errStore)
 	}
 	return m.Store.Acquire(ctx, user, owner, now, ttl)
 }

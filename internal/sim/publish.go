@@ -32,7 +32,7 @@ func (q required) Publish(_ context.Context, c rotate.Credential) error {
 	if x < p.Faults.Publish {
 		return fmt.Errorf("target did not take %s: %w", c.Secret.Reveal(), errStore)
 	}
-	p.holds[c.User] = c.KeyID
+	p.holds[c.User] = c
 	if x < 2*p.Faults.Publish {
 		return errStore
 	}

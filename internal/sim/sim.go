@@ -83,29 +83,30 @@ type simulation struct {
 
 	mu       sync.Mutex
 	result   Result
-	foreign  map[string]bool      // keys that keyrot did not create
-	excused  map[string]time.Time // users whose keys somebody else spoiled, until when
-	promised map[string]time.Time // latest Expiration handed out, by key
-	recorded map[string]string    // latest audited step, by user
-	hands    map[string]string    // who is changing a user's keys right now
-	holds    map[string]string    // key that the required publisher's target holds, by user
-	burned   map[string]burnt     // by key
-	bereft   map[string]time.Time // users that a burn may leave without a key, until when
-	quick    bool                 // nothing but publishers fails
-	optional target               // of the optional publisher
-	secrets  secrets              // that AWS handed out
-	lines    sync.Mutex           // protects line
-	line     []byte               // what is being looked through
-	proofs   map[string]bool      // keys whose proof is on record
-	others   bool                 // somebody else makes keys by hand
+	foreign  map[string]bool              // keys that keyrot did not create
+	excused  map[string]time.Time         // users whose keys somebody else spoiled, until when
+	promised map[string]time.Time         // latest Expiration handed out, by key
+	recorded map[string]string            // latest audited step, by user
+	hands    map[string]string            // who is changing a user's keys right now
+	holds    map[string]rotate.Credential // what the required publisher's target holds, by user
+	burned   map[string]burnt             // by key
+	bereft   map[string]time.Time         // users whose served key is burned and not replaced, since when
+	troubled map[string]time.Time         // when something failed last, by user
+	quick    bool                         // nothing but publishers fails
+	optional target                       // of the optional publisher
+	secrets  secrets                      // that AWS handed out
+	lines    sync.Mutex                   // protects line
+	line     []byte                       // what is being looked through
+	proofs   map[string]bool              // keys whose proof is on record
+	others   bool                         // somebody else makes keys by hand
 }
 
 // Run simulates c and returns what happened.
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]string{}, burned: map[string]burnt{},
-		bereft: map[string]time.Time{}, proofs: map[string]bool{},
+		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
+		bereft: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
 	level := slog.LevelDebug
@@ -248,8 +249,11 @@ func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credentia
 	for {
 		err := s.aws.Use(c.KeyID, c.Secret.Reveal())
 		s.note(func() { s.result.Uses++ })
-		if err != nil && s.isBurned(c.KeyID) {
+		if err != nil && s.mayFail(c.User, c.KeyID) {
 			return false // the exception to every promise
+		}
+		if err == nil {
+			s.mustFail(c.User, c.KeyID)
 		}
 		if err != nil && !s.isExcused(c.User) {
 			s.violation("served works: %s: %s refused %s before its Expiration: %v", c.User, c.KeyID, time.Until(c.Expiration), err)
@@ -284,10 +288,7 @@ func (s *simulation) notReady(user string, served bool, err error) {
 	if errors.Is(err, rotate.ErrNoTime) { // AWS could not be asked since the server started
 		return
 	}
-	s.mu.Lock()
-	served = served && !time.Now().Before(s.bereft[user])
-	s.mu.Unlock()
-	if served && errors.Is(err, rotate.ErrNoKeyReady) && !errors.Is(err, errStore) && !s.isExcused(user) {
+	if served && errors.Is(err, rotate.ErrNoKeyReady) && !errors.Is(err, errStore) && !s.isExcused(user) && !s.isBereft(user) {
 		s.violation("never zero: %s: %v", user, err)
 	}
 }

@@ -113,6 +113,11 @@ func TestBurns(t *testing.T) {
 	if res.Burns < int(length/time.Hour)*4 {
 		t.Errorf("only %d burns", res.Burns)
 	}
+	// The same with calls that are lost, of which some make a key, or throttled.
+	res = run(t, Config{Seed: 8, Users: 20, For: length, Faults: Faults{Consistency: true, Errors: 0.02, Late: 0.005, Storms: time.Hour, Publish: 0.25, Burn: 10 * time.Minute}})
+	if res.Burns < int(length/time.Hour)*4 {
+		t.Errorf("only %d burns where calls are lost", res.Burns)
+	}
 }
 
 // TestManyHands adds what only several rotators, other people and bad clocks

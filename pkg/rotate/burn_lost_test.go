@@ -1,6 +1,7 @@
 package rotate_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -79,4 +80,66 @@ func TestABurnWhoseCreationIsLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestABurnThatFoundNoReplacementInTime: nothing could be made for two minutes,
+// so the leaked key died alone. The replacement is a part of the burn, whatever
+// keeps other rotations from beginning.
+func TestABurnThatFoundNoReplacementInTime(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(t *testing.T, h *house){
+		"while nothing else is in the way": func(*testing.T, *house) {},
+		"while the user is paused": func(t *testing.T, h *house) {
+			if err := h.Pause(t.Context(), "ci", time.Time{}, "audit", "test"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"in a maintenance window": func(_ *testing.T, h *house) {
+			h.Policy = func(string) plan.Policy { return plan.Policy{Frozen: plan.IsFrozen} }
+		},
+		"while a required publisher is down": func(_ *testing.T, h *house) {
+			b := newBoard("t")
+			b.err = errors.New("target is down")
+			h.Publishers = []rotate.Publisher{b}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				h := newHouse("ci")
+				h.turn(t, rotate.Options{})
+				leaked := h.give(t, "ci")
+				h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select}
+				prepare(t, h)
+				h.refuse(rotatetest.CreateKey)
+				h.mustOrder(t, plan.Order{Kind: plan.Burn, KeyID: leaked.KeyID})
+				h.run(t, 2*time.Minute)
+				if h.works(leaked) {
+					t.Fatal("the leaked key works two minutes after the order")
+				}
+				h.aws.Fault = nil
+				h.run(t, 90*time.Second) // the longest wait after a failure, and the proof
+				if got := h.give(t, "ci"); got.KeyID == leaked.KeyID || !h.works(got) {
+					t.Error("there is no replacement a minute and a half after keys can be made again")
+				}
+			})
+		})
+	}
+}
+
+// TestABurnThatCouldNotBeSeenInTime: nobody could act for two minutes, and the
+// previous key works still, while both slots are taken.
+func TestABurnThatCouldNotBeSeenInTime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, old, leaked := twoKeys(t)
+		h.Policy = func(string) plan.Policy { return plan.Policy{Evidence: time.Hour} }
+		h.mustOrder(t, plan.Order{Kind: plan.Burn, KeyID: leaked.KeyID})
+		time.Sleep(65 * time.Second)
+		h.run(t, 10*time.Second)
+		if h.works(leaked) {
+			t.Error("the leaked key works")
+		}
+		if got := h.give(t, "ci"); got.KeyID != old.KeyID || !h.works(got) {
+			t.Errorf("%s is served, want the previous key %s, which works", got.KeyID, old.KeyID)
+		}
+	})
 }

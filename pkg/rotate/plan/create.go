@@ -79,7 +79,8 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 // with n keys in the user's slots. What those made shows in IAM's list only after
 // a while; until then another call could fill the second slot. If there is but
 // one free slot, another call does no harm: it makes the one key that there can
-// be, or IAM refuses it. That is for users who have nothing to be handed out.
+// be, or IAM refuses it; nor does it if all of them leave room for it. That is
+// for users who have nothing to be handed out.
 func (d *decision) outcome(n int) time.Time {
 	var sure, soon time.Time
 	open := 0
@@ -91,7 +92,7 @@ func (d *decision) outcome(n int) time.Time {
 	}
 	cur := d.r.In(Current)
 	hurry := d.bereft() || cur != nil && !d.r.leaked(cur).IsZero()
-	if hurry && n == Quota-1 && open < hurried {
+	if free := Quota - n; hurry && (open < free || free == 1 && open < hurried) {
 		return soon
 	}
 	return sure

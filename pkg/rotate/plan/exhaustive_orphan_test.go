@@ -110,19 +110,20 @@ func judgeOrphan(w World, p Policy, step Step, seen *Key, now time.Time) error {
 		return fmt.Errorf("orphans die: %s is made inactive and not remembered: %+v, foreign: %v", step.KeyID, after.Orphans, after.Foreign)
 	}
 	// With one call lost, one key is keyrot's.
-	unknown, lost := 0, 0
+	unknown, lost, slots := 0, 0, map[string]int{}
 	for _, k := range w.Keys {
 		if r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.intentFor(k, p) != nil {
 			unknown++
 		}
 	}
 	for i := range r.Intents {
-		if slices.ContainsFunc(w.Keys, func(k Key) bool { return r.Key(k.ID) == nil && r.Intents[i].mayHaveMade(k, p) }) {
-			lost++
+		if !slices.ContainsFunc(w.Keys, func(k Key) bool { return r.Key(k.ID) == nil && r.Intents[i].mayHaveMade(k, p) }) {
+			continue
 		}
-	}
-	if len(r.Intents) > 1 && len(r.Intents[1].Seen) > 0 {
-		lost = min(lost, Quota-1) // both had the one free slot
+		seen := r.Intents[i].Seen
+		if slots[fmt.Sprint(seen)]++; slots[fmt.Sprint(seen)] <= max(1, Quota-len(seen)) {
+			lost++ // others had the same free slots
+		}
 	}
 	if unknown > lost {
 		return fmt.Errorf("ours only: %s of %s, one of %d keys that %d lost calls may have made", step.Action, step.KeyID, unknown, lost)

@@ -116,8 +116,8 @@ func (d *decision) backoff() *Step {
 }
 
 func (d *decision) paused() *Step {
-	if !d.r.Paused(d.now) {
-		return nil
+	if !d.r.Paused(d.now) || d.r.In(Current) == nil && d.bereft() {
+		return nil // the replacement is a part of a burn
 	}
 	until := d.r.Pause.Until
 	if until.IsZero() {
@@ -143,27 +143,6 @@ func (d *decision) doubt() *Step {
 		return d.later(ListDisagrees, cur.ID, again)
 	}
 	return d.step(Probe, cur.ID, ListDisagrees)
-}
-
-// fallBack makes the Previous key Current again when AWS refuses its successor
-// inside the overlap. The successor was proven three times in a row, so this
-// takes somebody who spoils it.
-func (d *decision) fallBack() *Step {
-	cur, prev := d.r.In(Current), d.r.In(Previous)
-	if cur == nil || cur.Broken.IsZero() || prev == nil || !prev.Deactivated.IsZero() || !prev.Burned.IsZero() || prev.secretless() {
-		return nil
-	}
-	if seen := d.listed(prev.ID); seen == nil || seen.Status != Active {
-		return nil
-	}
-	switch {
-	case d.now.Before(prev.Again):
-		return d.later(CurrentBroken, prev.ID, prev.Again)
-	case !prev.Confirmed.After(cur.Broken):
-		return d.step(Verify, prev.ID, CurrentBroken)
-	}
-	// It is published right afterwards: until then there is nothing to hand out.
-	return d.step(Promote, prev.ID, CurrentBroken)
 }
 
 // unknown deals with listed keys that the record does not hold.
@@ -292,7 +271,11 @@ func (d *decision) inUse(k *Held, seen *Key, due time.Time) *Step {
 // vanished deals with a held key that IAM does not list. The list may lag, and
 // a key is not given up while a promise for it is open.
 func (d *decision) vanished(k *Held) *Step {
-	if again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace)); d.now.Before(again) {
+	again := latest(k.Made.Add(5*d.p.Lag), k.Promoted.Add(d.p.Lag), k.Promise.Add(d.p.Grace))
+	if !k.Dead.IsZero() {
+		again = k.Dead.Add(d.p.Lag) // burned: no promise stands, and AWS refuses it, too
+	}
+	if d.now.Before(again) {
 		return d.later(NotDue, k.ID, again)
 	}
 	return d.ours(d.step(Forget, k.ID, Vanished))
@@ -357,6 +340,9 @@ func (d *decision) pending() *Step {
 		if seen == nil && !k.Refused.IsZero() {
 			return d.step(Delete, k.ID, Vanished)
 		}
+		if seen == nil && d.now.Sub(k.Confirmed) > d.p.Lag && !k.Confirmed.IsZero() {
+			return d.step(Verify, k.ID, Unconfirmed) // targets may hold it
+		}
 	}
 	switch {
 	case k.Proven.IsZero() && !k.Refused.IsZero() && d.now.Sub(k.Refused) >= d.p.VerifyDeadline:
@@ -374,15 +360,6 @@ func (d *decision) pending() *Step {
 		return s
 	}
 	return &Step{Action: Promote, KeyID: k.ID, Reason: Ready, Due: k.Slot}
-}
-
-// bereft reports whether nothing can be handed out, though something was: then
-// a required publisher that fails does not hold the next key up.
-func (d *decision) bereft() bool {
-	if cur := d.r.In(Current); cur != nil && cur.Broken.IsZero() {
-		return false
-	}
-	return !d.r.Served.IsZero() || slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
 }
 
 func latest(ts ...time.Time) time.Time {

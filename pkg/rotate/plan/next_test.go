@@ -120,6 +120,7 @@ func TestNext(t *testing.T) {
 		{"after settling it is proven once more", rec(with(pendingKey("A", 0), func(k *Held) { k.Proven = at(1 * s) })), []Key{active("A", 0)}, Policy{}, at(11 * s), Verify, "A", Unconfirmed},
 		{"a confirmed key is published", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{Outlets: []Outlet{{Name: "t", Required: true}}}, at(0.5), Publish, "A", Unpublished},
 		{"a confirmed key without publishers is promoted", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(0.5), Promote, "A", Ready},
+		{"a confirmed key that IAM does not list is proven once more, because readers may have it", rec(current("A", 10), proven(pendingKey("B", 18))), []Key{active("A", 10)}, Policy{}, at(20), Verify, "B", Unconfirmed},
 		{"an old confirmation is repeated before promotion", rec(proven(pendingKey("A", 0))), []Key{active("A", 0)}, Policy{}, at(6), Verify, "A", Unconfirmed},
 		{"nothing to do in the middle of an interval", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(5), Wait, "", NotDue},
 		{"a rotation begins at the slot", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(10), Identify, "", SlotDue},
@@ -132,7 +133,8 @@ func TestNext(t *testing.T) {
 
 		// Late is safe, early is an outage.
 		{"no deactivation before the latest promise has passed", rec(with(previous("A", 0), func(k *Held) { k.Promise = at(20) }), current("B", 10)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(19), Wait, "", NotDue},
-		{"no deactivation without a successor", rec(previous("A", 0)), []Key{surveyed(active("A", 0))}, Policy{}, at(30), Identify, "", NoCurrent},
+		{"no deactivation without a successor: it is served again if AWS accepts it", rec(previous("A", 0)), []Key{surveyed(active("A", 0))}, Policy{}, at(30), Verify, "A", NoCurrent},
+		{"and if AWS does not, there is a new one", rec(with(previous("A", 0), func(k *Held) { k.Refused, k.Again = at(29), at(31) })), []Key{surveyed(active("A", 0))}, Policy{}, at(30), Identify, "", NoCurrent},
 		{"a successor that IAM lists as inactive is asked about", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Probe, "B", ListDisagrees},
 		{"a successor that AWS refuses is none", rec(with(previous("A", 0), func(k *Held) { k.Again = at(13) }), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{surveyed(active("A", 0)), inactive("B", 10)}, Policy{}, at(12), Wait, "A", CurrentBroken},
 		{"a refused key gives way to the one before it, if that is accepted", rec(previous("A", 0), with(current("B", 10), func(k *Held) { k.Broken = at(11) })), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(11.1), Verify, "A", CurrentBroken},

@@ -64,7 +64,7 @@ func (r *Record) owed(p Policy, k *Held, required bool, now time.Time) (due []Ow
 			continue
 		}
 		t := r.Target(o.Name)
-		if k.Stage == Current && required && t != nil && r.onItsWay(t.KeyID) {
+		if k.Stage == Current && required && t != nil && r.onItsWay(t.KeyID) && !r.held(t.KeyID, now) {
 			continue // it gave way to a key that is about to become Current
 		}
 		w := r.owes(p, o, t, k, now)
@@ -134,6 +134,12 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 func (p Policy) rollPublished(late time.Duration) time.Duration {
 	harmless := max(p.RotateEvery, p.DeleteAfter)/2 - (p.DeleteAfter - p.DeactivateAfter)
 	return max(p.Roll(), min(max(late, harmless*3/4), p.RotateEvery))
+}
+
+// held reports whether a pause keeps the Pending key from becoming Current: its
+// readers would be left with an Expiration that passes.
+func (r *Record) held(id string, now time.Time) bool {
+	return r.Paused(now) && r.Key(id).Stage == Pending
 }
 
 // onItsWay reports whether the key is about to become Current: required targets
