@@ -2,11 +2,18 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/api"
 )
 
 // TestThin keeps out what would make SDKs wait: the list is what may come from
@@ -37,6 +44,28 @@ func TestThin(t *testing.T) {
 	}
 }
 
+// TestAGatewayIsAskedAgain: it answers the first request in the server's place.
+func TestAGatewayIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch first := asked.Add(1) == 1; {
+		case first:
+			http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
+		case r.URL.Path == api.PathToken:
+			_ = json.NewEncoder(w).Encode(api.Token{Token: "T", ExpiresIn: 300})
+		default:
+			_ = json.NewEncoder(w).Encode(api.Credential{AccessKeyID: "AKIA1", SecretAccessKey: "s", Expiration: time.Now().Add(time.Hour)})
+		}
+	}))
+	t.Cleanup(srv.Close)
+	var out, errs bytes.Buffer
+	code := run([]string{"--user", "ci", "--no-cache", "--no-agent", "--endpoint", srv.URL, "--api-key-file", "testdata/key"}, &out, &errs)
+	if code != 0 || !strings.Contains(out.String(), "AKIA1") {
+		t.Errorf("run = %d, want 0 and a key:\n%s%s", code, out.String(), errs.String())
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	exposed := filepath.Join(t.TempDir(), "key")
@@ -58,7 +87,7 @@ func TestCommandLine(t *testing.T) {
 		{"an unknown flag", []string{"--nope"}, 2, "not defined"},
 		{"an argument too many", []string{"--user", "ci", "x"}, 2, `unexpected argument "x"`},
 		{"no user", nil, 2, "--user is missing"},
-		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is none of`},
+		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is not one of`},
 		{"signing needs the AWS SDK", []string{"--user", "ci", "--identity", "aws", "--no-agent"}, 2, `needs "keyrot get-key"`},
 		{"a token file that is not there", []string{"--user", "ci", "--oidc-token-file", "testdata/none", "--no-agent"}, 2, "reading the OIDC token"},
 		{"an API key that others can change", []string{"--user", "ci", "--no-agent", "--api-key-file", exposed}, 2, "can be changed by others"},

@@ -27,20 +27,25 @@ type fronts struct {
 
 type front struct {
 	mode  atomic.Value
-	asked atomic.Int64 // since the mode changed
+	asked atomic.Int64 // answered since the mode changed
+	seen  atomic.Int64 // begun since then
+	once  atomic.Bool  // passes all but the first request
+	until atomic.Int64 // passes all from then on, in Unix nanoseconds; 0: never
 }
 
 // command is "front": with HOST:PORT it starts one for the server there and
-// sets FRONT to its address; pass, 500, 403 (a gateway's) and hang say how it
-// answers from now on; asked waits until it has done so twice.
+// sets FRONT to its address; pass, hang, cut, 500, and the answers of a
+// gateway or a firewall (401, 403, 502, html) say how it answers from now on, or
+// once, or for a second from the first request on; asked waits until it has
+// done so twice.
 func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: front HOST:PORT | pass | 500 | 403 | hang | asked")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: front HOST:PORT | asked | MODE [once | second]")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if has := f.front[ts]; has != nil {
-		has.tell(ts, args[0])
+		has.tell(ts, args)
 		return
 	}
 	fr := &front{}
@@ -52,15 +57,7 @@ func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[0]})
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer fr.asked.Add(1)
-		switch fr.mode.Load() {
-		case "500":
-			http.Error(w, "oops", http.StatusInternalServerError)
-		case "403":
-			w.WriteHeader(http.StatusForbidden)
-			_, _ = io.WriteString(w, `{"message":"Forbidden"}`)
-		case "hang":
-			<-r.Context().Done()
-		default:
+		if !fr.answer(w, r) {
 			proxy.ServeHTTP(w, r)
 		}
 	})
@@ -73,10 +70,47 @@ func (f *fronts) command(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("FRONT", ln.Addr().String())
 }
 
-func (f *front) tell(ts *testscript.TestScript, word string) {
-	if word != "asked" {
-		f.mode.Store(word)
+// answer answers in the server's place, or leaves it to that.
+func (f *front) answer(w http.ResponseWriter, r *http.Request) bool {
+	first := f.seen.Add(1) == 1
+	if end := f.until.Load(); f.once.Load() && !first || end > 0 && time.Now().UnixNano() > end {
+		return false
+	}
+	if f.until.Load() < 0 {
+		f.until.Store(time.Now().Add(time.Second).UnixNano())
+	}
+	switch f.mode.Load() {
+	case "500":
+		http.Error(w, "oops", http.StatusInternalServerError)
+	case "401":
+		http.Error(w, `{"message":"Unauthorized"}`, http.StatusUnauthorized)
+	case "403":
+		http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
+	case "502":
+		http.Error(w, "<html>Bad Gateway</html>", http.StatusBadGateway)
+	case "html":
+		_, _ = io.WriteString(w, "<html>Please log in</html>")
+	case "cut":
+		panic(http.ErrAbortHandler)
+	case "hang":
+		<-r.Context().Done()
+	default:
+		return false
+	}
+	return true
+}
+
+func (f *front) tell(ts *testscript.TestScript, args []string) {
+	if args[0] != "asked" {
+		how := args[len(args)-1]
+		f.mode.Store(args[0])
+		f.once.Store(how == "once")
+		f.until.Store(0)
+		if how == "second" {
+			f.until.Store(-1)
+		}
 		f.asked.Store(0)
+		f.seen.Store(0)
 		return
 	}
 	for deadline := time.Now().Add(patience); f.asked.Load() < 2; time.Sleep(20 * time.Millisecond) {

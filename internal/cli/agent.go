@@ -66,7 +66,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	if err := o.defaults(e.Getenv); err != nil {
 		return err
 	}
-	cfg, err := e.load(o.common)
+	cfg, err := e.loadClient(o.common)
 	if err != nil {
 		return err
 	}

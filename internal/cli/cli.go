@@ -26,6 +26,7 @@ type Env struct {
 	In       io.Reader // nil: nobody answers
 	Out, Err io.Writer
 	Getenv   func(string) string
+	Environ  []string // what Getenv knows, to look for misspelt settings; nil: they are not looked for
 	Now      func() time.Time
 }
 
@@ -35,7 +36,7 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now}
+	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ(), Now: time.Now}
 	if env.Getenv(runtimeVariable) != "" {
 		env.Err = printable.Writer{Writer: env.Err}
 		err := env.lambdaMain(ctx)
@@ -147,13 +148,21 @@ func mark(f *pflag.FlagSet, key, name string) {
 	_ = f.SetAnnotation(name, settingKey, []string{key}) // fails for unknown names only
 }
 
+// maxText is how many bytes of words of their own operators may put on record.
+const maxText = 500
+
 // commonOf collects what was given to cmd.
 func commonOf(cmd *cobra.Command) (common, error) {
 	c := common{Flags: map[string]any{}}
 	c.File, _ = cmd.Flags().GetString("config")
 	c.Output, _ = cmd.Flags().GetString("output")
 	if c.Output != "text" && c.Output != "json" {
-		return c, usagef("--output: %q is none of text, json", c.Output)
+		return c, usagef("--output: %q is not one of text, json", c.Output)
+	}
+	for _, name := range []string{"reason", "name", "caller"} { // they stand in each list, line of the log and mail
+		if text, _ := cmd.Flags().GetString(name); len(text) > maxText {
+			return c, usagef("--%s: is longer than %d bytes", name, maxText)
+		}
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		keys := f.Annotations[settingKey]
@@ -174,8 +183,15 @@ func commonOf(cmd *cobra.Command) (common, error) {
 
 // load reads the configuration without judging it.
 func (e Env) load(c common) (config.Config, error) {
-	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Flags: c.Flags, Defaults: c.Defaults})
+	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Environ: e.Environ, Flags: c.Flags, Defaults: c.Defaults})
 	return cfg, usage(err, "")
+}
+
+// loadClient reads the configuration of a command that asks a server: a
+// misspelt variable of somebody else must not keep a program from its key.
+func (e Env) loadClient(c common) (config.Config, error) {
+	e.Environ = nil
+	return e.load(c)
 }
 
 // loadValid reads the configuration of a command that rotates or serves.

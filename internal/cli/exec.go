@@ -67,7 +67,7 @@ func (e Env) exec(ctx context.Context, o execOptions) error {
 	if o.User == "" {
 		return usagef("--user is missing")
 	}
-	cfg, err := e.load(o.common)
+	cfg, err := e.loadClient(o.common)
 	if err != nil {
 		return err
 	}

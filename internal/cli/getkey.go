@@ -58,7 +58,7 @@ system's folder for caches. keyrot-get is this command alone, and faster.`,
 func clientFlags(f *pflag.FlagSet) {
 	setting(f, "endpoint", "endpoint", "URL of the server (KEYROT_ENDPOINT)")
 	setting(f, "api_key_file", "api-key-file", "file that holds the API key")
-	setting(f, "identity", "identity", "who asks: api-key, oidc or aws (default by what is given)")
+	setting(f, "identity", "identity", "the caller's identity: api-key, oidc or aws (default by what is given)")
 	setting(f, "oidc_token_file", "oidc-token-file", "file with an OIDC token that takes the API key's place")
 	setting(f, "sign_for", "sign-for", "what identity aws signs for: the server's server.id (default the endpoint's host)")
 	setting(f, "ca_file", "ca-file", "PEM file with the certificates to trust instead of the system's")
@@ -77,7 +77,7 @@ func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 }
 
 func (e Env) clientConfig(o common) (config.Client, error) {
-	cfg, err := e.load(o)
+	cfg, err := e.loadClient(o)
 	if err == nil {
 		err = usage(cfg.Client.Validate(), "")
 	}
@@ -87,7 +87,7 @@ func (e Env) clientConfig(o common) (config.Client, error) {
 // newClient returns a client for the server that the configuration names. It
 // outlives its credentials: API key, token and CA files are read again when they change.
 func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*client.Client, error) {
-	cfg, err := e.load(o)
+	cfg, err := e.loadClient(o)
 	if err == nil {
 		err = usage(cfg.Client.Validate(), "")
 	}

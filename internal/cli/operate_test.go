@@ -76,6 +76,10 @@ func TestOperatorsMistakesAreTold(t *testing.T) {
 		{"a store that does not exist is not made", "pause ci --store " + missing, 2, "does not exist"},
 		{"a caller for a user that is not managed", "users ack zz --caller x", 2, "not managed"},
 		{"a key that nobody was given", "whohas AKIAFOO", 4, "nobody was given"},
+		{"a reason that is a book", "pause ci --reason " + strings.Repeat("x", 501), 2, "--reason: is longer than 500 bytes"},
+		{"a caller that is a book", "users ack ci --caller " + strings.Repeat("x", 501), 2, "--caller: is longer"},
+		{"a name that is a book", "api-key create --users ci --name " + strings.Repeat("x", 501), 2, "--name: is longer"},
+		{"a pattern that no user can match", "api-key create --users a|b", 2, `user pattern "a|b" matches no IAM user`},
 		{"a log that is not there", "audit verify --audit-log " + missing, 1, "--audit-log"},
 	} {
 		if code, _, errs := run(strings.Fields(tc.args)...); code != tc.code || !strings.Contains(errs, tc.says) {

@@ -28,6 +28,9 @@ type Source struct {
 	File string
 	// Getenv reads the environment. Required.
 	Getenv func(string) string
+	// Environ are the environment's variables, as os.Environ has them, among
+	// which misspelt settings are looked for. nil: they are not.
+	Environ []string
 	// Flags are the values of flags that were given, by key.
 	Flags map[string]any
 	// Defaults stand in for a key's own default, by key.
@@ -36,7 +39,8 @@ type Source struct {
 
 // Load reads the configuration. It reports everything that cannot be
 // understood, but judges no value: see [Config.Validate]. If that is unknown
-// keys only, it returns the rest beside the error, to be judged as well.
+// keys and variables only, it returns the rest beside the error, to be judged
+// as well.
 func Load(src Source) (Config, error) {
 	c := defaults(stateDir(src.Getenv))
 	known := keysOf(reflect.TypeFor[Config](), "")
@@ -51,6 +55,7 @@ func Load(src Source) (Config, error) {
 	if unknown != nil && file == nil {
 		return Config{}, unknown
 	}
+	unknown = errors.Join(unknown, environ(src.Environ, known, src.Getenv))
 	if err := v.MergeConfigMap(file); err != nil {
 		return Config{}, fmt.Errorf("merging configuration: %w", err)
 	}

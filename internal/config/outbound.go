@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -115,53 +114,17 @@ func (t Target) Label() string {
 }
 
 func (c Config) validateOutbound() []error {
-	var errs []error
+	errs := append(c.validateTargets(), c.Notify.SMTP.validate()...)
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	names := map[string]bool{}
-	for i, t := range c.Publish {
-		key := fmt.Sprintf("publish[%d].", i)
-		if names[t.Label()] {
-			bad("%sname: %q is taken by another target", key, t.Label())
-		}
-		names[t.Label()] = true
-		for _, u := range t.Users {
-			if _, err := path.Match(u, ""); err != nil || u == "" {
-				bad("%susers: %q is a malformed pattern", key, u)
-			}
-		}
-		for field, missing := range map[string]bool{
-			"secrets":   t.Type == "secretsmanager" && len(t.Secrets) == 0,
-			"parameter": t.Type == "ssm" && t.Parameter == "",
-			"path":      t.Type == "file" && t.Path == "",
-			"command":   t.Type == "hook" && len(t.Command) == 0,
-			"url":       t.Type == "webhook" && t.URL == "",
-			"key_file":  t.Type == "webhook" && t.KeyFile == "",
-		} {
-			if missing {
-				bad("%s%s: is missing", key, field)
-			}
-		}
-		if !slices.Contains([]string{"secretsmanager", "ssm", "file", "hook", "webhook"}, t.Type) {
-			bad("%stype: %q is none of secretsmanager, ssm, file, hook, webhook", key, t.Type)
-		}
-	}
-	for i, t := range c.Publish {
-		if t.Timeout < 0 || t.Timeout > longestHook {
-			bad("publish[%d].timeout: %s is not within 0s and %s", i, t.Timeout, longestHook)
-		}
-		if t.Timeout != 0 && t.Type != "hook" {
-			bad("publish[%d].timeout: only a hook has one", i)
-		}
-	}
 	n := c.Notify
 	if !slices.Contains([]string{"each", "hourly", "daily"}, n.Digest) {
-		bad("notify.digest: %q is none of each, hourly, daily", n.Digest)
+		bad("notify.digest: %q is not one of each, hourly, daily", n.Digest)
 	}
 	if (n.SES.From == "") != (len(n.SES.To) == 0) {
 		bad("notify.ses.from, notify.ses.to: give both or none")
 	}
 	if !slices.Contains([]string{"starttls", "implicit", "none"}, n.SMTP.TLS) {
-		bad("notify.smtp.tls: %q is none of starttls, implicit, none", n.SMTP.TLS)
+		bad("notify.smtp.tls: %q is not one of starttls, implicit, none", n.SMTP.TLS)
 	}
 	if t := n.SNS.Topic; t != "" && (!strings.HasPrefix(t, "arn:") || strings.Count(t, ":") != 5) {
 		bad("notify.sns.topic: %q is not the ARN of a topic", t)

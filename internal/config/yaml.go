@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -70,10 +71,17 @@ func (f *file) value(key string, node *yaml.Node, t reflect.Type) any {
 		f.bad(node, "%s must be a single value", key)
 	case nothing:
 		f.bad(node, "%s: %s means nothing in YAML; leave the key out, or quote the word: %q", key, node.Value, node.Value)
+	case t == reflect.TypeFor[time.Duration]() && strings.HasPrefix(key, "overrides[") && isZero(node.Value):
+		f.bad(node, "%s: an override cannot say zero, which means that it says nothing", key)
 	default:
 		return node.Value
 	}
 	return nil
+}
+
+func isZero(text string) bool {
+	d, err := ParseDuration(text)
+	return err == nil && d == 0
 }
 
 // resolve follows aliases and refuses tags that would change a value's meaning.

@@ -102,6 +102,28 @@ func judge(path string, info fs.FileInfo, owners []int) error {
 	return &trust.Error{Path: path, Why: []string{why}, Fix: []string{fix}}
 }
 
+// Alone refuses a file in whose folder others can make files, be it one such as
+// /tmp where they cannot touch those of others: the journal of a database, say,
+// is believed because of its name.
+func Alone(path string) error {
+	dirs := []string{filepath.Dir(path)}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		dirs = append(dirs, filepath.Dir(real))
+	}
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		owner, group := ownerOf(info)
+		e := trust.Entry{Owner: owner, Group: group, Mode: uint32(info.Mode().Perm()), Dir: true}
+		if why, _ := trust.Judge(dir, e, 0, os.Geteuid()); why != "" && info.Mode()&fs.ModeSticky != 0 {
+			return &trust.Error{Path: path, Why: []string{why + ", so that others can put files beside it"}, Fix: []string{""}} // not "chmod go-w /tmp"
+		}
+	}
+	return nil
+}
+
 // Content is what [Replace] writes.
 type Content struct {
 	Text     []byte

@@ -221,3 +221,27 @@ func TestReplaceAndSame(t *testing.T) {
 		t.Errorf("left behind %v", names)
 	}
 }
+
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	own, shared := t.TempDir(), filepath.Join(t.TempDir(), "shared")
+	if err := errors.Join(os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|fs.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Join(own, "f"), filepath.Join(shared, "f")} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(filepath.Join(shared, "f"), filepath.Join(own, "l")), os.Symlink(filepath.Join(own, "f"), filepath.Join(shared, "l"))); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		filepath.Join(own, "f"): true, filepath.Join(shared, "f"): false, // where it is
+		filepath.Join(own, "l"): false, filepath.Join(shared, "l"): false, // where it seems to be, and is
+	} {
+		if err := Alone(path); (err == nil) != want {
+			t.Errorf("Alone(%s) = %v", path, err)
+		}
+	}
+}

@@ -66,6 +66,14 @@ func begin(t *testing.T) (*server, *Source, *time.Time) {
 	return f, &Source{Fetch: ask, Endpoint: srv.URL, APIKey: "K", CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return now }}, &now
 }
 
+// shortly ends soon: a gateway that refuses would be asked again for seconds.
+func shortly(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // ask is a Fetch without what only a command needs.
 func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
 	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, Now: s.Now}
@@ -143,7 +151,7 @@ func TestServerTrouble(t *testing.T) {
 	*now = now.Add(11 * time.Minute)
 	s.want(t, "the server fails: what is valid is used", "AKIAFIRST")
 	*now = f.created.Add(12*time.Minute - time.Millisecond)
-	if c, err := s.Credential(t.Context(), "ci"); err == nil {
+	if c, err := s.Credential(shortly(t), "ci"); err == nil {
 		t.Errorf("at its Expiration: Credential = %v, want an error", c)
 	}
 	f.status.Store(0)
@@ -196,7 +204,7 @@ func TestAStrangersRefusalLeavesTheCache(t *testing.T) {
 		*now = f.created.Add(12*time.Minute - 2*time.Second)
 		s.want(t, "until its Expiration", "AKIAFIRST")
 		*now = f.created.Add(12 * time.Minute)
-		if c, err := s.Credential(t.Context(), "ci"); err == nil {
+		if c, err := s.Credential(shortly(t), "ci"); err == nil {
 			t.Errorf("%d: at its Expiration: %v, want an error", status, c)
 		}
 		f.status.Store(0)

@@ -21,6 +21,7 @@ func Line(s string) string { return escape(s, func(rune) bool { return false }) 
 func Text(s string) string { return escape(s, func(r rune) bool { return r == '\n' || r == '\t' }) }
 
 func escape(s string, leave func(rune) bool) string {
+	s = strings.ToValidUTF8(s, "\ufffd") // a byte of its own may be a control character of another encoding
 	bad := func(r rune) bool { return !unicode.IsPrint(r) && !leave(r) }
 	if strings.IndexFunc(s, bad) < 0 {
 		return s

@@ -122,6 +122,13 @@ func Withdrawn(err error) bool {
 	return errors.As(err, &r) && r.ours && (errors.Is(err, ErrForbidden) || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNotAllowed))
 }
 
+// ByGateway reports whether err is the answer of something before the server,
+// such as a gateway or a firewall.
+func ByGateway(err error) bool {
+	var r *Refusal
+	return errors.As(err, &r) && !r.ours
+}
+
 // Error implements error.
 func (r *Refusal) Error() string {
 	msg := fmt.Sprintf("server answered %d", r.Status)

@@ -58,7 +58,10 @@ func checkMode(path string, info fs.FileInfo) error {
 	if m := info.Mode().Perm(); m&0o022 != 0 && runtime.GOOS != "windows" {
 		return hint.Wrap(fmt.Errorf("%s can be changed by others (mode %04o)", path, m), "chmod 600 "+path)
 	}
-	return disk.Trusted(path)
+	if err := disk.Trusted(path); err != nil {
+		return err
+	}
+	return disk.Alone(path) // its .tail and .lock
 }
 
 // refresh finds out what happened to the file since this process last wrote:

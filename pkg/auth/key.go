@@ -120,11 +120,18 @@ func (k Key) SeesAll() bool {
 	return k.Role.Includes(Viewer) && (len(k.Users) == 0 || slices.Contains(k.Users, "*"))
 }
 
+// What names of IAM users consist of, and patterns besides; a name of ours may
+// have an account before it.
+const (
+	nameChars    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=,.@-/"
+	patternChars = `*?[]^\`
+)
+
 // Validate reports all that is wrong with a key somebody asks for at now.
 func (k Key) Validate(now time.Time) error {
 	var errs []error
 	if !slices.Contains(roles, k.Role) {
-		errs = append(errs, fmt.Errorf("role %q is none of viewer, reader, operator", k.Role))
+		errs = append(errs, fmt.Errorf("role %q is not one of viewer, reader, operator", k.Role))
 	}
 	if len(k.Users) == 0 && k.Role != Viewer {
 		errs = append(errs, errors.New("no users: name those that the key may read, or * for all"))
@@ -132,6 +139,8 @@ func (k Key) Validate(now time.Time) error {
 	for _, u := range k.Users {
 		if _, err := path.Match(u, ""); err != nil || u == "" {
 			errs = append(errs, fmt.Errorf("user pattern %q is malformed", u))
+		} else if strings.ContainsFunc(u, func(r rune) bool { return !strings.ContainsRune(nameChars+patternChars, r) }) {
+			errs = append(errs, fmt.Errorf("user pattern %q matches no IAM user", u))
 		}
 	}
 	if !k.Expires.IsZero() && !k.Expires.After(now) {

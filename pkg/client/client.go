@@ -39,6 +39,9 @@ const (
 	defTimeout = 10 * time.Second
 	maxAnswer  = 64 << 10        // bytes
 	tokenSpare = 5 * time.Second // a token this close to its end is not used any more
+
+	patience   = 6 * time.Second // with what stands before the server
+	firstPause = 250 * time.Millisecond
 )
 
 // Client reads credentials. Safe for concurrent use; must not be copied after
@@ -77,8 +80,31 @@ func (c *Client) Credential(ctx context.Context, user string) (api.Credential, e
 
 // CredentialIfChanged is Credential for those who ask again and again. tag is
 // what the answer before came with, or ""; if the credential is still the same
-// the error is [ErrNotModified] and no secret travels.
+// the error is [ErrNotModified] and no secret travels. A caller with a tag has
+// a credential that works and gets every error at once; for one without, what
+// something before the server answered is asked again, for some seconds.
 func (c *Client) CredentialIfChanged(ctx context.Context, user, tag string) (cred api.Credential, newTag string, err error) {
+	cred, newTag, err = c.ask(ctx, user, tag)
+	if tag != "" || !passing(err) {
+		return cred, newTag, err
+	}
+	again, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for pause := firstPause; passing(err) && rest(again, pause); pause *= 2 {
+		next, nextTag, nerr := c.ask(again, user, "")
+		if nerr != nil && again.Err() != nil {
+			break // what was answered says more
+		}
+		cred, newTag, err = next, nextTag, nerr
+	}
+	if ctx.Err() != nil {
+		return api.Credential{}, "", ctx.Err()
+	}
+	return cred, newTag, err
+}
+
+// ask asks with the API key that is valid now.
+func (c *Client) ask(ctx context.Context, user, tag string) (cred api.Credential, newTag string, err error) {
 	key, err := c.apiKey()
 	if err != nil {
 		return api.Credential{}, "", err
@@ -118,9 +144,10 @@ func (c *Client) credential(ctx context.Context, key, user, tag string) (cred ap
 }
 
 // outdated reports whether another token may help. Without an API key a server
-// says no more than that the caller is nobody.
+// says no more than that the caller is nobody, and a gateway before it may say
+// 403 whatever it does not like.
 func (c *Client) outdated(err error) bool {
-	return errors.Is(err, api.ErrUnauthorized) || c.Proof != nil && errors.Is(err, api.ErrForbidden)
+	return errors.Is(err, api.ErrUnauthorized) || errors.Is(err, api.ErrForbidden) && (c.Proof != nil || api.ByGateway(err))
 }
 
 func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (cred api.Credential, newTag string, err error) {
@@ -165,7 +192,7 @@ func (c *Client) currentToken(ctx context.Context, key string) (token string, fr
 			return "", false, err
 		}
 		if r.header, r.value, err = c.Proof(ctx); err != nil {
-			return "", false, fmt.Errorf("proving who asks: %w", err)
+			return "", false, fmt.Errorf("proving the caller's identity: %w", err)
 		}
 	}
 	if _, err := c.call(ctx, r, &t); err != nil {

@@ -207,3 +207,26 @@ func unspoken(err error, s Secret) error {
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), s.Reveal(), redacted))
 }
+
+// serveReaders gives readers of targets what they are owed though AWS failed:
+// that needs none of it. What fails is noted with the targets.
+func (p *pass) serveReaders(user string) {
+	next := func() plan.Step {
+		p.world.Record = p.entry.Record
+		return plan.Next(p.world, p.policy, p.now())
+	}
+	step := next()
+	if step.Action == plan.Publish {
+		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user) != nil {
+			return
+		}
+		if err := p.publish(step); err != nil {
+			p.Log.Warn("readers were not served", "user", user, "key", ShortID(step.KeyID), "err", err)
+			return
+		}
+		step = next()
+	}
+	if step.Action == plan.Wait {
+		p.restUntil(user, step.Wake)
+	}
+}

@@ -65,7 +65,7 @@ type Rotator struct {
 type Options struct {
 	Users  []string // only these; nil: all selected
 	Force  bool     // rotate now, not at the next slot
-	DryRun bool     // say what would be done, change nothing
+	DryRun bool     // show what would be done, without doing it
 	// Unattended: selected names that IAM does not know are told and passed
 	// over. Otherwise they are an error before anything is done.
 	Unattended bool

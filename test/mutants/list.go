@@ -183,7 +183,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "recover-takes-foreign", Rule: "ours only",
-		File: "pkg/rotate/plan/recover.go", Old: "(named || k.Created.After(latest(r.Slot, r.Enrolled)))", New: "(named || !k.Created.IsZero())",
+		File: "pkg/rotate/plan/recover.go", Old: "slices.Contains(o.Lost, k.ID)\n", New: "slices.Contains(o.Lost, k.ID) || held == nil\n",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
 	},
 	{

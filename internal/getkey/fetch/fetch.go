@@ -121,6 +121,9 @@ var badInput = []error{getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, ap
 
 // BadInput reports whether what was given must change before err goes away.
 func BadInput(err error) bool {
+	if api.ByGateway(err) { // it may refuse what keyrot would accept
+		return false
+	}
 	for _, bad := range badInput {
 		if errors.Is(err, bad) {
 			return true
@@ -149,6 +152,9 @@ var advice = []struct {
 func Hint(err error) string {
 	if h := hint.Of(err); h != "" {
 		return h
+	}
+	if api.ByGateway(err) && (errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized)) {
+		return "ask who runs the gateway or firewall before keyrot; the gateway of a deployed stack refuses a wrong API key like this, too: check KEYROT_API_KEY or --api-key-file"
 	}
 	for _, a := range advice {
 		if errors.Is(err, a.err) {

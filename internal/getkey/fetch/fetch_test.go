@@ -130,6 +130,7 @@ func TestReport(t *testing.T) {
 		{"no API key", getkey.ErrNoAPIKey, 2, "x: error: no API key is given\nx: hint: set KEYROT_API_KEY"},
 		{"nobody there", client.ErrUnreachable, 1, "x: hint: start it"},
 		{"not allowed", api.FromAnswer(403, api.Error{Code: "user_not_allowed"}), 2, "x: hint: make a key for this user"},
+		{"a gateway's refusal", api.FromAnswer(403, api.Error{Message: "Forbidden"}), 1, "x: hint: ask who runs the gateway"},
 		{"something else", errors.New("y"), 1, "x: error: y\n"},
 	} {
 		var b bytes.Buffer

@@ -94,6 +94,7 @@ func TestProvider(t *testing.T) {
 	if _, err := p.Retrieve(t.Context()); !errors.Is(err, api.ErrNotAllowed) {
 		t.Errorf("refused: %v, want ErrNotAllowed", err)
 	}
+	f.code = "unavailable"
 	f.status.Store(503)
 	if c, err := p.Retrieve(t.Context()); err == nil {
 		t.Errorf("after a refusal: %s, want an error", c.AccessKeyID)

@@ -32,7 +32,9 @@ type Answer struct {
 func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
-	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	if published := step.Action == Publish || step.Action == Copy; !published || !now.Before(r.RetryAt) {
+		r.Failures, r.RetryAt, r.Error = 0, time.Time{}, "" // what failed otherwise stands beside a publication
+	}
 	r.notAhead(now)
 	k := r.Key(step.KeyID)
 	switch step.Action {
@@ -185,6 +187,7 @@ func (r Record) Clone() Record {
 	r.Targets = slices.Clone(r.Targets)
 	if r.Order != nil {
 		o := *r.Order
+		o.Lost = slices.Clone(o.Lost)
 		r.Order = &o
 	}
 	if r.Pause != nil {
@@ -252,6 +255,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 			c.Stage = Previous
 		}
 	}
+	r.Served = now
 	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated = Current, now, time.Time{}, time.Time{}, time.Time{}
 	k.Again, k.Tries = time.Time{}, 0
 	if k.Confirmed.IsZero() {

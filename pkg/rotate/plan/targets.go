@@ -101,12 +101,8 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 	if t == nil || t.KeyID != k.ID {
 		return debt{why: unpublished}
 	}
-	never := now.Add(24 * time.Hour)
-	if k.Stage != Current {
-		return debt{at: never, why: NotDue}
-	}
-	w := debt{at: never, why: NotDue}
-	if o.Compares {
+	w := debt{at: now.Add(24 * time.Hour), why: NotDue}
+	if o.Compares && k.Stage == Current {
 		if w.at = t.At.Add(p.Recheck); t.At.Before(p.Started) && !p.Started.After(now) {
 			w.at = time.Time{}
 		}
@@ -141,11 +137,13 @@ func (p Policy) rollPublished(late time.Duration) time.Duration {
 }
 
 // onItsWay reports whether the key is about to become Current: required targets
-// are given it before.
+// are given it before. AWS accepted it, and did not refuse it since.
 func (r *Record) onItsWay(id string) bool {
-	if k := r.Key(id); k == nil || !k.Burned.IsZero() {
+	k := r.Key(id)
+	if k == nil || !k.Burned.IsZero() || k.Confirmed.IsZero() || !k.Deactivated.IsZero() {
 		return false
-	} else if k.Stage == Pending {
+	}
+	if k.Stage == Pending {
 		return true
 	}
 	return r.Order != nil && r.Order.Kind == Rollback && r.Order.KeyID == id
@@ -276,4 +274,14 @@ func soonest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// blind names what can be done without AWS: readers of targets are given what
+// they are owed.
+func (d *decision) blind() Step {
+	s := d.published()
+	if s == nil {
+		s = d.sleep(BackingOff, d.now.Add(d.p.RotateEvery))
+	}
+	return *s
 }

@@ -86,7 +86,10 @@ func prepareFile(path string) error {
 		return hint.Wrap(fmt.Errorf("%s is on %s, which does not lock as SQLite needs it", path, name),
 			"keep the store on a local disk, or use DynamoDB")
 	}
-	return disk.Private(path, info)
+	if err := disk.Private(path, info); err != nil {
+		return err
+	}
+	return disk.Alone(path) // the -wal, -shm and -journal files
 }
 
 // dsn returns the URI of the file with the settings of each connection.

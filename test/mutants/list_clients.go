@@ -1,0 +1,26 @@
+package main
+
+// ofClients are the mutants of what runs on the machines of those who ask, and
+// of what is set there and on the server.
+var ofClients = []mutant{
+	{
+		Name: "gateway-believed", Rule: "only keyrot's own code takes something away",
+		File: "pkg/client/again.go", Old: "return api.ByGateway(err) || ", New: "return api.ByGateway(nil) || ",
+		Pkg: "./pkg/client", Test: "TestAGatewayIsAskedAgain", Says: "for 1s: Credential = ",
+	},
+	{
+		Name: "gateway-token-kept", Rule: "only keyrot's own code takes something away",
+		File: "pkg/client/client.go", Old: "(c.Proof != nil || api.ByGateway(err))", New: "c.Proof != nil",
+		Pkg: "./pkg/client", Test: "TestAGatewaysWordForAnExpiredToken", Says: "want a key at once after one",
+	},
+	{
+		Name: "variable-ignored", Rule: "no setting is dropped without a word",
+		File: "internal/config/load.go", Old: "errors.Join(unknown, environ(src.Environ, known, src.Getenv))", New: "errors.Join(unknown, environ(nil, known, src.Getenv))",
+		Pkg: "./internal/config", Test: "TestVariablesThatAreNoSettings", Says: "KEYROT_USERS_EXCLUDES=a: Load = <nil>",
+	},
+	{
+		Name: "target-key-ignored", Rule: "no setting is dropped without a word",
+		File: "internal/config/targets.go", Old: "case !its && k.given(t):", New: "case false:",
+		Pkg: "./internal/config", Test: "TestSettingsThatWouldNotBeUsed", Says: "kms_key: is for type ssm",
+	},
+}
