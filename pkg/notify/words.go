@@ -107,7 +107,11 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 			it.Text = "It is called " + clean(step.Name) + " now."
 			it.Do = "Nothing: keyrot goes on with the name it knows, and so do callers, API keys and settings."
 		}
-		out = append(out, entry{Item: it})
+		e := entry{Item: it}
+		if step.Action == plan.Deactivate && step.Reason == plan.Burning { // repeated until AWS refuses the key
+			e.once = user + " " + step.KeyID
+		}
+		out = append(out, e)
 	}
 	return out
 }
