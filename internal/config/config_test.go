@@ -315,3 +315,12 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+func TestAPasswordInTheEndpointIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, endpoint := range []string{"https://user:pw@x.example", "user:pw@x.example", "https://user:p w@x"} {
+		if err := (config.Client{Endpoint: endpoint}).Validate(); err == nil || strings.Contains(err.Error(), "pw") || strings.Contains(err.Error(), "p w") {
+			t.Errorf("Validate of %q = %v", endpoint, err)
+		}
+	}
+}

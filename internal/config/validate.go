@@ -170,6 +170,9 @@ func (s Server) Proxies() ([]netip.Prefix, error) {
 
 // Validate reports what is wrong with a client's settings.
 func (c Client) Validate() error {
+	if strings.Contains(c.Endpoint, "@") { // not to be repeated
+		return errors.New("endpoint: holds a user or a password; write a URL such as https://keyrot.example:8443")
+	}
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return fmt.Errorf("endpoint: %q is not a URL such as https://keyrot.example:8443", c.Endpoint)
