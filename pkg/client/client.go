@@ -155,7 +155,8 @@ func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (c
 	if newTag, err = c.call(ctx, r, &cred); err != nil {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
 	}
-	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() {
+	another := cred.UserName != "" && cred.UserName != user // from a cache that does not look at queries
+	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() || another {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
 	}
 	return cred, newTag, nil
