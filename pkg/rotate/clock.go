@@ -141,23 +141,19 @@ func (c *Clock) log() *slog.Logger {
 // answered for the first time. It is the clock for everything that is compared
 // with a promise.
 func (c *Clock) Now() time.Time {
-	t, _ := c.now()
-	return t
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		return c.wall()
+	}
+	return c.known.best.Add(mono().Sub(c.known.mono))
 }
 
 // Known reports whether Now is AWS's time for certain.
 func (c *Clock) Known() bool {
-	_, known := c.now()
-	return known
-}
-
-func (c *Clock) now() (t time.Time, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known == nil {
-		return c.wall(), false
-	}
-	return c.known.at(mono()).best, c.doubt == nil && !c.parted(c.known.mono, c.known.wall)
+	return c.known != nil && c.doubt == nil && !c.parted(c.known.mono, c.known.wall)
 }
 
 // corrections returns how often the time was corrected: what was judged by it
