@@ -324,3 +324,16 @@ func TestAPasswordInTheEndpointIsNotRepeated(t *testing.T) {
 		}
 	}
 }
+
+func TestAShellsSpellingOfAFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, yaml := range []string{"store: {path: ~/keyrot.db}", "store: {key_file: $HOME/keyrot.key}", "audit: {path: ~me/audit.jsonl}"} {
+		c, err := load(t, yaml, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "write the folder out") {
+			t.Errorf("%s: Validate = %v", yaml, err)
+		}
+	}
+}
