@@ -87,7 +87,7 @@ func TestCommandLine(t *testing.T) {
 		{"an unknown flag", []string{"--nope"}, 2, "not defined"},
 		{"an argument too many", []string{"--user", "ci", "x"}, 2, `unexpected argument "x"`},
 		{"no user", nil, 2, "--user is missing"},
-		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is none of`},
+		{"an unknown format", []string{"--user", "ci", "--format", "xml"}, 2, `"xml" is not one of`},
 		{"signing needs the AWS SDK", []string{"--user", "ci", "--identity", "aws", "--no-agent"}, 2, `needs "keyrot get-key"`},
 		{"a token file that is not there", []string{"--user", "ci", "--oidc-token-file", "testdata/none", "--no-agent"}, 2, "reading the OIDC token"},
 		{"an API key that others can change", []string{"--user", "ci", "--no-agent", "--api-key-file", exposed}, 2, "can be changed by others"},

@@ -24,7 +24,7 @@ import (
 
 // ErrForeign: an answer of status 2xx is not the service's own. Whether the
 // request reached the service is unknown.
-var ErrForeign = errors.New("the answer does not come from the AWS service, but from something before it")
+var ErrForeign = errors.New("the answer came from something in front of AWS, not from AWS")
 
 // Require returns the configuration with Check applied to every answer.
 func Require(cfg aws.Config) aws.Config {

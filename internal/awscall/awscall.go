@@ -26,6 +26,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/internal/bound"
 )
 
 // maxAnswer bounds what is read of an answer.
@@ -98,6 +99,7 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 		return fmt.Errorf("endpoint of %s: %w", s.ID, err)
 	}
 	req.Header = h
+	req.GetBody = nil // the SDK's client follows redirects (307, 308) with a body that it can get again
 	if err := s.sign(ctx, req, body); err != nil {
 		return err
 	}
@@ -130,7 +132,9 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 }
 
 // plain never follows a redirect: it would carry a signed request elsewhere.
-var plain = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var plain = &http.Client{
+	Timeout: bound.Call, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 func (s Service) sign(ctx context.Context, req *http.Request, body []byte) error {
 	if s.Config.Credentials == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/internal/bound"
 )
 
 // source is one of the SDK's configuration sources.
@@ -122,6 +123,28 @@ func TestAnswersOfSomebodyElse(t *testing.T) {
 			}
 		}
 		srv.Close()
+	}
+}
+
+// A redirect takes a signed request with its secret nowhere, with the client
+// that the SDK's settings bring or without one.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	for name, client := range map[string]aws.HTTPClient{"no client": nil, "the SDK's client": bound.Client()} {
+		for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+			elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				t.Errorf("%s: a %d was followed", name, status)
+			}))
+			srv := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+			s := service(srv.URL)
+			s.Config.HTTPClient = client
+			err := s.JSON(t.Context(), "AmazonSSM.PutParameter", struct{}{}, nil)
+			if e, ok := errors.AsType[*Error](err); !ok || e.Status != status {
+				t.Errorf("%s, redirected by %d: %v, want that as the answer", name, status, err)
+			}
+			srv.Close()
+			elsewhere.Close()
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 		return usagef("--since: %w", err)
 	}
 	if o.Format != "csv" && o.Format != "json" {
-		return usagef("--format: %q is none of csv, json", o.Format)
+		return usagef("--format: %q is not one of csv, json", o.Format)
 	}
 	f, name, err := openLines(ctx, cfg)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
+	"github.com/keyrot/keyrot/internal/bound"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -17,12 +18,22 @@ import (
 // an endpoint there that works for every account of the aws partition.
 const fallbackRegion = "us-east-1"
 
+// loadAWS reads the SDK's settings. It is the only place that does, because every
+// attempt of every call must have a bound, those for credentials included.
+func loadAWS(ctx context.Context) (aws.Config, error) {
+	sdk, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(bound.Client()))
+	if err != nil {
+		return sdk, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+	}
+	return sdk, nil
+}
+
 // regional reads the SDK's settings for services that live in a region, which
 // must be named.
 func regional(ctx context.Context) (aws.Config, error) {
-	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	sdk, err := loadAWS(ctx)
 	if err != nil {
-		return sdk, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+		return sdk, err
 	}
 	if sdk.Region == "" {
 		return sdk, usage(errors.New("no AWS region is configured"), "set AWS_REGION, or choose a profile with AWS_PROFILE")
@@ -32,9 +43,9 @@ func regional(ctx context.Context) (aws.Config, error) {
 
 // connectAWS joins the AWS that the SDK's own settings name.
 func (e Env) connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
-	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	sdk, err := loadAWS(ctx)
 	if err != nil {
-		return cloud{}, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+		return cloud{}, err
 	}
 	if sdk.Region == "" {
 		sdk.Region = fallbackRegion
@@ -54,7 +65,7 @@ func (e Env) clockOf(sdk aws.Config, cfg config.Config) (*rotate.Clock, aws.Conf
 // clockOnly returns AWS's clock for a command that needs nothing else of AWS.
 // If AWS is not to be reached, this machine's clock has to do.
 func (e Env) clockOnly(ctx context.Context, cfg config.Config) *rotate.Clock {
-	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	sdk, err := loadAWS(ctx)
 	if err != nil {
 		return &rotate.Clock{Wall: e.Now}
 	}

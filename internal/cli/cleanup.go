@@ -142,7 +142,7 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 }
 
 // goesOn is true once the stack is gone: what is left was written down.
-const goesOn = "run this again: it goes on where it was"
+const goesOn = "run this again to continue"
 
 // surveyed looks at all that there is to remove.
 func (p *deployment) surveyed(ctx context.Context, name string) (r removal, err error) {

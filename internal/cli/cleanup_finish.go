@@ -124,7 +124,7 @@ func (f *finisher) run(ctx context.Context) error {
 }
 
 func (f *finisher) cut(ctx context.Context, open int) error {
-	f.say("interrupted: %d users have superseded keys yet; run this again, it goes on where it was", open)
+	f.say("interrupted: %d users have superseded keys yet; run this again to continue", open)
 	return ctx.Err()
 }
 

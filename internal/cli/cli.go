@@ -157,7 +157,7 @@ func commonOf(cmd *cobra.Command) (common, error) {
 	c.File, _ = cmd.Flags().GetString("config")
 	c.Output, _ = cmd.Flags().GetString("output")
 	if c.Output != "text" && c.Output != "json" {
-		return c, usagef("--output: %q is none of text, json", c.Output)
+		return c, usagef("--output: %q is not one of text, json", c.Output)
 	}
 	for _, name := range []string{"reason", "name", "caller"} { // they stand in each list, line of the log and mail
 		if text, _ := cmd.Flags().GetString(name); len(text) > maxText {

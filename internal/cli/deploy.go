@@ -53,7 +53,7 @@ It first looks whether all will go well and lists exactly which users would be m
 shows the plan and asks. A run that was interrupted, or failed, is healed by running it again; if
 nothing is to be changed, that is success.
 
-A stack that is there keeps what neither flags nor configuration say anew. What would let more
+An existing stack keeps settings that neither flags nor configuration give. What would let more
 happen than before (other callers, more users, no permissions boundary) is shown in red and asked
 about by itself; --yes does not accept it, --accept-widening does. Settings that a stack cannot
 keep, such as windows or publish, are refused.`,

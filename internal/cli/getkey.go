@@ -58,7 +58,7 @@ system's folder for caches. keyrot-get is this command alone, and faster.`,
 func clientFlags(f *pflag.FlagSet) {
 	setting(f, "endpoint", "endpoint", "URL of the server (KEYROT_ENDPOINT)")
 	setting(f, "api_key_file", "api-key-file", "file that holds the API key")
-	setting(f, "identity", "identity", "who asks: api-key, oidc or aws (default by what is given)")
+	setting(f, "identity", "identity", "the caller's identity: api-key, oidc or aws (default by what is given)")
 	setting(f, "oidc_token_file", "oidc-token-file", "file with an OIDC token that takes the API key's place")
 	setting(f, "sign_for", "sign-for", "what identity aws signs for: the server's server.id (default the endpoint's host)")
 	setting(f, "ca_file", "ca-file", "PEM file with the certificates to trust instead of the system's")

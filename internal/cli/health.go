@@ -18,7 +18,8 @@ type health struct {
 	store  rotate.Store
 	policy func(user string) plan.Policy
 	now    func() time.Time
-	late   *rotate.Late // nil: hand-outs are recorded at once or refused
+	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
+	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
 
 	mu   sync.Mutex
 	last api.Health
@@ -52,6 +53,9 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 	}
 	if h.late != nil {
 		h.last.Unrecorded = h.late.Waiting()
+	}
+	if h.down != nil {
+		h.last.PublishersDown = len(h.down())
 	}
 	return h.last, nil
 }

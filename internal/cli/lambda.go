@@ -13,10 +13,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/internal/bound"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	function "github.com/keyrot/keyrot/pkg/lambda"
@@ -63,9 +63,9 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	if cfg.Store.Table == "" {
 		return nil, nil, usagef("store.table: is empty; a function has no file to keep")
 	}
-	sdk, err := awsconfig.LoadDefaultConfig(ctx)
+	sdk, err := loadAWS(ctx)
 	if err != nil {
-		return nil, nil, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+		return nil, nil, err
 	}
 	log := logger(e.Err, cfg.Log)
 	aws := e.cloudOf(sdk, cfg)
@@ -99,7 +99,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		s.rotator, s.notify = r, n
 		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
-			n.Log, r.Observe = log, n.Observe
+			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
@@ -121,7 +121,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		f.API = s.server.Handler()
 	default:
-		return nil, nil, usagef("%s: %q is none of rotator, api", functionVariable, which)
+		return nil, nil, usagef("%s: %q is not one of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
 }
@@ -161,6 +161,7 @@ func teller(n *notify.Notifier, w *notify.Watchdog) func(context.Context) {
 
 // openTable joins the store in a DynamoDB table.
 func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
+	sdk.HTTPClient = bound.Within(sdk.HTTPClient, bound.Store)
 	return &dynamodb.Store{
 		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
 		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},

@@ -47,7 +47,7 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 			},
 		}
 		cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for the audit log")
-		cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+		cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 		storeFlags(cmd.Flags())
 		if flags != nil {
 			flags(cmd, &o)
@@ -63,17 +63,17 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 		}
 	}
 	return []*cobra.Command{
-		make("pause", "Freeze a user: nothing is changed, the active key is served on",
-			"Freeze a user. Nothing is changed in IAM; the active key is handed out on, with an\nExpiration that is rolled forward. It ends with \"keyrot resume\", or after --for.",
+		make("pause", "Freeze a user: nothing changes, and the active key stays available",
+			"Freeze a user. Nothing changes in IAM. The active key stays available, and its Expiration\nkeeps moving forward. The pause ends with \"keyrot resume\", or after --for.",
 			"pause ci --for 2h --reason 'vendor migration'", run.pause, func(cmd *cobra.Command, o *operateOptions) {
 				cmd.Flags().StringVar(&o.For, "for", "", "end by itself after this long, such as 2h (default: until resumed)")
 			}),
-		make("resume", "End a pause", "End a pause. What became due meanwhile is done at the next look.", "resume ci", run.resume, nil),
+		make("resume", "End a pause", "End a pause. Steps that became due in the meantime follow in the next pass.", "resume ci", run.resume, nil),
 		make("rollback", "Make the previous key the active one again, then pause",
 			"Reactivate the previous key, prove it, hand it out again, and pause the user so that\nnothing undoes it. The newer key stays as it is. Possible until the previous key is deleted.",
 			"rollback ci --reason 'new key breaks the vendor'", run.rollback, key("the key to go back to (default: the newest previous one)")),
 		make("burn", "A key leaked: replace it and make it inactive now",
-			"Answer to a leak. A new key is made first if that works within a minute; the leaked one\nis made inactive at once, whatever was promised for it, and kept for evidence until its\nslot is needed. Then AWS is asked with the leaked key itself: the command succeeds once\nAWS refuses it, and otherwise says what it saw. Repeating it changes nothing but speed.\n\"keyrot whohas\" says who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials the order is recorded, and a running keyrot carries it out.",
+			"Respond to a leaked key. A new key is made first if that takes less than a minute. The\nleaked key is then made inactive, whatever was promised for it, and kept as evidence until\nits slot is needed. keyrot calls AWS with the leaked key: the command succeeds once AWS\nrefuses it, and otherwise reports what it saw. Running it again is safe.\n\"keyrot whohas\" lists who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials, the order is recorded and a running keyrot carries it out.",
 			"burn ci --key AKIAIOSFODNN7EXAMPLE --reason 'in a public repository'", run.burn, key("the leaked key (default: the active one)")),
 	}
 }
@@ -221,9 +221,9 @@ func (e Env) unfinished(err error) error {
 	switch {
 	case errors.Is(err, rotate.ErrNoIdentity):
 		return hint.Wrap(err, `the order is recorded: a running keyrot carries it out within seconds, and "keyrot status" `+
-			`shows it; to do it from here, give AWS credentials and repeat the command`)
+			`shows it; to do it from here, provide AWS credentials and run the command again`)
 	case errors.Is(err, rotate.ErrOrderOpen):
-		return hint.Wrap(err, `the order is recorded: a running keyrot goes on with it, and so does the same command; `+
+		return hint.Wrap(err, `the order is recorded: a running keyrot continues with it, and so does running this command again; `+
 			`"keyrot status" shows it`)
 	}
 	return err

@@ -24,16 +24,16 @@ func newPublishCmd(run func(context.Context, publishOptions) error) *cobra.Comma
 	var o publishOptions
 	cmd := &cobra.Command{
 		Use:   "publish USER",
-		Short: "Give the active key to all publishers again",
-		Long: `Give the key that is handed out to all targets of publish again, also to those
-that confirmed it. Programs and webhooks run once more, with the same id.
+		Short: "Publish the active key again",
+		Long: `Publish the active key to all targets again, including those that have confirmed
+it. Programs and webhooks run once more, with the same id.
 
-keyrot itself looks at what files, secrets and parameters hold at each start and
-every hour, and publishes again what is missing. Use this command for a target
-that it cannot see, or when you do not want to wait.
+At each start and every hour, keyrot checks what files, secrets and parameters
+hold, and publishes again what is missing. Use this command for a target that
+cannot be checked, or when you do not want to wait.
 
-Exit code 1 means that some target has not confirmed; a running keyrot tries on.`,
-		Example: "  keyrot publish ci --reason 'the host was set up anew'",
+Exit code 1 means that a target has not confirmed; a running keyrot keeps trying.`,
+		Example: "  keyrot publish ci --reason 'the host was reinstalled'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.common, err = commonOf(cmd); err != nil {
@@ -45,7 +45,7 @@ Exit code 1 means that some target has not confirmed; a running keyrot tries on.
 	}
 	cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for the audit log")
 	cmd.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for the targets; 0s leaves it to the daemon")
-	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 	storeFlags(cmd.Flags())
 	return cmd
 }

@@ -18,6 +18,8 @@ import (
 type recoverOptions struct {
 	common
 	Users  []string
+	Ours   []string // ids of keys that keyrot made
+	Keep   []string // ids of keys that are somebody else's
 	Room   []string // ids of keys that may make room
 	Yes    bool
 	DryRun bool
@@ -29,14 +31,18 @@ func newRecoverCmd(run func(context.Context, recoverOptions) error) *cobra.Comma
 	cmd := &cobra.Command{
 		Use:   "recover [USER...]",
 		Short: "Replace the keys that a restored store does not know",
-		Long: `After an older copy of the store was put in place, the keys made since are known to IAM
-only: nobody has their secrets, and they leave no room for new ones. This command finds
-them and, user by user, asks and then has each replaced: a new key is made and proven
-before anything else, and the lost one goes when nothing can be promised for it any more.
+		Long: `After an older copy of the store is restored, only IAM knows the keys made since then:
+nobody has their secrets, and they occupy the places of new keys. This command finds them
+and replaces them, asking for each user. A new key is made and proven first; the lost key
+is removed once no promise for it can still be open.
 
-A user with two keys has no room for a new one. An inactive key makes room by itself; of
-two active ones you choose, here or with --make-room, and the other one stays active until
-the new key is served. The last key that works is never taken.
+A user that is not in the store was enrolled after the copy was made, or never: you are
+asked which of its keys keyrot made, or say so with --ours. Other keys are left alone, and
+so are those that you name with --keep.
+
+A user with two keys has no room for a new one. An inactive key is removed first; if both
+are active, you choose one, when asked or with --make-room, and the other stays active
+until the new key is in use. The last working key is never removed.
 
 Stop all daemons and functions before you restore a store, and start them when this is done.`,
 		Example: "  keyrot recover --dry-run\n  keyrot recover ci --make-room AKIAIOSFODNN7EXAMPLE --yes",
@@ -49,9 +55,11 @@ Stop all daemons and functions before you restore a store, and start them when t
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.Room, "make-room", nil, "the access key id that may go if there is no room (may be repeated)")
-	f.BoolVar(&o.Yes, "yes", false, "do not ask; users with two active keys need --make-room")
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	f.StringArrayVar(&o.Ours, "ours", nil, "access key id that keyrot made, although the store does not know its user (may be repeated)")
+	f.StringArrayVar(&o.Keep, "keep", nil, "access key id that is somebody else's and is left alone (may be repeated)")
+	f.StringArrayVar(&o.Room, "make-room", nil, "access key id to remove if there is no room for a new key (may be repeated)")
+	f.BoolVar(&o.Yes, "yes", false, "do not ask; users with two active keys need --make-room, unknown users --ours")
+	f.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 	f.DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for each user's new key; 0s leaves it to the daemon")
 	scheduleFlags(f)
 	selectionFlags(f)
@@ -75,7 +83,7 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 		return err
 	}
 	if len(losses) == 0 {
-		_, _ = fmt.Fprintln(e.Err, "keyrot: no key is unknown")
+		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found")
 		return errNothing
 	}
 	var all rotate.Report
@@ -92,12 +100,16 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 	user := l.User.Name
 	failed := func(err error) rotate.UserReport { return rotate.UserReport{User: user, Err: err} }
 	e.describe(s, l)
+	if e.claim(o, &l); len(l.Lost) == 0 {
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is left as it is: no key is known to be keyrot's; name it with --ours if keyrot made it\n", user)
+		return rotate.UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.ForeignKey}}
+	}
 	room, err := e.makeRoom(o, l)
 	if err != nil {
 		return failed(err)
 	}
 	if room != "" {
-		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s goes first, to make room; the other keys stay until a new one is served\n", room)
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s is removed first, to make room; the other keys stay until a new one is in use\n", room)
 	}
 	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf("Replace the unknown keys of %s?", user)) {
 		return failed(notConfirmed())
@@ -118,6 +130,21 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 	return rep
 }
 
+// claim has l.Lost be the keys that keyrot made: those that are newer than the
+// record, and those that the operator says it made.
+func (e Env) claim(o recoverOptions, l *rotate.Loss) {
+	l.Lost = slices.DeleteFunc(l.Lost, func(id string) bool { return slices.Contains(o.Keep, id) })
+	for _, id := range l.Unclear {
+		ours := slices.Contains(o.Ours, id)
+		if !ours && !slices.Contains(o.Keep, id) && !o.Yes && !o.DryRun {
+			ours = e.confirmed(fmt.Sprintf("The store does not say whose key %s of %s is. Did keyrot make it?", id, l.User.Name))
+		}
+		if ours {
+			l.Lost = append(l.Lost, id)
+		}
+	}
+}
+
 // describe says which keys the user has.
 func (e Env) describe(s *system, l rotate.Loss) {
 	for _, k := range l.Keys {
@@ -129,7 +156,7 @@ func (e Env) describe(s *system, l rotate.Loss) {
 			used = "last used " + span(max(0, s.clock.Now().Sub(k.Usage.LastUsed))) + " ago"
 		}
 		what := "known"
-		if slices.Contains(l.Lost, k.ID) {
+		if slices.Contains(l.Lost, k.ID) || slices.Contains(l.Unclear, k.ID) {
 			what = "unknown"
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s has key %s: %s, %s, created %s, %s\n",
@@ -150,11 +177,11 @@ func (e Env) makeRoom(o recoverOptions, l rotate.Loss) (string, error) {
 	case idle != "":
 		return idle, nil
 	case !o.Yes && !o.DryRun:
-		id := e.ask(fmt.Sprintf("There is no room for a new key. Which of the two of %s may go? Its id: ", l.User.Name))
+		id := e.ask(fmt.Sprintf("There is no room for a new key. Id of the key of %s to remove: ", l.User.Name))
 		if slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id }) {
 			return id, nil
 		}
 	}
-	return "", usage(fmt.Errorf("user %q has two active keys and no room for a new one", l.User.Name),
-		"choose the one that may go with --make-room; callers that still use it will fail")
+	return "", usage(fmt.Errorf("user %q has two keys and no room for a new one", l.User.Name),
+		"choose the key to remove with --make-room; callers that still use it will fail")
 }

@@ -19,7 +19,7 @@ func TestRecoverAsks(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name    string
-		keys    string // of the user, A active and I inactive
+		keys    string // of the user, which is new: A active, I inactive, O active and named by --ours, K by --keep
 		answers string // FIRST stands for the first key's id
 		room    string // --make-room
 		yes     bool
@@ -28,18 +28,23 @@ func TestRecoverAsks(t *testing.T) {
 		goes    int // index of the key that may go; -1: none
 		ordered bool
 	}{
-		{"one key, agreed", "A", "yes\n", "", false, false, 0, -1, true},
-		{"one key, refused", "A", "no\n", "", false, false, 2, -1, false},
-		{"one key, nobody answers", "A", "", "", false, false, 2, -1, false},
-		{"one key, --yes", "A", "", "", true, false, 0, -1, true},
-		{"a dry run", "A", "", "", false, true, 0, -1, false},
-		{"an inactive key goes by itself", "AI", "yes\n", "", false, false, 0, 1, true},
-		{"of two active keys one is chosen", "AA", "FIRST\nyes\n", "", false, false, 3, 0, true},
-		{"of two active keys one is chosen, and then no", "AA", "FIRST\nno\n", "", false, false, 2, -1, false},
-		{"of two active keys none is chosen", "AA", "AKIANOBODYS\nyes\n", "", false, false, 2, -1, false},
-		{"two active keys, --yes alone", "AA", "", "", true, false, 2, -1, false},
-		{"two active keys, --yes and --make-room", "AA", "", "FIRST", true, false, 3, 0, true},
-		{"the last active key cannot go", "AI", "", "FIRST", true, false, 3, -1, false},
+		{"one key, agreed", "A", "yes\nyes\n", "", false, false, 0, -1, true},
+		{"one key that is not keyrot's", "A", "no\nyes\n", "", false, false, 0, -1, false},
+		{"one key, refused", "A", "yes\nno\n", "", false, false, 2, -1, false},
+		{"one key, nobody answers", "A", "", "", false, false, 0, -1, false},
+		{"one key, --yes alone", "A", "", "", true, false, 0, -1, false},
+		{"one key, --yes and --ours", "O", "", "", true, false, 0, -1, true},
+		{"one key, --yes and --keep", "K", "", "", true, false, 0, -1, false},
+		{"--keep is not asked about", "K", "yes\nyes\n", "", false, false, 0, -1, false},
+		{"a dry run", "O", "", "", false, true, 0, -1, false},
+		{"an inactive key goes by itself", "AI", "yes\nyes\nyes\n", "", false, false, 0, 1, true},
+		{"an inactive key of somebody else's does not", "OI", "", "", true, false, 2, -1, false},
+		{"of two active keys one is chosen", "AA", "yes\nyes\nFIRST\nyes\n", "", false, false, 3, 0, true},
+		{"of two active keys one is chosen, and then no", "AA", "yes\nyes\nFIRST\nno\n", "", false, false, 2, -1, false},
+		{"of two active keys none is chosen", "AA", "yes\nyes\nAKIANOBODYS\nyes\n", "", false, false, 2, -1, false},
+		{"two active keys, --yes and no choice", "OO", "", "", true, false, 2, -1, false},
+		{"two active keys, --yes and --make-room", "OO", "", "FIRST", true, false, 3, 0, true},
+		{"the last active key cannot go", "OI", "", "FIRST", true, false, 3, -1, false},
 		{"no key", "", "", "", true, false, 4, -1, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -52,14 +57,20 @@ func TestRecoverAsks(t *testing.T) {
 			}
 			fake := &rotatetest.AWS{}
 			fake.AddUser("ci", "/", nil)
+			o := recoverOptions{common: common{Output: "text"}, Yes: tc.yes, DryRun: tc.dry, Wait: time.Second}
 			var ids []string
 			for _, status := range tc.keys {
 				id, err := fake.Plant("ci")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if status == 'I' {
+				switch status {
+				case 'I':
 					fake.Switch("ci", id, plan.Inactive)
+				case 'O':
+					o.Ours = append(o.Ours, id)
+				case 'K':
+					o.Keep = append(o.Keep, id)
 				}
 				ids = append(ids, id)
 			}
@@ -71,7 +82,6 @@ func TestRecoverAsks(t *testing.T) {
 			first := strings.NewReplacer("FIRST", append(ids, "")[0])
 			e.In = strings.NewReader(first.Replace(tc.answers))
 			s.rotator.Dry = tc.dry
-			o := recoverOptions{common: common{Output: "text"}, Yes: tc.yes, DryRun: tc.dry, Wait: time.Second}
 			if tc.room != "" {
 				o.Room = []string{first.Replace(tc.room)}
 			}
@@ -86,7 +96,7 @@ func TestRecoverAsks(t *testing.T) {
 				t.Errorf("the order is %+v", o)
 			}
 			for i, k := range fake.Truth("ci")[:min(len(ids), len(fake.Truth("ci")))] {
-				if i != tc.goes && k.ID == ids[i] && tc.keys[i] == 'A' && k.Status != plan.Active {
+				if i != tc.goes && k.ID == ids[i] && tc.keys[i] != 'I' && k.Status != plan.Active {
 					t.Errorf("key %d is %s", i, k.Status)
 				}
 			}

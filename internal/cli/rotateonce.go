@@ -51,7 +51,7 @@ Exit code 3 means that some users failed; the table says which and why.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Users, "user", nil, "only this selected user (may be repeated)")
 	f.BoolVar(&o.Force, "force", false, "rotate now, not when it is due")
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+	f.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 	f.DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for a new key to be accepted; 0s leaves it to the next pass")
 	scheduleFlags(f)
 	selectionFlags(f)

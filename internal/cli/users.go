@@ -58,7 +58,7 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		storeFlags(c.Flags())
 		setting(c.Flags(), "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
 		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key")
-		c.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, change nothing")
+		c.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 		return c
 	}
 	enroll := sub("enroll [USER...]", "Take selected users on, a few first",

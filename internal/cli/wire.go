@@ -118,7 +118,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	s.health = &health{store: s.store, policy: policy, now: now, late: s.late}
+	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -174,7 +174,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late})
+	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}
@@ -201,7 +201,7 @@ func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
 	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
-	s.rotator.Observe, s.rotator.Beat = s.notify.Observe, s.watch.Beat
+	s.rotator.Observe, s.rotator.Target, s.rotator.Beat = s.notify.Observe, s.notify.Target, s.watch.Beat
 	return nil
 }
 

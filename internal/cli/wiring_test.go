@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"github.com/keyrot/keyrot/internal/bound"
 	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/publish"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -46,7 +47,7 @@ func datedAWS(t *testing.T) (sdk aws.Config, requests func() []*http.Request) {
 	t.Cleanup(srv.Close)
 	return aws.Config{
 			Region: "eu-west-1", BaseEndpoint: &srv.URL,
-			Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
+			Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""), HTTPClient: bound.Client(),
 		}, func() []*http.Request {
 			mu.Lock()
 			defer mu.Unlock()

@@ -198,7 +198,7 @@ type Client struct {
 	Endpoint string `mapstructure:"endpoint"`
 	// APIKeyFile holds the API key. Default none: KEYROT_API_KEY.
 	APIKeyFile string `mapstructure:"api_key_file"`
-	// Identity is who asks: "api-key", "oidc" (by OIDCTokenFile) or "aws" (by
+	// Identity is the caller's identity: "api-key", "oidc" (by OIDCTokenFile) or "aws" (by
 	// the AWS SDK's credentials). Default: oidc if there is a token file and no
 	// API key, otherwise api-key.
 	Identity string `mapstructure:"identity"`

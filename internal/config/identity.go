@@ -88,7 +88,7 @@ func (i Identity) validate(bad func(key, format string, args ...any)) {
 		bad("name", "%q is not of small letters, digits, - and _, at most 32", i.Name)
 	}
 	if !slices.Contains([]string{"", "reader", "viewer"}, i.Role) {
-		bad("role", "%q is none of reader, viewer", i.Role)
+		bad("role", "%q is not one of reader, viewer", i.Role)
 	}
 	if len(i.Users) == 0 && i.Role != "viewer" {
 		bad("users", "is missing: name those that may be read, or * for all")
@@ -123,7 +123,7 @@ func (i Identity) validate(bad func(key, format string, args ...any)) {
 	case "oidc":
 		i.validateOIDC(bad)
 	default:
-		bad("kind", "%q is none of aws, oidc", i.Kind)
+		bad("kind", "%q is not one of aws, oidc", i.Kind)
 	}
 }
 

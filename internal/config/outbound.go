@@ -118,13 +118,13 @@ func (c Config) validateOutbound() []error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	n := c.Notify
 	if !slices.Contains([]string{"each", "hourly", "daily"}, n.Digest) {
-		bad("notify.digest: %q is none of each, hourly, daily", n.Digest)
+		bad("notify.digest: %q is not one of each, hourly, daily", n.Digest)
 	}
 	if (n.SES.From == "") != (len(n.SES.To) == 0) {
 		bad("notify.ses.from, notify.ses.to: give both or none")
 	}
 	if !slices.Contains([]string{"starttls", "implicit", "none"}, n.SMTP.TLS) {
-		bad("notify.smtp.tls: %q is none of starttls, implicit, none", n.SMTP.TLS)
+		bad("notify.smtp.tls: %q is not one of starttls, implicit, none", n.SMTP.TLS)
 	}
 	if t := n.SNS.Topic; t != "" && (!strings.HasPrefix(t, "arn:") || strings.Count(t, ":") != 5) {
 		bad("notify.sns.topic: %q is not the ARN of a topic", t)

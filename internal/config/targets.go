@@ -43,7 +43,7 @@ func (t Target) validate(bad func(format string, args ...any)) {
 		bad("timeout: %s is not within 0s and %s", t.Timeout, longestHook)
 	}
 	if !slices.Contains(targetTypes, t.Type) {
-		bad("type: %q is none of %s", t.Type, strings.Join(targetTypes, ", "))
+		bad("type: %q is not one of %s", t.Type, strings.Join(targetTypes, ", "))
 		return
 	}
 	for _, k := range targetKeys {

@@ -23,7 +23,7 @@ func (c Config) Validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	oneOf := func(key, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {
-			bad("%s: %q is none of %s", key, value, strings.Join(allowed, ", "))
+			bad("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
 		}
 	}
 	errs = append(errs, c.validateSchedules()...)
@@ -79,13 +79,13 @@ func (c Config) validateSchedules() []error {
 func (s Schedule) validate(prefix string) []error {
 	var errs []error
 	if _, ok := plan.Preset(s.Preset); !ok {
-		errs = append(errs, fmt.Errorf("%sschedule: %q is none of default, two-active", prefix, s.Preset))
+		errs = append(errs, fmt.Errorf("%sschedule: %q is not one of default, two-active", prefix, s.Preset))
 		return errs // the arithmetic would only repeat it
 	}
 	switch plan.OnInUse(s.OnInUse) {
 	case plan.Warn, plan.Hold, plan.Press:
 	default:
-		errs = append(errs, fmt.Errorf("%son_in_use: %q is none of warn, hold, force", prefix, s.OnInUse))
+		errs = append(errs, fmt.Errorf("%son_in_use: %q is not one of warn, hold, force", prefix, s.OnInUse))
 	}
 	if err := s.policy().Validate(Tick); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -146,7 +146,7 @@ func (s Server) validate() []error {
 		errs = append(errs, errors.New("server.max_connections, server.max_requests: must be above 0"))
 	}
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
-		errs = append(errs, fmt.Errorf("server.metrics: %q is none of viewer, open, off", s.Metrics))
+		errs = append(errs, fmt.Errorf("server.metrics: %q is not one of viewer, open, off", s.Metrics))
 	}
 	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {

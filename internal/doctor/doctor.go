@@ -191,7 +191,7 @@ func (p Patient) sessions(ctx context.Context, users []rotate.User, add adder) {
 		sim, err := p.Simulate(ctx, u)
 		switch {
 		case err != nil:
-			add("session guard", Warn, fix, "it cannot be told whether sessions of user %s are denied: %v", u.Name, err)
+			add("session guard", Warn, fix, "cannot tell whether sessions of user %s are denied: %v", u.Name, err)
 			return
 		case !sim.SessionsGuard:
 			add("session guard", Warn, fix, "user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours", u.Name)

@@ -52,7 +52,7 @@ func (o *Options) ServerFlags(f *flag.FlagSet, getenv func(string) string) {
 	}
 	f.StringVar(&o.Endpoint, "endpoint", endpoint, "URL of the server (KEYROT_ENDPOINT)")
 	f.StringVar(&o.APIKeyFile, "api-key-file", getenv("KEYROT_API_KEY_FILE"), "file that holds the API key, unless KEYROT_API_KEY does (KEYROT_API_KEY_FILE)")
-	f.StringVar(&o.Identity, "identity", getenv("KEYROT_IDENTITY"), "who asks: api-key, oidc or aws (KEYROT_IDENTITY; default by what is given)")
+	f.StringVar(&o.Identity, "identity", getenv("KEYROT_IDENTITY"), "the caller's identity: api-key, oidc or aws (KEYROT_IDENTITY; default by what is given)")
 	f.StringVar(&o.OIDCTokenFile, "oidc-token-file", getenv("KEYROT_OIDC_TOKEN_FILE"), "file with an OIDC token that takes the API key's place (KEYROT_OIDC_TOKEN_FILE)")
 	f.StringVar(&o.CAFile, "ca-file", getenv("KEYROT_CA_FILE"), "PEM file with the certificates to trust instead of the system's (KEYROT_CA_FILE)")
 }

@@ -28,7 +28,7 @@ func isRegion(s string) bool {
 // CheckFormat reports what is wrong with a format, before anything is fetched.
 func CheckFormat(format, forRegion string) error {
 	if _, ok := formats[format]; !ok {
-		return Usagef("--format: %q is none of %s", format, Formats)
+		return Usagef("--format: %q is not one of %s", format, Formats)
 	}
 	if format == "ses-smtp" && !isRegion(forRegion) {
 		return Usagef("--format ses-smtp needs --region or AWS_REGION, such as eu-west-1")

@@ -33,7 +33,7 @@ func (o *Options) Kind(getenv func(string) string) (kind, key string, err error)
 		return ByAWS, "", nil
 	case ByAPIKey, "":
 	default:
-		return "", "", Usagef("--identity: %q is none of api-key, oidc, aws", o.Identity)
+		return "", "", Usagef("--identity: %q is not one of api-key, oidc, aws", o.Identity)
 	}
 	key, err = APIKey(getenv("KEYROT_API_KEY"), o.APIKeyFile)
 	switch {

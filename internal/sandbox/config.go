@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -15,7 +16,7 @@ func (a *AWS) Config(context.Context) (aws.Config, error) {
 		BaseEndpoint: aws.String(a.Endpoint()),
 		// A connection that was opened and never used keeps versitygw's
 		// shutdown waiting for its whole 10 s; without keep-alive there is none.
-		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		HTTPClient: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return a.RootCredentials, nil
 		}),

@@ -63,7 +63,7 @@ type Result struct {
 	Crashes    int
 	Burns      int
 	Reclaimed  int           // keys made inactive as orphans that their owners made active again
-	Left       int           // keys in the end of which one may be an orphan: told as foreign, not touched
+	Left       int           // keys in the end of which one may be an orphan: reported as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
 	Late       time.Duration // the latest promotion after its slot
 }

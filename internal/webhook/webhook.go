@@ -117,4 +117,6 @@ func Sign(key []byte, timestamp string, body []byte) string {
 }
 
 // A redirect would carry the body to an address that nobody configured.
-var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var client = &http.Client{
+	Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}

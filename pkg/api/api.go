@@ -74,6 +74,9 @@ type Health struct {
 	Overdue int    `json:"overdue"` // users whose rotation is late
 	// Hand-outs that are not in the audit log yet; equal ones count once.
 	Unrecorded int `json:"unrecorded,omitempty"`
+	// Publishers that fail for all users, as far as the process that answers
+	// knows. That alone is no reason to be red: keys in use keep working.
+	PublishersDown int `json:"publishers_down,omitempty"`
 }
 
 // ShortKey shortens an access key id for logs and messages: "AKIA…F2". What

@@ -131,7 +131,7 @@ const (
 func (k Key) Validate(now time.Time) error {
 	var errs []error
 	if !slices.Contains(roles, k.Role) {
-		errs = append(errs, fmt.Errorf("role %q is none of viewer, reader, operator", k.Role))
+		errs = append(errs, fmt.Errorf("role %q is not one of viewer, reader, operator", k.Role))
 	}
 	if len(k.Users) == 0 && k.Role != Viewer {
 		errs = append(errs, errors.New("no users: name those that the key may read, or * for all"))

@@ -193,7 +193,7 @@ func (c *Client) currentToken(ctx context.Context, key string) (token string, fr
 			return "", false, err
 		}
 		if r.header, r.value, err = c.Proof(ctx); err != nil {
-			return "", false, fmt.Errorf("proving who asks: %w", err)
+			return "", false, fmt.Errorf("proving the caller's identity: %w", err)
 		}
 	}
 	if _, err := c.call(ctx, r, &t); err != nil {

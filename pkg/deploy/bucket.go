@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/keyrot/keyrot/internal/bound"
 )
 
 // Bucket is the name of the artefact bucket, which all stacks of the account
@@ -40,7 +42,7 @@ func (d *Deployer) Upload(ctx context.Context, stack string, a Artefact) error {
 	_, err = d.Buckets.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, ExpectedBucketOwner: &d.Account, Body: bytes.NewReader(a.Zip),
 		ContentType: aws.String("application/zip"), ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
-	})
+	}, func(o *s3.Options) { o.HTTPClient = bound.Within(o.HTTPClient, bound.Upload) })
 	if err != nil {
 		return doing(err, "uploading the function to bucket %s", bucket)
 	}

@@ -33,7 +33,7 @@ func (d *Deployer) watch(ctx context.Context, id string) *watcher {
 func (w *watcher) blind(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil && !w.warned {
 		w.warned = true
-		w.d.say("warning: what happens cannot be told: %v", doing(err, "reading the events of the stack"))
+		w.d.say("warning: %v; progress is not shown", doing(err, "reading the events of the stack"))
 	}
 }
 
@@ -58,7 +58,7 @@ func (w *watcher) until(ctx context.Context) (Stack, error) {
 			return s, nil
 		}
 		if err := w.d.wait(ctx); err != nil {
-			return Stack{}, doing(err, "stack %s goes on without us, in %s", s.Name, s.Status)
+			return Stack{}, doing(err, "stack %s is still in %s", s.Name, s.Status)
 		}
 	}
 }

@@ -27,6 +27,11 @@ const (
 	maxAnswer     = 6 << 20         // bytes; Lambda's limit
 )
 
+// A redirect would carry the signed request elsewhere.
+var invoker = &http.Client{
+	Timeout: invokeTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
 // Invoke calls a function and returns its answer. The request is signed here
 // and sent by net/http: the SDK's Lambda module would cost every command
 // 0.7 MB of tables at its start, for this one call. There is no retry: the
@@ -61,7 +66,7 @@ func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte,
 	if err := v4.NewSigner().SignHTTP(ctx, who, req, hex.EncodeToString(sum[:]), "lambda", cfg.Region, now); err != nil {
 		return nil, doing(err, "signing the invocation")
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := invoker.Do(req)
 	if err != nil {
 		return nil, doing(err, "invoking the rotator")
 	}

@@ -160,7 +160,7 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 	res := result(rep)
 	res.Stopped, res.Why = begin.Err() != nil, rep.Stopped
 	if res.Stopped {
-		f.log().Warn("the pass was stopped; the next one goes on", "why", rep.Stopped)
+		f.log().Warn("the pass was stopped; the next one continues", "why", rep.Stopped)
 	}
 	m := metrics{}
 	for _, u := range rep.Failed() {

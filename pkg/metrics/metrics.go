@@ -49,7 +49,8 @@ type Options struct {
 	// Pace returns how many changing calls per second may be sent to IAM right
 	// now, and how many if AWS does not throttle.
 	Pace func() (now, most float64)
-	Late *rotate.Late // where hand-outs wait that could not be recorded
+	Late *rotate.Late    // where hand-outs wait that could not be recorded
+	Down func() []string // publishers that fail for all users
 }
 
 // New makes metrics in a registry of their own.
@@ -77,6 +78,7 @@ func New(o Options) *Metrics {
 		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.", func() float64 { n, _ := o.Pace(); return n }),
 		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.", func() float64 { _, n := o.Pace(); return n }),
 		gauge("keyrot_handouts_unrecorded", "Hand-outs that are not in the audit log yet; equal ones count once.", func() float64 { return float64(o.Late.Waiting()) }),
+		gauge("keyrot_publishers_down", "Publishers that fail for all users.", func() float64 { return float64(len(o.Down())) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyrot_handouts_late_total", Help: "Hand-outs that were recorded late."},
 			func() float64 { return float64(o.Late.Recorded()) }),
 		&users{store: o.Store, policy: o.Policy, now: o.Now},

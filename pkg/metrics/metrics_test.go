@@ -53,7 +53,7 @@ func newMetrics(s *store) *metrics.Metrics {
 	return metrics.New(metrics.Options{
 		Store: s, Policy: func(string) plan.Policy { return plan.Policy{} },
 		Now: func() time.Time { return t0.Add(20 * time.Minute) }, Pace: func() (float64, float64) { return 1, 2 },
-		Late: &rotate.Late{},
+		Late: &rotate.Late{}, Down: func() []string { return []string{"target"} },
 	})
 }
 
@@ -108,6 +108,7 @@ func TestMetrics(t *testing.T) {
 		`keyrot_keys{stage="Current",user="ci"} 1`,
 		`keyrot_store_up 1`,
 		`keyrot_iam_rate_limit 1`,
+		`keyrot_publishers_down 1`,
 		`keyrot_iam_rate_limit_max 2`,
 		`keyrot_iam_calls_total{action="CreateAccessKey",result="ok"} 1`,
 		`keyrot_iam_calls_total{action="CreateAccessKey",result="throttled"} 1`,

@@ -134,6 +134,19 @@ func (n *Notifier) Observe(user string, step plan.Step, err error) {
 	n.put(entriesOf(user, step, err, n.now())...)
 }
 
+// Target takes down that a publisher fails for all users, or that it works
+// (nil). It is meant for rotate.Rotator.Target, and returns at once.
+func (n *Notifier) Target(name string, cause error) {
+	if cause == nil {
+		n.Ended("", isDown+name)
+		return
+	}
+	n.Tell(Item{
+		Kind: Trouble, What: isDown + name, Title: "publisher " + clean(name) + " fails for all users", Text: clean(cause.Error()),
+		Do: "Look at its target. Keys in use keep working; keyrot tries it once a minute and publishes to all once it works.",
+	})
+}
+
 // Tell takes an item down and returns at once.
 func (n *Notifier) Tell(it Item) {
 	n.init()

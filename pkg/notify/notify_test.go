@@ -123,6 +123,21 @@ func TestATroubleIsToldOnceUntilItIsOver(t *testing.T) {
 	})
 }
 
+// TestADeadTargetIsToldOnce: not for each user whose key cannot be published.
+func TestADeadTargetIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		k.Target("target", errors.New("connection refused"))
+		for i := range 20 {
+			k.Observe(fmt.Sprintf("ci-%d", i), plan.Step{Action: plan.Publish, Reason: plan.Unpublished}, fmt.Errorf("publisher target: %w", rotate.ErrTargetDown))
+			time.Sleep(7 * time.Second)
+		}
+		k.want(t, "[keyrot] publisher target fails for all users")
+		k.Target("target", nil)
+		time.Sleep(time.Minute)
+		k.want(t, "[keyrot] publisher target fails for all users", "[keyrot] resolved: publisher target fails for all users")
+	})
+}
+
 func TestATroubleThatPassesAtOnceIsNotTold(t *testing.T) {
 	bubble(t, func(t *testing.T, k *desk) {
 		k.Observe("ci", create, errors.New("timeout"))

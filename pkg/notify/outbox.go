@@ -133,7 +133,7 @@ func (b *book) settle(n *Notifier, channel string, o outcome, now time.Time) {
 		p.Taken = true
 		delete(p.To, channel)
 	case p.Taken && now.Sub(p.At) > giveUpAfter:
-		n.Log.Error("a message is given up on one channel; others took it", "channel", channel, "subject", p.Subject)
+		n.Log.Error("gave up on a message to one channel; other channels accepted it", "channel", channel, "subject", p.Subject)
 		delete(p.To, channel)
 	default:
 		p.To[channel]++

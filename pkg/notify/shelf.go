@@ -31,26 +31,26 @@ func (b *book) encode(n *Notifier) ([]byte, error) {
 	for {
 		raw, err := json.Marshal(b)
 		if err != nil {
-			return nil, fmt.Errorf("encoding the book of notices: %w", err)
+			return nil, fmt.Errorf("encoding notices: %w", err)
 		}
 		if len(raw) > plainTo {
 			var z bytes.Buffer
 			w, _ := gzip.NewWriterLevel(&z, gzip.BestSpeed) // a level that there is
 			_, err := w.Write(raw)
 			if err = errors.Join(err, w.Close()); err != nil {
-				return nil, fmt.Errorf("encoding the book of notices: %w", err)
+				return nil, fmt.Errorf("encoding notices: %w", err)
 			}
 			raw = z.Bytes()
 		}
 		if len(raw) <= maxBook {
 			if dropped != nil {
-				n.Log.Error("the book of notices is full", "dropped", strings.Join(slices.Compact(dropped), "; "))
+				n.Log.Error("there is no room for more notices", "dropped", strings.Join(slices.Compact(dropped), "; "))
 			}
 			return raw, nil
 		}
 		what := b.shed()
 		if what == "" {
-			return nil, errors.New("encoding the book of notices: it is too large")
+			return nil, errors.New("encoding notices: they are too large")
 		}
 		dropped = append(dropped, what)
 	}
@@ -157,10 +157,10 @@ func (n *Notifier) stored(ctx context.Context, change func(*book) bool) error {
 		case errors.Is(err, rotate.ErrNotFound):
 			version = 0
 		case err != nil:
-			return fmt.Errorf("reading the book of notices: %w", err)
+			return fmt.Errorf("reading notices: %w", err)
 		default:
 			if has, err := decode(raw); err != nil {
-				n.Log.Error("the book of notices cannot be read; a new one is begun", "err", err)
+				n.Log.Error("the stored notices cannot be read and are discarded", "err", err)
 			} else {
 				b = has
 			}
@@ -176,7 +176,7 @@ func (n *Notifier) stored(ctx context.Context, change func(*book) bool) error {
 		_, err = n.Settings.SaveSetting(ctx, bookName, raw, version)
 		if !errors.Is(err, rotate.ErrConflict) {
 			if err != nil {
-				return fmt.Errorf("saving the book of notices: %w", err)
+				return fmt.Errorf("saving notices: %w", err)
 			}
 			n.keep(raw)
 			return nil

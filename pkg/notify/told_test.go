@@ -110,7 +110,7 @@ func TestStoreAndMailDownTogether(t *testing.T) {
 					t.Errorf("told are %v, want each trouble once", got)
 				}
 				if last := k.in.subjects()[len(k.in.all())-1]; last != "[keyrot] old, ci: resolved: creating a key fails" {
-					t.Errorf("the end of both is told as %q", last)
+					t.Errorf("after both ended, the last message is %q", last)
 				}
 			})
 		})

@@ -107,7 +107,7 @@ func TestWatchdogReadsNothingItShouldNot(t *testing.T) {
 		paused := plan.Record{User: "ci", Enrolled: now.Add(-time.Hour), Pause: &plan.Pause{Since: now}}
 		for _, e := range w.findings(paused, now) {
 			if e.Kind == Trouble {
-				t.Errorf("a paused user is told as %q", e.Title)
+				t.Errorf("a paused user is reported as %q", e.Title)
 			}
 		}
 	})

@@ -16,21 +16,22 @@ const (
 	failedTo  = "failed:"  // and an action
 	heldBy    = "held:"    // and a reason
 	foreign   = "foreign:" // and a key id
+	isDown    = "down:"    // and a publisher
 	isOverdue = "overdue"
 )
 
 // holds words the waits that need a person.
 var holds = map[plan.Reason][2]string{
-	plan.NoRoom:        {"both access keys are taken", "A superseded key has to stay for now; \"keyrot status\" shows what it waits for."},
+	plan.NoRoom:        {"both access keys are taken", "A superseded key must stay for now; \"keyrot status\" shows what it is waiting for."},
 	plan.InUse:         {"callers still hold the old key", "See \"keyrot whohas\" for who they are; restart them, or let on_in_use act."},
 	plan.UserGone:      {"the IAM user does not exist any more", "Take the user out of the selection if it was deleted on purpose. If it was renamed, select the new name."},
-	plan.Stranger:      {"the IAM user was deleted and created again", "keyrot does not touch the new user; release the old one and enrol it anew."},
+	plan.Stranger:      {"the IAM user was deleted and created again", "keyrot does not touch the new user; release the old one and enrol the new one."},
 	plan.NoSuccessor:   {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
 	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
 	plan.Unreadable:    {"the stored entry cannot be read", "Look at the store and its key; keyrot resumes once it can read the entry."},
-	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another one, which a burn or its age may have ended. Look at the target named in the error."},
+	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another key, which may no longer work. Look at the target named in the error."},
 }
 
 // failures words the actions that can fail.
@@ -44,7 +45,7 @@ var failures = map[plan.Action]string{
 
 // changes words what happened unasked, or by an operator's order.
 var changes = map[plan.Action]map[plan.Reason]string{
-	plan.Create: {plan.CurrentBroken: "the key handed out was refused by AWS and is being replaced"},
+	plan.Create: {plan.CurrentBroken: "AWS refused the key in use; it is being replaced"},
 	plan.Deactivate: {
 		plan.Burning: "a leaked key was made inactive",
 		plan.Orphan:  "a key was made inactive: keyrot seems to have made it by a call whose answer was lost",
@@ -58,9 +59,9 @@ var changes = map[plan.Action]map[plan.Reason]string{
 	plan.Promote: {plan.Ordered: "the previous key is handed out again and the user is paused"},
 	plan.Delete: {
 		plan.Orphan: "a key whose secret was lost was deleted", plan.NeverAccepted: "AWS never accepted a new key; it was deleted",
-		plan.SpoiltPending: "a new key was made inactive by somebody else and was deleted",
+		plan.SpoiltPending: "somebody else made a new key inactive; it was deleted",
 	},
-	plan.Forget: {plan.Vanished: "a key was removed from IAM by somebody else"},
+	plan.Forget: {plan.Vanished: "somebody else removed a key from IAM"},
 	plan.Follow: {plan.Renamed: "the user was renamed in IAM"},
 }
 
@@ -68,8 +69,8 @@ var changes = map[plan.Action]map[plan.Reason]string{
 func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now, Urgent: step.Reason == plan.Burning || step.Reason == plan.CurrentBroken}
 	if err != nil {
-		if errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
-			return nil // another process acts, or this one ends
+		if errors.Is(err, rotate.ErrTargetDown) || errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
+			return nil // it is told by target; another process acts, or this one ends
 		}
 		return []entry{{Item: failure(it, step.Action, err)}}
 	}
@@ -104,8 +105,8 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 			it.Do = "If somebody made it by hand, make it active again now: keyrot then never touches it. Otherwise it is deleted soon."
 		}
 		if step.Action == plan.Follow {
-			it.Text = "It is called " + clean(step.Name) + " now."
-			it.Do = "Nothing: keyrot goes on with the name it knows, and so do callers, API keys and settings."
+			it.Text = "Its new name is " + clean(step.Name) + "."
+			it.Do = "Nothing to do: keyrot, callers, API keys and settings keep using the old name."
 		}
 		e := entry{Item: it}
 		if step.Action == plan.Deactivate && step.Reason == plan.Burning { // repeated until AWS refuses the key
@@ -123,7 +124,7 @@ func failure(it Item, a plan.Action, err error) Item {
 	}
 	switch {
 	case errors.Is(err, rotate.ErrUnreadable):
-		it.Title, it.Do = "the stored entry cannot be read", "Nothing is changed and nothing is lost in AWS. Look at the store and its key; keyrot goes on once it can read the entry."
+		it.Title, it.Do = "the stored entry cannot be read", "Nothing is changed and nothing is lost in AWS. Look at the store and its key; keyrot resumes once it can read the entry."
 	case errors.Is(err, rotate.ErrDenied):
 		it.Do = "Give keyrot the permission; \"keyrot doctor\" says which is missing."
 	case errors.Is(err, rotate.ErrThrottled):

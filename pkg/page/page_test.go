@@ -245,7 +245,7 @@ func TestHostileTextIsEscaped(t *testing.T) {
 	e.Record.Error = evil + "\u202e\x1b[2J AKIAIOSFODNN7EXAMPLE"
 	e.Record.Pause = &plan.Pause{Since: t0, By: evil, Reason: evil}
 	w.add(t, e)
-	if _, _, err := w.keys.Create(t.Context(), auth.Key{Name: evil + "\u202e", Role: auth.Reader, Users: []string{evil}}); err != nil {
+	if _, _, err := w.keys.Create(t.Context(), auth.Key{Name: evil + "\u202e", Role: auth.Reader, Users: []string{"*"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(w.log, frames(rotate.Event{Time: t0, Action: "pause", User: evil, Reason: evil, Actor: evil}), 0o600); err != nil {

@@ -43,11 +43,11 @@ func TestHowUsersAre(t *testing.T) {
 		{"just enrolled", rotate.Entry{Record: plan.Record{User: "u", Enrolled: t0}}, t0, page.Warn, "starting", "1 user to keep an eye on"},
 		{"a leaked key that nobody made inactive yet", with(func(r *plan.Record) {
 			*r, _ = r.Ordered(plan.Order{Kind: plan.Burn, KeyID: r.Keys[0].ID, At: t0})
-		}), t0, page.Bad, "burning", "1 user with a leaked key that is not dead yet"},
+		}), t0, page.Bad, "burning", "1 user with a leaked key that may still work"},
 		{"a leaked key, and something else was ordered since", with(func(r *plan.Record) {
 			*r, _ = r.Ordered(plan.Order{Kind: plan.Burn, KeyID: r.Keys[0].ID, At: t0})
 			*r, _ = r.Ordered(plan.Order{Kind: plan.Force, At: t0})
-		}), t0, page.Bad, "burning", "1 user with a leaked key that is not dead yet"},
+		}), t0, page.Bad, "burning", "1 user with a leaked key that may still work"},
 		{"a rotation that was ordered", with(func(r *plan.Record) { *r, _ = r.Ordered(plan.Order{Kind: plan.Force, At: t0}) }), t0, page.Warn, "ordered", "1 user to keep an eye on"},
 		{"being let go", with(func(r *plan.Record) { r.Released = t0 }), t0.Add(time.Hour), page.Good, "on time", "All keys rotate on time"},
 	}

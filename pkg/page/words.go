@@ -13,10 +13,10 @@ import (
 
 // waits words the reasons for which nothing moves: what it is, and what helps.
 var waits = map[plan.Reason][2]string{
-	plan.NoRoom:        {"Both access keys that IAM allows are taken by keys that have to stay for now.", "\"keyrot status\" shows what the old key waits for."},
+	plan.NoRoom:        {"Both of the access keys that IAM allows are taken by keys that must stay for now.", "\"keyrot status\" shows what the old key is waiting for."},
 	plan.InUse:         {"Callers still hold the old key, so it stays.", "Let them fetch the new one; \"keyrot whohas\" names them."},
 	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose; if it was renamed, select the new name."},
-	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it anew."},
+	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it again."},
 	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
 	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
@@ -36,7 +36,7 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 	why := waits[r.Waiting]
 	u.Level, u.State = Good, "on time"
 	if r.Renamed != "" {
-		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings go on with %q.", clean(r.Renamed), r.User)
+		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings keep using %q.", clean(r.Renamed), r.User)
 	}
 	u.Error = clean(r.Error)
 	orders := rotate.OpenOrders(r)
@@ -107,7 +107,7 @@ func headline(s Status, failing int) (Level, string) {
 	case s.Total == 0:
 		return Warn, "No user is managed yet"
 	case s.Burning > 0:
-		return Bad, users(s.Burning) + " with a leaked key that is not dead yet"
+		return Bad, users(s.Burning) + " with a leaked key that may still work"
 	case s.Overdue > 0:
 		return Bad, users(s.Overdue) + " overdue"
 	case s.Held > 0:
@@ -132,7 +132,7 @@ var (
 	done = map[string]string{
 		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
 		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
-		"copy": "The key was copied", "retire": "A key from before keyrot is to go", "adopt": "A key whose secret was lost is to go", "forget": "A key is gone",
+		"copy": "The key was copied", "retire": "A key from before keyrot will be removed", "adopt": "A key whose secret was lost will be removed", "forget": "A key is gone",
 		"notice": "A key appeared that keyrot did not create", "released": "The user was let go", "follow": "The user was renamed in IAM",
 	}
 	failed = map[string]string{
@@ -142,7 +142,7 @@ var (
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",
-		"burn": "A key was reported as leaked", "recover": "Lost keys are to be replaced", "pause": "Rotation was paused", "resume": "Rotation was resumed",
+		"burn": "A key was reported as leaked", "recover": "Replacing lost keys was ordered", "pause": "Rotation was paused", "resume": "Rotation was resumed",
 		"release": "The user is being let go", "import": "A key was imported", "ack": "A caller confirmed the new key",
 		"audit_repair": "The audit log was repaired", "audit_gap": "Lines are missing in the audit log",
 	}

@@ -59,7 +59,7 @@ func (f *File) Check() error {
 	case f.Text != "" && f.Format != "":
 		errs = append(errs, errors.New("text, format: give one of them"))
 	case f.Text == "" && formats[f.format()] == "":
-		errs = append(errs, fmt.Errorf("format: %q is none of ini, env, json", f.Format))
+		errs = append(errs, fmt.Errorf("format: %q is not one of ini, env, json", f.Format))
 	}
 	if _, err := Expand(f.text(), variables(rotate.Credential{})); err != nil {
 		errs = append(errs, fmt.Errorf("text: %w", err))

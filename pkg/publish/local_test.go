@@ -91,7 +91,7 @@ func TestFileRefuses(t *testing.T) {
 		want string
 	}{
 		{publish.File{Path: "relative"}, "not absolute"},
-		{publish.File{Path: "/a", Format: "toml"}, "none of ini, env, json"},
+		{publish.File{Path: "/a", Format: "toml"}, "not one of ini, env, json"},
 		{publish.File{Path: "/a/${SECRET_ACCESS_KEY}"}, "unknown"},
 		{publish.File{Path: "/a", Text: "${PASSWORD}"}, "${PASSWORD} is unknown"},
 		{publish.File{Path: "/a", Text: "$ACCESS"}, "neither"},

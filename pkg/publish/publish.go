@@ -33,7 +33,13 @@ type Only struct {
 func (o Only) Name() string { return o.To.Name() }
 
 // Traits implements rotate.Publisher.
-func (o Only) Traits() rotate.Traits { return o.To.Traits() }
+func (o Only) Traits() rotate.Traits {
+	t := o.To.Traits()
+	if o.Users != nil {
+		t.Covers = o.includes
+	}
+	return t
+}
 
 // Publish implements rotate.Publisher.
 func (o Only) Publish(ctx context.Context, c rotate.Credential) error {

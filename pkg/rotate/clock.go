@@ -187,7 +187,7 @@ func (c *Clock) Settle(ctx context.Context) bool {
 		}
 		if err := c.ask(ctx); err != nil {
 			if c.failed.IsZero() { // once for each outage
-				c.log().Warn("AWS does not tell the time", "err", err)
+				c.log().Warn("cannot get the time from AWS", "err", err)
 			}
 			break
 		}

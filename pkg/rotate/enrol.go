@@ -201,7 +201,7 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 			out.Refused = true
 		case plan.Publish, plan.Copy:
 			for _, o := range p.owed(step) {
-				out.Answers = append(out.Answers, plan.Answer{Name: o.Name, Until: o.Until})
+				out.Answers = append(out.Answers, plan.Answer{Name: o.Name(), Until: o.until})
 			}
 		case plan.Adopt:
 			out, _ = p.act(step) // reads the world

@@ -98,7 +98,7 @@ func TestFullDiskServesFromMemoryAndRecordsLater(t *testing.T) {
 		for _, e := range log.lines {
 			switch {
 			case e.Action == rotate.ActionLate && !strings.Contains(e.Reason, "4 hand-outs between ") || e.Action == rotate.ActionLate && !strings.Contains(e.Reason, "no space left"):
-				t.Errorf("the gap is told as %q", e.Reason)
+				t.Errorf("the gap is recorded as %q", e.Reason)
 			case e.Caller == "web" && !strings.HasPrefix(e.Reason, "3 times until "):
 				t.Errorf("three hand-outs are recorded as %q", e.Reason)
 			}

@@ -112,9 +112,18 @@ func (p *pass) run(user string) error {
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	if err := p.begin(user); err != nil {
-		return err
+	err := p.begin(user)
+	if err == nil {
+		err = p.steps(user)
 	}
+	if err != nil && p.world.Blind {
+		p.serveReaders(user)
+	}
+	return err
+}
+
+// steps takes one step after the other until there is nothing to do.
+func (p *pass) steps(user string) error {
 	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
@@ -345,9 +354,11 @@ func (p *pass) finish(step plan.Step) error {
 // failed saves that a step failed, so that the next attempt waits, also after
 // a restart. If the failure is this process's own, only this process waits:
 // another one may be able to act. An operator's pass saves nothing, and tells
-// the operator. It returns cause.
+// the operator. It returns cause. The pass ends, but readers of targets are
+// served.
 func (p *pass) failed(step plan.Step, cause error) error {
 	if p.private {
+		p.world.Blind = step.Action != plan.Wait
 		return cause
 	}
 	now := p.now()
@@ -362,7 +373,9 @@ func (p *pass) failed(step plan.Step, cause error) error {
 			e.Record.RetryAt = retryAt
 		}
 		e.Due = now
-	}); err != nil && !errors.Is(err, ErrConflict) {
+	}); err == nil {
+		p.world.Blind = true
+	} else if !errors.Is(err, ErrConflict) {
 		return errors.Join(cause, err)
 	}
 	return cause

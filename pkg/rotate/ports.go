@@ -184,6 +184,9 @@ type Traits struct {
 	Timeout  time.Duration // bound on one Publish, at most LongestPublication; default 15 s
 	Expires  bool          // readers are told the Expiration, so it is published again before it passes
 	Compares bool          // Publish reads first and changes nothing if the pair is there, so it is repeated from time to time
+	// Covers reports whether the target concerns the user; Publish is not called
+	// for others. nil: it concerns all.
+	Covers func(user string) bool
 }
 
 // Credential is a pair as it is handed out or published.

@@ -18,96 +18,53 @@ const LongestPublication = 45 * time.Second
 
 const (
 	defaultPublication = 15 * time.Second
-	outletSlots        = 16              // users that one publisher is asked for at once
-	retrySlots         = outletSlots / 2 // of them, those that it failed for before
 	askForBurn         = 2 * time.Second // how often the store is asked during a call
 )
 
-// outlet bounds how many wait for one publisher: one that hangs takes nothing
-// from the others, and users that it hangs for leave slots to the rest.
-type outlet struct {
-	mu             sync.Mutex
-	busy, retrying int
-}
-
-// enter takes a slot if there is one. again: it failed for the user before.
-func (o *outlet) enter(again bool) (leave func(), entered bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.room(again) {
-		return nil, false
-	}
-	o.count(again, 1)
-	return func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.count(again, -1)
-	}, true
-}
-
-func (o *outlet) count(again bool, n int) {
-	o.busy += n
-	if again {
-		o.retrying += n
-	}
-}
-
-func (o *outlet) room(again bool) bool {
-	return o.busy < outletSlots && (!again || o.retrying < retrySlots)
-}
-
-func (o *outlet) free(again bool) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.room(again)
-}
-
-func (r *Rotator) outlet(name string) *outlet {
-	v, _ := r.outlets.LoadOrStore(name, &outlet{})
-	return v.(*outlet)
-}
-
 // publish gives a pair to outlets. It does without a worker, of which one that
 // hangs would take more and more from rotations that are due. While all of them
-// are too busy, they are put off, and nothing is told.
+// are too busy, or down, they are put off, and nothing is told.
 func (p *pass) publish(step plan.Step) error {
 	if p.free != nil {
 		p.free()
 	}
-	owed := p.owed(step)
-	if slices.ContainsFunc(owed, func(o plan.Owed) bool { return p.outlet(o.Name).free(p.failedBefore(o.Name)) }) {
-		return p.do(step)
-	}
 	var out plan.Outcome
-	for _, o := range owed {
-		out.Answers = append(out.Answers, plan.Answer{Name: o.Name, Busy: true})
+	for _, pub := range p.owed(step) {
+		wait, free := p.outlet(pub.Name()).free(p.visitor(step, pub.Publisher))
+		if free || !covers(pub.Publisher, p.entry.Record.User) {
+			return p.do(step)
+		}
+		out.Answers = append(out.Answers, plan.Answer{Name: pub.Name(), Busy: true, Wait: wait})
 	}
 	return p.save(step, out)
 }
 
-func (p *pass) owed(step plan.Step) []plan.Owed {
-	return p.entry.Record.Owed(p.policy, step.KeyID, step.Action == plan.Publish, p.now())
+// owing is a publisher that is owed the step's key.
+type owing struct {
+	Publisher
+	until time.Time // with this Expiration, which must be promised first; zero: as it was promised
 }
 
-func (p *pass) failedBefore(name string) bool {
-	t := p.entry.Record.Target(name)
-	return t != nil && t.Tries > 0
+func (p *pass) owed(step plan.Step) (all []owing) {
+	required := step.Action == plan.Publish
+	pubs := p.Publishers
+	if !required {
+		pubs = p.Optional
+	}
+	for _, o := range p.entry.Record.Owed(p.policy, step.KeyID, required, p.now()) {
+		if i := slices.IndexFunc(pubs, func(pub Publisher) bool { return pub.Name() == o.Name }); i >= 0 {
+			all = append(all, owing{pubs[i], o.Until})
+		}
+	}
+	return all
 }
 
 // distribute gives the pair to the publishers that are owed it. One that fails
 // does not keep the others from getting it.
 func (p *pass) distribute(step plan.Step) (out plan.Outcome, err error) {
-	pubs := p.Publishers
-	if step.Action == plan.Copy {
-		pubs = p.Optional
-	}
 	var errs []error
 	for _, o := range p.owed(step) {
-		i := slices.IndexFunc(pubs, func(pub Publisher) bool { return pub.Name() == o.Name })
-		if i < 0 {
-			continue
-		}
-		a, err := p.give(step, pubs[i], o.Until)
+		a, err := p.give(step, o)
 		out.Answers = append(out.Answers, a)
 		if err != nil {
 			errs = append(errs, err)
@@ -116,19 +73,25 @@ func (p *pass) distribute(step plan.Step) (out plan.Outcome, err error) {
 	return out, errors.Join(errs...)
 }
 
-// give gives the pair to one publisher. If until is set, the key is promised
-// until then before its readers are told so.
-func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer, error) {
-	a := plan.Answer{Name: pub.Name()}
-	leave, entered := p.outlet(a.Name).enter(p.failedBefore(a.Name))
-	if !entered {
-		a.Busy = true
+// give gives the pair to one publisher. If it is owed an Expiration, the key is
+// promised until then before its readers are told so.
+func (p *pass) give(step plan.Step, o owing) (plan.Answer, error) {
+	a := plan.Answer{Name: o.Name(), Until: later(o.until, p.credential(step.KeyID).Expiration)}
+	if !covers(o.Publisher, p.entry.Record.User) {
 		return a, nil
 	}
-	defer leave()
-	if !until.IsZero() {
-		if err := p.commit(func(e *Entry) {
-			e.Record = e.Record.Promised(plan.Offer{KeyID: step.KeyID, Expiration: until})
+	outlet := p.outlet(a.Name)
+	leave, wait, entered := outlet.enter(p.visitor(step, o.Publisher))
+	if !entered {
+		a.Busy, a.Wait = true, wait
+		return a, nil
+	}
+	said := noVerdict
+	var err error
+	defer func() { p.changed(leave(said), a.Name, err) }()
+	if !o.until.IsZero() {
+		if err = p.commit(func(e *Entry) {
+			e.Record = e.Record.Promised(plan.Offer{KeyID: step.KeyID, Expiration: o.until})
 		}); err != nil {
 			a.Busy = true
 			return a, err
@@ -136,8 +99,8 @@ func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer
 	}
 	c := p.credential(step.KeyID)
 	a.Until = c.Expiration
-	interrupted, err := p.call(step, pub, c)
-	if err == nil {
+	var interrupted bool
+	if said, interrupted, err = p.call(step, o.Publisher, c); err == nil {
 		return a, nil
 	}
 	kind := "publisher"
@@ -147,13 +110,21 @@ func (p *pass) give(step plan.Step, pub Publisher, until time.Time) (plan.Answer
 	err = fmt.Errorf("%s %s: %w", kind, a.Name, unspoken(err, c.Secret))
 	a.Error = err.Error()
 	a.Busy = interrupted || p.private // the failure is this process's own
+	if a.Down = outlet.down(); a.Down && said == fails {
+		err = &down{err}
+	}
 	return a, err
 }
+
+// down is a failure of a publisher that is not the user's.
+type down struct{ error }
+
+func (d *down) Unwrap() []error { return []error{d.error, ErrTargetDown} }
 
 // call makes one call of a publisher, within its own timeout. An optional one
 // must be over when something else is due. A burn that is ordered meanwhile
 // interrupts it.
-func (p *pass) call(step plan.Step, pub Publisher, c Credential) (interrupted bool, err error) {
+func (p *pass) call(step plan.Step, pub Publisher, c Credential) (said verdict, interrupted bool, err error) {
 	d := pub.Traits().Timeout
 	if d <= 0 {
 		d = defaultPublication
@@ -162,24 +133,33 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential) (interrupted bo
 	if p.leased.Sub(p.now()) < d+5*time.Second {
 		until, err := p.acquire(p.ctx, c.User)
 		if err != nil {
-			return false, err
+			return noVerdict, false, err
 		}
 		p.leased = until
 	}
+	whole := true
 	if step.Action == plan.Copy && !step.Wake.IsZero() {
-		d = min(d, max(step.Wake.Sub(p.now()), 100*time.Millisecond))
+		left := max(step.Wake.Sub(p.now()), 100*time.Millisecond)
+		d, whole = min(d, left), d <= left
 	}
 	if err := p.timely(); err != nil {
-		return false, err
+		return noVerdict, false, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), d)
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { interrupted = p.burnOrdered(ctx, p.entry.Record, cancel) })
 	err = pub.Publish(ctx, c)
+	cut := ctx.Err() != nil && !whole
 	cancel()
 	wg.Wait()
-	return interrupted, err
+	switch {
+	case err == nil:
+		said = works
+	case !interrupted && !cut:
+		said = fails
+	}
+	return said, interrupted, err
 }
 
 // burnOrdered calls stop once the store has a burn that the record does not
@@ -226,4 +206,27 @@ func unspoken(err error, s Secret) error {
 		return err
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), s.Reveal(), redacted))
+}
+
+// serveReaders gives readers of targets what they are owed though AWS failed:
+// that needs none of it. What fails is noted with the targets.
+func (p *pass) serveReaders(user string) {
+	next := func() plan.Step {
+		p.world.Record = p.entry.Record
+		return plan.Next(p.world, p.policy, p.now())
+	}
+	step := next()
+	if step.Action == plan.Publish {
+		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user) != nil {
+			return
+		}
+		if err := p.publish(step); err != nil {
+			p.Log.Warn("readers were not served", "user", user, "key", ShortID(step.KeyID), "err", err)
+			return
+		}
+		step = next()
+	}
+	if step.Action == plan.Wait {
+		p.restUntil(user, step.Wake)
+	}
 }

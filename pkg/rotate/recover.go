@@ -12,12 +12,19 @@ import (
 // Loss is a user with keys that only IAM knows: the store is an older copy, or
 // has never heard of the user.
 type Loss struct {
-	User User
+	User User       // by the name that the store has, if it knows the user
 	Keys []plan.Key // all that IAM lists, with their last use if IAM tells it
-	Lost []string   // those of them that may be keyrot's
-	New  bool       // the store does not know the user
+	// Lost are those that keyrot made, as they are newer than what the store
+	// knows. An order replaces them; who knows better changes them before.
+	Lost []string
+	// Unclear are those that keyrot or somebody else made: the store does not
+	// know the user, or a daemon enrolled it before anybody was asked. Nothing
+	// is done to them unless they are added to Lost.
+	Unclear []string
+	New     bool // the store does not know the user
 	// Full: a new key needs the place of one of them.
 	Full bool
+	held []string // those that the record holds as keyrot's
 }
 
 // ErrLastKey: the key is the last one that works.
@@ -40,7 +47,7 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(l.Lost) > 0 {
+		if len(l.Lost)+len(l.Unclear) > 0 {
 			all = append(all, l)
 		}
 	}
@@ -49,36 +56,59 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 
 func (r *Rotator) loss(ctx context.Context, u User, stored []Entry) (Loss, error) {
 	l := Loss{User: u}
-	e, err := r.Store.Load(ctx, u.Name)
-	if l.New = errors.Is(err, ErrNotFound); err != nil && !l.New {
-		return l, fmt.Errorf("loading %q: %w", u.Name, err)
-	}
+	var err error
 	if l.Keys, err = r.IAM.Keys(ctx, u.Name); err != nil {
 		return l, fmt.Errorf("listing access keys of %q: %w", u.Name, err)
 	}
-	if l.New {
-		if l.User, err = r.IAM.User(ctx, u.Name); err != nil {
-			return l, fmt.Errorf("looking up user %q: %w", u.Name, err)
-		}
-		if managedAs(l.User, l.Keys, stored) != "" {
-			return l, nil // renamed, which is another matter
-		}
+	e, err := r.Store.Load(ctx, u.Name)
+	if errors.Is(err, ErrNotFound) {
+		e, err = r.formerly(ctx, &l, stored)
+	}
+	if err != nil {
+		return l, fmt.Errorf("loading %q: %w", u.Name, err)
+	}
+	if !l.New && u.ID != "" && !e.Record.Is(u.ID) {
+		return l, nil // somebody else by the name of one that keyrot manages
 	}
 	w := plan.World{Record: e.Record, Keys: l.Keys}
 	for _, k := range l.Keys {
-		if l.New || w.Lost(k) {
+		held := e.Record.Key(k.ID)
+		switch {
+		case l.New, held != nil && held.Stage == plan.Retiring:
+			l.Unclear = append(l.Unclear, k.ID)
+		case held != nil:
+			l.held = append(l.held, k.ID)
+		case w.Lost(k):
 			l.Lost = append(l.Lost, k.ID)
 		}
 	}
-	if len(l.Lost) == 0 {
+	if len(l.Lost)+len(l.Unclear) == 0 {
 		return l, nil
 	}
 	for i := range l.Keys {
 		used, err := r.IAM.LastUsed(ctx, l.Keys[i].ID)
 		l.Keys[i].Usage.LastUsed, l.Keys[i].Usage.Known = used, err == nil // it only helps to choose
 	}
-	l.Full = len(l.Keys) >= plan.Quota && !r.serves(ctx, u, e)
+	next := e.Record.In(plan.Pending)
+	coming := next != nil && slices.Contains(l.held, next.ID)
+	l.Full = len(l.Keys) >= plan.Quota && !coming && !r.serves(ctx, u, e)
 	return l, nil
+}
+
+// formerly finds the entry of a user that the store does not know by its name:
+// it was renamed in IAM, or is new to the store.
+func (r *Rotator) formerly(ctx context.Context, l *Loss, stored []Entry) (Entry, error) {
+	u, err := r.IAM.User(ctx, l.User.Name)
+	if err != nil {
+		return Entry{}, fmt.Errorf("looking up the user: %w", err)
+	}
+	l.User = u
+	as := managedAs(u, l.Keys, stored)
+	if l.New = as == ""; l.New {
+		return Entry{}, nil
+	}
+	l.User.Name = as
+	return r.Store.Load(ctx, as)
 }
 
 // serves reports whether the user has a key that can be handed out and that AWS
@@ -88,26 +118,26 @@ func (r *Rotator) serves(ctx context.Context, u User, e Entry) bool {
 	return ok && r.IAM.Verify(ctx, User{Name: u.Name, ID: e.Record.UserID, ARN: e.Record.ARN}, o.KeyID, e.Secrets[o.KeyID]) == nil
 }
 
-// Idle returns the key that can make room without harm, because it is inactive;
-// "" if there is none.
+// Idle returns the key that can make room without harm, because it is inactive
+// and keyrot made it; "" if there is none.
 func (l Loss) Idle() string {
 	for _, k := range l.Keys {
-		if k.Status != plan.Active {
+		if k.Status != plan.Active && (slices.Contains(l.Lost, k.ID) || slices.Contains(l.held, k.ID)) {
 			return k.ID
 		}
 	}
 	return ""
 }
 
-// Recover orders the user's lost keys to be replaced; [Rotator.Obey] sees it
+// Recover orders the keys in l.Lost to be replaced; [Rotator.Obey] sees it
 // done. If there is no room for a new key, the one named room leaves, once
 // nothing can be promised for it any more: ErrLastKey if no other is active,
 // ErrNoKey if the user has no such key. A user that is new to the store is
-// enrolled, and its keys are kept until they are idle.
+// enrolled; its other keys are kept until they are idle.
 func (r *Rotator) Recover(ctx context.Context, l Loss, room, by string) (plan.Order, error) {
 	r.init()
 	user := l.User.Name
-	o := plan.Order{Kind: plan.Recover, KeyID: room, At: r.now(), By: by}
+	o := plan.Order{Kind: plan.Recover, KeyID: room, At: r.now(), By: by, Lost: l.Lost}
 	if room != "" {
 		i := slices.IndexFunc(l.Keys, func(k plan.Key) bool { return k.ID == room })
 		switch {

@@ -162,22 +162,59 @@ func TestRecoverNeverTakesTheLastKey(t *testing.T) {
 	})
 }
 
-// A user that is not in the copy at all.
+// A user that is not in the copy at all, with a key of keyrot's and one of
+// somebody else's: what the operator says is keyrot's is replaced as the keys of
+// others are, once nothing can be promised for it, and the other one is kept.
+// The same if a daemon has enrolled the user before.
 func TestRecoverOfAnUnknownUser(t *testing.T) {
+	for name, enrolled := range map[string]bool{"not enrolled": false, "enrolled by a daemon": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				h := newHouse("ci")
+				mine, _ := h.aws.Plant("ci")
+				room, other := "", ""
+				if enrolled {
+					h.Existing = rotate.Retire
+					h.turn(t, rotate.Options{})
+				} else {
+					room = mine
+					other, _ = h.aws.Plant("ci")
+				}
+				l := h.loss(t)
+				if l.New == enrolled || l.Full == enrolled || len(l.Lost) > 0 || !slices.Contains(l.Unclear, mine) {
+					t.Fatalf("loss = %+v, want a user of which nothing is known", l)
+				}
+				l.Lost = []string{mine}
+				began := time.Now()
+				if err := h.recover(t, l, room); err != nil {
+					t.Fatal(err)
+				}
+				h.run(t, 13*time.Minute)
+				if got := h.give(t, "ci"); !h.works(got) {
+					t.Errorf("%s is handed out and does not work", got.KeyID)
+				}
+				if slices.Contains(h.aws.Working("ci"), mine) || other != "" && !slices.Contains(h.aws.Working("ci"), other) {
+					t.Errorf("%s after the order %v work, want that %s does not and %q does", time.Since(began), h.aws.Working("ci"), mine, other)
+				}
+			})
+		})
+	}
+}
+
+// A user that was renamed since the copy was made is recovered by its old name.
+func TestRecoverOfARenamedUser(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		one, _ := h.aws.Plant("ci")
-		two, _ := h.aws.Plant("ci")
-		time.Sleep(20 * time.Minute)
+		h, _ := restored(t, time.Hour)
+		h.aws.RenameUser("ci", "ci-new")
 		l := h.loss(t)
-		if !l.New || !l.Full {
-			t.Fatalf("loss = %+v, want a new user without room", l)
+		if l.User.Name != "ci" || l.New || len(l.Lost) == 0 {
+			t.Fatalf("loss = %+v, want the keys of the user that is known as ci", l)
 		}
-		if err := h.recover(t, l, one); err != nil {
+		if err := h.recover(t, l, l.Idle()); err != nil {
 			t.Fatal(err)
 		}
-		if got := h.give(t, "ci"); !h.works(got) || !slices.Contains(h.aws.Working("ci"), two) {
-			t.Errorf("working keys are %v, want a new one and %s", h.aws.Working("ci"), two)
+		if got := h.give(t, "ci"); !h.works(got) {
+			t.Errorf("%s is handed out and does not work", got.KeyID)
 		}
 	})
 }

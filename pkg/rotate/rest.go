@@ -51,6 +51,15 @@ func (r *Rotator) restFor(user string, longest time.Duration, blind bool) (failu
 	return n
 }
 
+// restUntil ends the user's rest at t, if it lasts longer.
+func (r *Rotator) restUntil(user string, t time.Time) {
+	if v, ok := r.rested.Load(user); ok && t.Before(v.(rest).until) {
+		at := v.(rest)
+		at.until = t
+		r.rested.Store(user, at)
+	}
+}
+
 // unreadable ends a pass whose entry cannot be loaded. The user rests; it is
 // reported once, when it looks as if it were not a matter of a moment.
 func (p *pass) unreadable(user string, cause error) error {

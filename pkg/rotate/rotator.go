@@ -42,6 +42,7 @@ type Rotator struct {
 	Log        *slog.Logger                               // nil: discarded
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
+	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users, and with nil when it works
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8
@@ -64,7 +65,7 @@ type Rotator struct {
 type Options struct {
 	Users  []string // only these; nil: all selected
 	Force  bool     // rotate now, not at the next slot
-	DryRun bool     // say what would be done, change nothing
+	DryRun bool     // show what would be done, without doing it
 	// Unattended: selected names that IAM does not know are told and passed
 	// over. Otherwise they are an error before anything is done.
 	Unattended bool

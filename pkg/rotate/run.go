@@ -33,7 +33,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		if now := mono(); !now.Before(s.reselect) && !s.selected.fresh(s.now()) {
-			s.reselect = now.Add(r.Reselect)
+			s.reselect = now.Add(s.again())
 			s.background("", func() { s.recall(ctx); s.enrolAll(ctx) })
 		}
 		switch {
@@ -49,6 +49,18 @@ func (r *Rotator) Run(ctx context.Context) error {
 		t.Reset(r.Tick)
 	}
 }
+
+// again is when the selection is read again whatever becomes of reading it now.
+func (s *scheduler) again() time.Duration {
+	if s.selected.known() {
+		return s.Reselect
+	}
+	return min(s.Reselect, firstSelection)
+}
+
+// firstSelection is the pause between attempts to read the selection until one
+// is known: nothing is done before.
+const firstSelection = 10 * time.Second
 
 type scheduler struct {
 	*Rotator

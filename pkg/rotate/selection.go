@@ -151,9 +151,11 @@ func (r *Rotator) recall(ctx context.Context) bool {
 	if r.selected.known() || r.Settings == nil {
 		return r.selected.known() && r.Clock.Settle(ctx)
 	}
-	raw, version, err := r.Settings.Setting(ctx, selectionName)
+	reading, cancel := context.WithTimeout(ctx, saveTime)
+	defer cancel()
+	raw, version, err := r.Settings.Setting(reading, selectionName)
 	if err != nil {
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
 			r.Log.Warn("the selection of an earlier process cannot be read", "err", err)
 		}
 		return false
@@ -190,6 +192,8 @@ func (r *Rotator) keep(ctx context.Context) {
 	if r.Settings == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, saveTime)
+	defer cancel()
 	k := keptSelection{Rule: r.Rule, At: r.now()}
 	users, _ := r.selected.list()
 	for _, u := range users {

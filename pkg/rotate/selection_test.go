@@ -130,3 +130,45 @@ func TestUnattendedPassesGoOnWithoutTheUnknown(t *testing.T) {
 		}
 	}
 }
+
+// mute is a Settings that does not answer until its callers give up.
+type mute struct{ *rotatetest.MemStore }
+
+func (mute) Setting(ctx context.Context, _ string) ([]byte, int64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+
+func (mute) SaveSetting(ctx context.Context, _ string, _ []byte, _ int64) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// A daemon whose question after the kept selection is never answered, and whose
+// selection cannot be read at first, rotates as soon as that can be read.
+func TestAnAnswerThatIsLostStopsNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		aws, store := &rotatetest.AWS{}, &rotatetest.MemStore{}
+		aws.AddUser("ann", "/", nil)
+		asked := 0
+		r := &rotate.Rotator{
+			IAM: aws, Store: store, Settings: mute{store}, Rule: "a", Clock: rotatetest.Clock(), ProofGap: -1,
+			Policy: func(string) plan.Policy { return plan.Policy{Settle: -1} },
+			Select: func(context.Context) ([]rotate.User, error) {
+				if asked++; asked == 1 {
+					return nil, errors.New("AWS cannot be reached")
+				}
+				return aws.Users(), nil
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		if err := r.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if len(aws.Working("ann")) == 0 {
+			t.Errorf("after 40 s and %d readings of the selection the user has no key", asked)
+		}
+	})
+}

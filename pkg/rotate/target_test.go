@@ -30,6 +30,7 @@ type board struct {
 	writes int
 	now    int // calls under way
 	most   int
+	calls  int
 }
 
 func newBoard(name string) *board {
@@ -43,6 +44,7 @@ func (b *board) Traits() rotate.Traits { return b.traits }
 func (b *board) Publish(ctx context.Context, c rotate.Credential) error {
 	b.mu.Lock()
 	b.now++
+	b.calls++
 	b.most = max(b.most, b.now)
 	err, hangs := b.err, b.hangs != nil && b.hangs(c.User)
 	b.mu.Unlock()

@@ -45,7 +45,7 @@ func (p *pass) tell(step plan.Step, out plan.Outcome, err error) {
 		log = p.Log.Warn // if it is somebody's, they have to act
 	}
 	if step.Action == plan.Follow {
-		p.Log.Warn("the IAM user was renamed; keyrot goes on under the name it knows", "user", p.report.User, "now", step.Name)
+		p.Log.Warn("the IAM user was renamed; keyrot keeps using the old name", "user", p.report.User, "now", step.Name)
 	}
 	log("step", "user", p.report.User, "action", step.Action, "key", ShortID(step.KeyID), "reason", step.Reason, "result", result)
 }

@@ -17,7 +17,8 @@ import (
 // TestRecover: the store is restored from an older copy, once with one key that
 // it does not know, once with two. Nobody is served; the daemon takes nothing
 // away; "keyrot recover" has everybody served again, and of two active keys it
-// takes the one that was chosen, or none.
+// takes the one that was chosen, or none. A user that was enrolled after the copy
+// was made is recovered if its key is named, and left as it is otherwise.
 func TestRecover(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -26,7 +27,7 @@ func TestRecover(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Stop)
-	s := newScene(t, v.IAM.URL, v.Root, "ann", "bob")
+	s := newScene(t, v.IAM.URL, v.Root, "ann", "bob", "cid")
 	run := func(args ...string) string {
 		t.Helper()
 		out, err := s.Run(ctx, append(args, schedule...)...)
@@ -36,11 +37,12 @@ func TestRecover(t *testing.T) {
 		return string(out)
 	}
 	files := []string{"keyrot.db", "keyrot.db-wal", "keyrot.db-shm"}
-	run("rotate-once")
+	run("rotate-once", "--user", "ann", "--user", "bob")
 	copied := map[string][]byte{}
 	for _, name := range files {
 		copied[name], _ = os.ReadFile(filepath.Join(s.Dir, name))
 	}
+	run("rotate-once")                                        // enrols cid
 	time.Sleep(2 * time.Second)                               // real servers, real time; IAM's dates have whole seconds
 	for user, n := range map[string]int{"ann": 1, "bob": 2} { // as if rotation had gone on
 		for id := range strings.FieldsSeq(s.ids(t, user)) {
@@ -59,7 +61,7 @@ func TestRecover(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before := map[string]string{"ann": s.ids(t, "ann"), "bob": s.ids(t, "bob")}
+	before := map[string]string{"ann": s.ids(t, "ann"), "bob": s.ids(t, "bob"), "cid": s.ids(t, "cid")}
 	for range 3 {
 		_, _ = s.Run(ctx, append([]string{"rotate-once", "--wait", "1s"}, schedule...)...) // may fail
 	}
@@ -73,6 +75,10 @@ func TestRecover(t *testing.T) {
 		t.Errorf("recover of two active keys without a choice = %s, %v, keys %s", out, err, s.ids(t, "bob"))
 	}
 	run("recover", "--yes", "--make-room", strings.Fields(before["bob"])[0])
+	if now := s.ids(t, "cid"); now != before["cid"] {
+		t.Errorf("the keys of cid went from %s to %s, although nobody said that keyrot made them", before["cid"], now)
+	}
+	run("recover", "cid", "--yes", "--ours", before["cid"])
 	if err := s.Serve(ctx, schedule...); err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "recover-takes-foreign", Rule: "ours only",
-		File: "pkg/rotate/plan/recover.go", Old: "(named || k.Created.After(latest(r.Slot, r.Enrolled)))", New: "(named || !k.Created.IsZero())",
+		File: "pkg/rotate/plan/recover.go", Old: "slices.Contains(o.Lost, k.ID)\n", New: "slices.Contains(o.Lost, k.ID) || held == nil\n",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
 	},
 	{
@@ -214,7 +214,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "silent-publisher-takes-all", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "return o.busy < outletSlots && (!again || o.retrying < retrySlots)", New: "return true",
+		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again || o.retrying < retrySlots)", New: "return 0, true",
 		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
 	},
 

@@ -33,7 +33,8 @@ type mutant struct {
 }
 
 func main() {
-	want, mutants := os.Args[1:], slices.Concat(mutants, ofClients)
+	want := os.Args[1:]
+	mutants := slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients)
 	results := make([]chan error, len(mutants))
 	free := make(chan struct{}, max(1, runtime.NumCPU()))
 	for i, m := range mutants {

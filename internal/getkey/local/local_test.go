@@ -72,7 +72,7 @@ func TestServe(t *testing.T) {
 		question("ci", "ini", "eu-west-1"):        "AKIAX",
 		question("ci", "ses-smtp", "eu-west-1"):   "AKIAX",
 		question("ci", "ses-smtp", ""):            "needs --region",
-		question("ci", "xml", ""):                 "none of",
+		question("ci", "xml", ""):                 "not one of",
 		question("eve", "json", ""):               api.ErrUnknownUser.Error(),
 		question("bob", "json", ""):               "no credential",
 		question("old", "json", ""):               "no credential",

@@ -19,9 +19,11 @@ type Outcome struct {
 // Answer is what an outlet answered when it was given a key.
 type Answer struct {
 	Name  string
-	Until time.Time // the Expiration that it was given
-	Busy  bool      // it was not asked: too many wait for it
-	Error string    // empty: it confirmed; without secrets
+	Until time.Time     // the Expiration that it was given
+	Busy  bool          // it was not asked: too many wait for it, or it fails for all
+	Wait  time.Duration // Busy: how long it is not to be asked; 0: a few seconds
+	Error string        // empty: it confirmed; without secrets
+	Down  bool          // Error: it fails for all users
 }
 
 // Apply returns the record after step has had its effect at now. It changes
@@ -30,7 +32,9 @@ type Answer struct {
 func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
-	r.Failures, r.RetryAt, r.Error = 0, time.Time{}, ""
+	if published := step.Action == Publish || step.Action == Copy; !published || !now.Before(r.RetryAt) {
+		r.Failures, r.RetryAt, r.Error = 0, time.Time{}, "" // what failed otherwise stands beside a publication
+	}
 	r.notAhead(now)
 	k := r.Key(step.KeyID)
 	switch step.Action {
@@ -56,6 +60,7 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 				r.unpublish()
 			}
 			k.Burned, k.Dead, k.Stage = r.leaked(k), time.Time{}, Previous
+			r.askAll()
 		}
 		k.Deactivated = now
 	case Reactivate:
@@ -182,6 +187,7 @@ func (r Record) Clone() Record {
 	r.Targets = slices.Clone(r.Targets)
 	if r.Order != nil {
 		o := *r.Order
+		o.Lost = slices.Clone(o.Lost)
 		r.Order = &o
 	}
 	if r.Pause != nil {
@@ -249,6 +255,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 			c.Stage = Previous
 		}
 	}
+	r.Served = now
 	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated = Current, now, time.Time{}, time.Time{}, time.Time{}
 	k.Again, k.Tries = time.Time{}, 0
 	if k.Confirmed.IsZero() {

@@ -19,7 +19,7 @@ func (d *decision) create() *Step {
 	if !d.r.Released.IsZero() {
 		frozen = IsReleased
 	}
-	if frozen != "" && (why == SlotDue || why == NoCurrent) {
+	if frozen != "" && (why == SlotDue || why == NoCurrent && !d.bereft()) {
 		return d.later(frozen, "", d.now.Add(min(time.Minute, d.p.RotateEvery)))
 	}
 	return d.createNow(due, why)
@@ -45,14 +45,11 @@ func (d *decision) createDue() (time.Time, Reason) {
 }
 
 func (d *decision) createNow(due time.Time, why Reason) *Step {
-	// The outcome of a call whose answer was lost shows in IAM's list only
-	// after a while. Until then another call could fill the second slot.
-	for _, in := range d.r.Intents {
-		if again := in.Until.Add(d.p.Lag); d.now.Before(again) {
-			return d.later(LostCreate, "", again)
-		}
+	n, blocker := d.occupied()
+	if again := d.outcome(n); d.now.Before(again) {
+		return d.later(LostCreate, "", again)
 	}
-	if n, blocker := d.occupied(); n >= Quota {
+	if n >= Quota {
 		again := d.now.Add(d.p.Lag)
 		if d.wait.Action != "" && d.wait.Wake.After(d.now) {
 			again = d.wait.Wake
@@ -77,6 +74,31 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 	}
 	return &Step{Action: Create, Reason: why, Due: due, Slot: slot}
 }
+
+// outcome returns when a call may be made after others whose answers were lost,
+// with n keys in the user's slots. What those made shows in IAM's list only after
+// a while; until then another call could fill the second slot. If there is but
+// one free slot, another call does no harm: it makes the one key that there can
+// be, or IAM refuses it. That is for users who have nothing to be handed out.
+func (d *decision) outcome(n int) time.Time {
+	var sure, soon time.Time
+	open := 0
+	for _, in := range d.r.Intents {
+		if end := in.Until.Add(d.p.Lag); d.now.Before(end) {
+			sure, soon = latest(sure, end), latest(soon, in.At.Add(burnRepeat))
+			open++
+		}
+	}
+	cur := d.r.In(Current)
+	hurry := d.bereft() || cur != nil && !d.r.leaked(cur).IsZero()
+	if hurry && n == Quota-1 && open < hurried {
+		return soon
+	}
+	return sure
+}
+
+// hurried is how many calls in a row may be lost in a hurry.
+const hurried = int(burnPatience / burnRepeat)
 
 // occupied counts the keys that take a slot: those listed and those held that
 // the list may not show yet. Keys whose deletion was acknowledged do not

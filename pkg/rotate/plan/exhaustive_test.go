@@ -297,7 +297,7 @@ func judgeDeactivate(w World, p Policy, k *Held, now time.Time, burning bool) er
 	case cur == nil || cur.Confirmed.IsZero() || !cur.Broken.IsZero():
 		return fmt.Errorf("never zero: deactivates without a successor")
 	}
-	if now.Sub(latest(cur.Confirmed, cur.Probed)) > p.Lag {
+	if now.Sub(latest(cur.Confirmed, cur.Probed)) > p.Lag/2 {
 		return fmt.Errorf("never zero: deactivates without having checked the successor just now")
 	}
 	if c := w.listed(cur.ID); (c == nil || c.Status != Active) && now.Sub(latest(cur.Promoted, cur.Probed)) > p.Lag {
@@ -349,13 +349,28 @@ func judgeCreate(w World, p Policy, now time.Time) error {
 	if w.Record.In(Pending) != nil {
 		return fmt.Errorf("creates a key while another is pending")
 	}
-	for _, in := range w.Record.Intents {
-		if now.Before(in.Until.Add(p.Lag)) {
-			return fmt.Errorf("creates a key while an earlier call's outcome is unknown")
-		}
+	if err := judgeCreateAgain(w, p, now, Quota-len(ids)); err != nil {
+		return err
 	}
 	if p.Frozen != "" && w.Record.Order == nil && w.Record.In(Current) != nil && w.Record.In(Current).Broken.IsZero() {
 		return fmt.Errorf("starts a rotation in a maintenance window")
+	}
+	return nil
+}
+
+// judgeCreateAgain: while the outcome of earlier calls is unknown, another one is
+// made only for a user that has nothing to be handed out, if there is one free
+// slot, so that at most one key can come of them all, and not at once.
+func judgeCreateAgain(w World, p Policy, now time.Time, free int) error {
+	cur, open := w.Record.In(Current), 0
+	pressed := cur == nil || !cur.Broken.IsZero() || !w.Record.leaked(cur).IsZero()
+	for _, in := range w.Record.Intents {
+		if !now.Before(in.Until.Add(p.Lag)) {
+			continue
+		}
+		if open++; !pressed || free != 1 || open > 5 || now.Sub(in.At) < 10*time.Second {
+			return fmt.Errorf("creates a key while an earlier call's outcome is unknown")
+		}
 	}
 	return nil
 }

@@ -11,6 +11,9 @@ import (
 // guarded where it is named; a wait is the answer only if nothing else is.
 func Next(w World, p Policy, now time.Time) Step {
 	d := &decision{World: w, p: p.WithDefaults(), now: now, r: &w.Record}
+	if w.Blind {
+		return d.blind()
+	}
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
@@ -247,7 +250,7 @@ func (d *decision) deactivate() *Step {
 			d.later(InUse, k.ID, s.Wake)
 			continue
 		}
-		if d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.Lag {
+		if d.now.Sub(latest(cur.Confirmed, cur.Probed)) > d.p.fresh() {
 			return d.step(Probe, cur.ID, Unchecked)
 		}
 		return &Step{Action: Deactivate, KeyID: k.ID, Reason: Superseded, Due: due}
@@ -379,7 +382,7 @@ func (d *decision) bereft() bool {
 	if cur := d.r.In(Current); cur != nil && cur.Broken.IsZero() {
 		return false
 	}
-	return slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
+	return !d.r.Served.IsZero() || slices.ContainsFunc(d.r.Keys, func(k Held) bool { return !k.Promoted.IsZero() })
 }
 
 func latest(ts ...time.Time) time.Time {

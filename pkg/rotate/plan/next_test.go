@@ -125,6 +125,7 @@ func TestNext(t *testing.T) {
 		{"a rotation begins at the slot", rec(current("A", 0)), []Key{active("A", 0)}, Policy{}, at(10), Identify, "", SlotDue},
 		{"the old key stays until its age is reached", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(11.9), Wait, "A", NotDue},
 		{"who holds the old key is asked before it is deactivated", rec(previous("A", 0), current("B", 10)), []Key{active("A", 0), active("B", 10)}, Policy{}, at(12), Survey, "A", Superseded},
+		{"the successor is asked for again if it was accepted a minute ago, in the pass before", rec(previous("A", 0), checked("B", 10, 11)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(12), Probe, "B", Unchecked},
 		{"the old key is deactivated at its age", rec(previous("A", 0), checked("B", 10, 12)), []Key{surveyed(active("A", 0)), active("B", 10)}, Policy{}, at(12), Deactivate, "A", Superseded},
 		{"an inactive key waits out its grace", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(14.9), Wait, "A", NotDue},
 		{"an inactive key is deleted at its age", rec(deactivated("A", 0), current("B", 10)), []Key{inactive("A", 0), active("B", 10)}, Policy{}, at(15), Delete, "A", GraceOver},

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -115,10 +116,10 @@ func (d *decision) oneOfTwo(k Key, in *Intent, mark *Tombstone) (s *Step, settle
 // ambiguous reports whether there are more keys that a lost call may have made
 // than lost calls. Some are somebody else's then, and nothing says which.
 func (d *decision) ambiguous() bool {
-	candidates, calls := 0, map[int]bool{}
+	candidates, calls := 0, map[int]bool{} // by the intents' places
 	for _, k := range d.Keys {
 		if d.r.Key(k.ID) != nil || d.r.tombstone(k.ID) != nil {
-			continue // those told as foreign count: one of them may be keyrot's
+			continue // those reported as foreign count: one of them may be keyrot's
 		}
 		for i := range d.r.Intents {
 			if d.r.Intents[i].mayHaveMade(k, d.p) {
@@ -129,7 +130,24 @@ func (d *decision) ambiguous() bool {
 			candidates++
 		}
 	}
-	return candidates > len(calls)
+	return candidates > d.r.makeable(calls)
+}
+
+// makeable returns how many keys the calls, given by their intents' places, can
+// have made: of those that had seen the same keys, as many as slots were free.
+func (r *Record) makeable(calls map[int]bool) (n int) {
+	room := map[string]int{}
+	for i := range calls {
+		seen := strings.Join(slices.Sorted(slices.Values(r.Intents[i].Seen)), " ")
+		if _, ok := room[seen]; !ok {
+			room[seen] = max(1, Quota-len(r.Intents[i].Seen))
+		}
+		if room[seen] > 0 {
+			room[seen]--
+			n++
+		}
+	}
+	return n
 }
 
 // intentFor returns an intent whose lost call may have created k.

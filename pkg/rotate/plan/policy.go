@@ -189,3 +189,8 @@ func (p Policy) slotAt(due, now time.Time) time.Time {
 	}
 	return now
 }
+
+// fresh is how long ago AWS may have accepted the successor when the key before
+// it goes. Lag is as long as a stack's minute between two passes: by that bound
+// milliseconds would decide whether AWS is asked.
+func (p Policy) fresh() time.Duration { return p.Lag / 2 }

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // recover carries out an order to replace the keys whose secrets were lost,
 // because the store is an older copy. They are kept as Previous ones for as long
@@ -18,8 +21,8 @@ func (d *decision) recover() *Step {
 		return d.step(Probe, cur.ID, Unchecked) // what the copy says of it is old
 	}
 	for _, k := range d.Keys {
-		if d.Lost(k) {
-			return d.step(Adopt, k.ID, Recovering)
+		if d.lost(k) {
+			return d.ours(d.step(Adopt, k.ID, Recovering))
 		}
 	}
 	if d.successor() != nil {
@@ -29,18 +32,25 @@ func (d *decision) recover() *Step {
 		if again := cur.Made.Add(2 * d.p.Lag); d.now.Before(again) {
 			return d.later(Recovering, cur.ID, again)
 		}
-		return d.step(Forget, cur.ID, Vanished)
+		return d.ours(d.step(Forget, cur.ID, Vanished))
 	}
 	return d.makeRoom(d.r.Key(o.KeyID))
 }
 
-// Lost reports whether k may be a key that keyrot made and the record has lost:
-// it is newer than the record's newest, or the order names it. Older unknown
-// keys are somebody else's.
+// lost reports whether the order names k, and the record does not hold it; or
+// holds it as somebody else's, because a daemon came before the operator.
+func (d *decision) lost(k Key) bool {
+	o, held := d.r.Order, d.r.Key(k.ID)
+	named := o.KeyID == k.ID && held == nil || slices.Contains(o.Lost, k.ID)
+	return named && (held == nil || held.Stage == Retiring) && d.r.tombstone(k.ID) == nil && d.r.orphan(k.ID) == nil
+}
+
+// Lost reports whether k most likely is a key that keyrot made and the record
+// has lost: it is unknown, and newer than the record's newest. An order names
+// it before anything is done to it.
 func (w *World) Lost(k Key) bool {
 	r := &w.Record
-	named := r.Order != nil && r.Order.Kind == Recover && r.Order.KeyID == k.ID
-	return r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.orphan(k.ID) == nil && (named || k.Created.After(latest(r.Slot, r.Enrolled)))
+	return r.Key(k.ID) == nil && r.tombstone(k.ID) == nil && r.orphan(k.ID) == nil && k.Created.After(latest(r.Slot, r.Enrolled))
 }
 
 // makeRoom has the key leave its slot if a new key needs it.
@@ -91,6 +101,7 @@ func (r *Record) adopt(p Policy, k Key, now time.Time) {
 		promise = rolled
 	}
 	r.known(k.ID)
+	r.Keys = slices.DeleteFunc(r.Keys, func(h Held) bool { return h.ID == k.ID })
 	r.Keys = append(r.Keys, Held{
 		ID: k.ID, Stage: Previous, Slot: k.Created, Created: k.Created, Made: k.Created, Promise: promise, Adopted: true,
 	})

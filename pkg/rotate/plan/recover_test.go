@@ -14,8 +14,7 @@ type lostWorld struct {
 	rec     Record
 	iam     []Key
 	secrets map[string]bool // keys whose secrets are in the store
-	foreign map[string]bool // keys that keyrot never made
-	named   string          // by the order
+	named   map[string]bool // by the order
 	now     time.Time
 	served  bool
 }
@@ -49,7 +48,7 @@ func (w *lostWorld) run(p Policy) error {
 			out.Key = Key{ID: fmt.Sprint("N", made), Status: Active, Created: w.now}
 			w.iam, w.secrets[out.Key.ID] = append(w.iam, out.Key), true
 		case Adopt:
-			if w.foreign[step.KeyID] && w.rec.Order.KeyID != step.KeyID {
+			if !w.named[step.KeyID] {
 				return fmt.Errorf("ours only: adopts %s", step.KeyID)
 			}
 			out.Key = w.iam[i]
@@ -81,7 +80,7 @@ func (w *lostWorld) mayGo(p Policy, step Step, k Key, ordered time.Time) error {
 	switch {
 	case !beside:
 		return fmt.Errorf("never zero: %s of %s, the last active key", step.Action, k.ID)
-	case w.foreign[k.ID] && w.named != k.ID:
+	case !w.secrets[k.ID] && !w.named[k.ID]:
 		return fmt.Errorf("ours only: %s of %s", step.Action, k.ID)
 	case !w.secrets[k.ID] && (w.now.Before(k.Created.Add(p.DeactivateAfter)) || w.now.Before(ordered.Add(p.Roll()))):
 		return fmt.Errorf("served works: %s of %s, which may have been promised for longer", step.Action, k.ID)
@@ -130,12 +129,17 @@ func TestEveryRecovery(t *testing.T) {
 			}
 			for _, named := range []string{"", "A", "X", "Y", "F"} {
 				w := &lostWorld{
-					rec: record().ordered(Recover, named, 60), iam: slices.Clone(keys), named: named, now: at(60),
-					secrets: map[string]bool{"A": true, "B": true}, foreign: map[string]bool{"F": true},
+					rec: record().ordered(Recover, named, 60), iam: slices.Clone(keys), now: at(60),
+					secrets: map[string]bool{"A": true, "B": true}, named: map[string]bool{named: true},
 				}
 				w.rec.Enrolled = at(-50)
 				if w.rec.Key("A") == nil {
-					w.secrets, w.foreign["A"] = map[string]bool{}, !w.rec.Slot.IsZero()
+					w.secrets = map[string]bool{}
+				}
+				for _, k := range keys {
+					if (&World{Record: w.rec}).Lost(k) {
+						w.rec.Order.Lost, w.named[k.ID] = append(w.rec.Order.Lost, k.ID), true
+					}
 				}
 				n++
 				if err := w.run(p); err != nil {

@@ -77,7 +77,7 @@ const (
 const (
 	NotDue       Reason = "not_due"      // all is well
 	Settling     Reason = "settling"     // proven, waiting out the settle time
-	Queued       Reason = "queued"       // a required publisher is busy with other users
+	Queued       Reason = "queued"       // a required publisher is busy with other users, or fails for all of them
 	LostCreate   Reason = "lost_create"  // a create call's outcome is unknown; IAM's list may lag
 	MakingRoom   Reason = "making_room"  // a superseded key is about to leave its slot
 	NoRoom       Reason = "no_room"      // both slots are taken by keys that must stay for now

@@ -22,9 +22,11 @@ type Target struct {
 	Again time.Time `json:"again,omitzero"`   // it is not asked before this
 	Tries int       `json:"tries,omitempty"`  // times it failed since it last confirmed
 	Error string    `json:"error,omitempty"`  // the last failure, without secrets
+	Down  bool      `json:"down,omitempty"`   // it has only failed while it failed for all users
 }
 
-// putOff is when an outlet is asked again that was too busy to be asked.
+// putOff is when an outlet is asked again that was too busy to be asked, at the
+// earliest. The latest is a retry's longest wait.
 const putOff = 5 * time.Second
 
 // Target returns what the target of that name holds; nil: it was never asked.
@@ -68,7 +70,7 @@ func (r *Record) owed(p Policy, k *Held, required bool, now time.Time) (due []Ow
 		w := r.owes(p, o, t, k, now)
 		if t != nil && now.Before(t.Again) {
 			w.at = latest(w.at, t.Again)
-			if t.Tries == 0 && w.why.Stuck() {
+			if (t.Tries == 0 || t.Down) && w.why.Stuck() {
 				w.why = Queued
 			}
 		}
@@ -99,12 +101,8 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 	if t == nil || t.KeyID != k.ID {
 		return debt{why: unpublished}
 	}
-	never := now.Add(24 * time.Hour)
-	if k.Stage != Current {
-		return debt{at: never, why: NotDue}
-	}
-	w := debt{at: never, why: NotDue}
-	if o.Compares {
+	w := debt{at: now.Add(24 * time.Hour), why: NotDue}
+	if o.Compares && k.Stage == Current {
 		if w.at = t.At.Add(p.Recheck); t.At.Before(p.Started) && !p.Started.After(now) {
 			w.at = time.Time{}
 		}
@@ -139,11 +137,13 @@ func (p Policy) rollPublished(late time.Duration) time.Duration {
 }
 
 // onItsWay reports whether the key is about to become Current: required targets
-// are given it before.
+// are given it before. AWS accepted it, and did not refuse it since.
 func (r *Record) onItsWay(id string) bool {
-	if k := r.Key(id); k == nil || !k.Burned.IsZero() {
+	k := r.Key(id)
+	if k == nil || !k.Burned.IsZero() || k.Confirmed.IsZero() || !k.Deactivated.IsZero() {
 		return false
-	} else if k.Stage == Pending {
+	}
+	if k.Stage == Pending {
 		return true
 	}
 	return r.Order != nil && r.Order.Kind == Rollback && r.Order.KeyID == id
@@ -216,11 +216,12 @@ func (r *Record) distributed(p Policy, id string, out Outcome, now time.Time) {
 		}
 		switch {
 		case a.Busy:
-			t.Again = now.Add(putOff)
+			t.Again = now.Add(max(putOff, min(a.Wait, p.LongestRetry())))
 		case a.Error != "":
 			if t.KeyID != id {
 				t.KeyID, t.Until, t.At = "", time.Time{}, time.Time{} // it may hold either
 			}
+			t.Down = a.Down && (t.Tries == 0 || t.Down)
 			t.Tries++
 			t.Again, t.Error = now.Add(p.retry(t.Tries)), a.Error
 			r.Error = a.Error
@@ -235,6 +236,13 @@ func (r *Record) distributed(p Policy, id string, out Outcome, now time.Time) {
 func (r *Record) unpublish() {
 	for i := range r.Targets {
 		r.Targets[i] = Target{Name: r.Targets[i].Name}
+	}
+}
+
+// askAll ends the pauses after failures: a target may hold a leaked key.
+func (r *Record) askAll() {
+	for i := range r.Targets {
+		r.Targets[i].Again = time.Time{}
 	}
 }
 
@@ -266,4 +274,14 @@ func soonest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// blind names what can be done without AWS: readers of targets are given what
+// they are owed.
+func (d *decision) blind() Step {
+	s := d.published()
+	if s == nil {
+		s = d.sleep(BackingOff, d.now.Add(d.p.RotateEvery))
+	}
+	return *s
 }

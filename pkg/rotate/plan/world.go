@@ -108,6 +108,9 @@ type Order struct {
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+	// Lost are the keys that a recovery replaces: keyrot made them, and their
+	// secrets were lost with the store. It touches no others but KeyID.
+	Lost []string `json:"lost,omitempty"`
 }
 
 // Pause freezes a user: nothing is changed in IAM, the Current key is served
@@ -126,7 +129,8 @@ type Record struct {
 	ARN      string      `json:"arn,omitempty"`     // when it was enrolled; secrets are sealed for it
 	Renamed  string      `json:"renamed,omitempty"` // what IAM calls the user now, if it was renamed since
 	Enrolled time.Time   `json:"enrolled"`
-	Slot     time.Time   `json:"slot,omitzero"` // due time of the newest creation; zero: none yet
+	Slot     time.Time   `json:"slot,omitzero"`   // due time of the newest creation; zero: none yet
+	Served   time.Time   `json:"served,omitzero"` // when a key became Current last; older records lack it
 	Keys     []Held      `json:"keys,omitempty"`
 	Intents  []Intent    `json:"intents,omitempty"`
 	Gone     []Tombstone `json:"gone,omitempty"`
@@ -150,6 +154,7 @@ type World struct {
 	UserID string // as IAM answers now; empty: not asked during this pass
 	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
+	Blind  bool   // AWS failed in this pass: only what needs none of it is done
 	Keys   []Key  // IAM's list, which may lag behind
 }
 

@@ -34,7 +34,9 @@ func (c *copier) entry(e rotate.Entry) rotate.Entry {
 	r.Orphans = piece(&c.marks, r.Orphans)
 	r.Foreign = piece(&c.words, r.Foreign)
 	r.Targets = piece(&c.targets, r.Targets)
-	r.Order = clonePtr(r.Order)
+	if r.Order = clonePtr(r.Order); r.Order != nil {
+		r.Order.Lost = piece(&c.words, r.Order.Lost)
+	}
 	r.Pause = clonePtr(r.Pause)
 	return e
 }

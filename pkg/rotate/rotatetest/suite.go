@@ -62,7 +62,7 @@ func entry(user string) rotate.Entry {
 			Gone:    []plan.Tombstone{{ID: "AKIA0", At: at(5)}},
 			Foreign: []string{"AKIAX"},
 			Targets: []plan.Target{{Name: "ssm", KeyID: "AKIA1" + user, Until: at(time.Hour), At: at(2), Again: at(3), Tries: 1, Error: "down"}},
-			Order:   &plan.Order{Kind: plan.Force, At: at(6), By: "root"},
+			Order:   &plan.Order{Kind: plan.Force, At: at(6), By: "root", Lost: []string{"AKIAL"}},
 			Pause:   &plan.Pause{Since: at(7), Reason: "freeze"},
 			Waiting: plan.NoRoom, Since: at(8), Failures: 3, RetryAt: at(9), Error: "throttled",
 		},
@@ -280,6 +280,7 @@ func testIsolation(t *testing.T, s rotate.Store) {
 		e.Record.Gone[0].ID = "spoilt"
 		e.Record.Foreign[0] = "spoilt"
 		e.Record.Order.By = "spoilt"
+		e.Record.Order.Lost[0] = "spoilt"
 		e.Record.Pause.By = "spoilt"
 		if e.Secrets != nil {
 			e.Secrets["spoilt"] = rotate.NewSecret("spoilt")

@@ -149,6 +149,12 @@ func (a *Audit) write(ctx context.Context, b *eventBatch, again bool) error {
 	if err != nil {
 		return err
 	}
+	if !at.there && at.gap == "" { // a new log: its end has the key that proves its first block
+		if err := a.move(ctx, at, audit.Tail{}); err != nil {
+			return err
+		}
+		at = a.known
+	}
 	var events [][]byte
 	if at.gap != "" {
 		raw, err := json.Marshal(rotate.Event{Time: a.now(), Action: audit.ActionGap, Reason: at.gap, Actor: "audit"})

@@ -196,6 +196,33 @@ func TestAuditTakesOver(t *testing.T) {
 	}
 }
 
+// The first event of a log loses an answer, or its process dies, at any of its
+// writes: the log has begun, and nothing looks like damage.
+func TestAuditBegins(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	for nth := 1; ; nth++ {
+		for _, after := range []bool{false, true} {
+			f := newFake()
+			f.fault = once(t, "PutItem", nth, after, down)
+			err := writer(t, f).Append(t.Context(), rotate.Event{Time: now, Action: "first"})
+			if err == nil && nth > 2 {
+				return // it makes fewer writes
+			}
+			if !errors.Is(err, down) {
+				t.Fatalf("write %d, after it: %t: Append = %v, want %v", nth, after, err, down)
+			}
+			appendN(t, writer(t, f), 1)
+			if _, err := chain(t, f).Verify(t.Context()); err != nil {
+				t.Errorf("write %d, after it: %t: Verify = %v", nth, after, err)
+			}
+			if log := export(t, chain(t, f)); strings.Contains(log, audit.ActionGap) {
+				t.Errorf("write %d, after it: %t: the log tells of a gap:\n%s", nth, after, log)
+			}
+		}
+	}
+}
+
 // Several processes append while writes fail before and after they took effect:
 // what was acknowledged is there once, nothing is there twice, and nothing looks
 // like damage.
