@@ -157,7 +157,8 @@ func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (c
 	if newTag, err = c.call(ctx, r, &cred); err != nil {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
 	}
-	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() {
+	another := cred.UserName != "" && cred.UserName != user // from a cache that does not look at queries
+	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() || another {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
 	}
 	return cred, newTag, nil
@@ -311,8 +312,11 @@ func refusal(res *http.Response, raw []byte) (own bool, err error) {
 
 // base checks the endpoint: a key must not cross a network in the clear.
 func (c *Client) base() (*url.URL, error) {
+	if strings.Contains(c.Endpoint, "@") { // not to be repeated
+		return nil, errors.New("endpoint is not a URL such as https://keyrot.example:8443: it holds a user or a password")
+	}
 	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as https://keyrot.example:8443", c.Endpoint)
 	}
 	if u.Scheme == "http" && !c.AllowPlainHTTP && !loopback(u.Hostname()) {

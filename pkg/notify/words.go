@@ -121,7 +121,11 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 			it.Text = "Its new name is " + clean(step.Name) + "."
 			it.Do = "Nothing to do: keyrot, callers, API keys and settings keep using the old name."
 		}
-		out = append(out, entry{Item: it})
+		e := entry{Item: it}
+		if step.Action == plan.Deactivate && step.Reason == plan.Burning { // repeated until AWS refuses the key
+			e.once = user + " " + step.KeyID
+		}
+		out = append(out, e)
 	}
 	return out
 }
