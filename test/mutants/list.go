@@ -362,8 +362,8 @@ var mutants = []mutant{
 	},
 	{
 		Name: "wiring-health-clock", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down}",
-		New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late, down: s.rotator.Down}",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}",
+		New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}",
 		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
 	},
 	{
