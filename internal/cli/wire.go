@@ -149,7 +149,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
-	if s.server.TLS, err = tlsConfig(cfg.Server, log, e.Now); err != nil {
+	if s.server.TLS, err = tlsConfig(cfg.Server, log, s.clock.Now); err != nil {
 		return nil, usage(err, "")
 	}
 	return s, nil
