@@ -107,7 +107,7 @@ type deployment struct {
 
 func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if !strings.Contains(o.Admin, "@") {
-		return usagef("--admin-email: %q is no e-mail address", o.Admin)
+		return usagef("--admin-email: %q is not an e-mail address", o.Admin)
 	}
 	p, err := e.newDeployment(ctx, o)
 	if err != nil {

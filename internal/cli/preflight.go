@@ -299,7 +299,7 @@ func deniedARNs(self string, exclude []string) ([]string, error) {
 	var all []string
 	for _, pattern := range exclude {
 		if strings.ContainsAny(pattern, `[]\,`) {
-			return nil, usagef("users.exclude: %q: the roles of a stack know * and ? only", pattern)
+			return nil, usagef("users.exclude: %q: the roles of a stack support only * and ?", pattern)
 		}
 		all = append(all, prefix+pattern, prefix+"*/"+pattern)
 	}

@@ -54,10 +54,10 @@ func (c Config) Validate() error {
 		bad("workers: %d is not between 1 and 256", c.Workers)
 	}
 	if !(c.IAM.Rate > 0) {
-		bad("iam.rate: %v is not above 0", c.IAM.Rate)
+		bad("iam.rate: %v: must be greater than 0", c.IAM.Rate)
 	}
 	if c.IAM.Burst < 1 {
-		bad("iam.burst: %d is not above 0", c.IAM.Burst)
+		bad("iam.burst: %d: must be greater than 0", c.IAM.Burst)
 	}
 	return errors.Join(errs...)
 }

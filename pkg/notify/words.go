@@ -30,7 +30,7 @@ var holds = map[plan.Reason][2]string{
 	},
 	plan.Stranger: {
 		"the IAM user was deleted and created again",
-		"keyrot does not touch the new user; release the old one and enrol the new one.",
+		"keyrot does not touch the new user; release the old one and enroll the new one.",
 	},
 	plan.NoSuccessor: {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
 	plan.ForeignKey: {

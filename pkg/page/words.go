@@ -24,7 +24,7 @@ var waits = map[plan.Reason][2]string{
 	},
 	plan.Stranger: {
 		"The IAM user was deleted and created again; keyrot does not touch the new one.",
-		"Release the user and enrol it again.",
+		"Release the user and enroll it again.",
 	},
 	plan.NoSuccessor: {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
 	plan.ForeignKey: {
