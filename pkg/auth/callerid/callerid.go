@@ -95,7 +95,8 @@ func (v *Verifier) init() {
 			h = *v.HTTP
 		} else {
 			t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
-			t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout} // a connection that has died is given up
+			// A connection that has died is given up.
+			t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout}
 			h.Transport = t
 		}
 		h.Timeout = timeout
