@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "either-orphan", Rule: "ours only",
-		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > len(calls)", New: "return false",
+		File: "pkg/rotate/plan/orphan.go", Old: "return candidates > d.r.makeable(calls)", New: "return false",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryOrphan", Says: "keys that . lost calls may have made",
 	},
 	{
@@ -94,7 +94,7 @@ var mutants = []mutant{
 	{
 		Name: "burn-makes-no-room", Rule: "never zero",
 		File: "pkg/rotate/plan/orders.go", Old: "usable && idle && !k.Refused.IsZero():", New: "usable && idle && false:",
-		Pkg: "./pkg/rotate/plan", Test: "TestEveryBurn", Says: "although there was room",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryBurn", Says: "never zero: no",
 	},
 	{
 		Name: "operators-failures-are-saved", Rule: "no leak",
@@ -362,7 +362,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "wiring-health-clock", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late}",
+		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down}", New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late, down: s.rotator.Down}",
 		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
 	},
 	{

@@ -9,7 +9,7 @@ var readers = []mutant{
 	},
 	{
 		Name: "readers-rest-with-the-pass", Rule: "served works",
-		File: "pkg/rotate/pass.go", Old: "p.restUntil(user, step.Wake)", New: "_ = step",
+		File: "pkg/rotate/publish.go", Old: "p.restUntil(user, step.Wake)", New: "_ = step",
 		Pkg: "./pkg/rotate", Test: "TestReadersDoNotWaitForIAM", Says: "IAM is down: the target says that the key expired",
 	},
 	{
