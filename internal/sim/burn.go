@@ -140,19 +140,21 @@ func (s *simulation) mayFail(user, keyID string) bool {
 
 // mustFail judges that a key works: not for long after it was to be burned.
 func (s *simulation) mustFail(user, keyID string) {
-	calm := s.calmSince(user)
 	s.mu.Lock()
 	b, burned := s.burned[keyID]
 	s.mu.Unlock()
+	if !burned {
+		return
+	}
 	since := b.at
-	if calm.After(since) {
+	if calm := s.calmSince(user); calm.After(since) {
 		since = calm
 	}
 	limit := time.Minute + 30*time.Second + 15*time.Second // accepted when it should not be, and calls
 	if !s.quick {
 		limit += 3 * time.Minute // a lease, a rest, a retry
 	}
-	if burned && time.Since(since) > limit && !s.isExcused(user) {
+	if time.Since(since) > limit && !s.isExcused(user) {
 		s.violation("burned: %s: %s works %s after it was to be burned", user, keyID, time.Since(b.at))
 	}
 }

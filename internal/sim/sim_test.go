@@ -214,6 +214,9 @@ func faultsOf(seed uint64) Faults {
 			off()
 		}
 	}
+	if rand.New(rand.NewPCG(seed, 8)).IntN(2) == 0 { // not in those that found something before there were burns
+		f.Burn = time.Hour
+	}
 	return f
 }
 
