@@ -22,7 +22,8 @@ func (c Config) Unmatched(selected []string) []string {
 		meant := matching(selected, o.Name)
 		for j, before := range c.Overrides[:i] {
 			if len(meant) > 0 && len(matching(meant, before.Name)) == len(meant) {
-				all = append(all, fmt.Sprintf("overrides[%d].name: %q does nothing: overrides[%d] comes first and matches the same users", i, o.Name, j))
+				all = append(all, fmt.Sprintf("overrides[%d].name: %q does nothing: overrides[%d] comes first and matches the same users",
+					i, o.Name, j))
 				break
 			}
 		}

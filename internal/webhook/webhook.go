@@ -120,5 +120,6 @@ func Sign(key []byte, timestamp string, body []byte) string {
 
 // A redirect would carry the body to an address that nobody configured.
 var client = &http.Client{
-	Timeout: timeout, Transport: bound.Transport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout: timeout, Transport: bound.Transport(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
