@@ -2,6 +2,7 @@ package templates_test
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -201,5 +202,27 @@ func TestDeploymentFollowsTheAPI(t *testing.T) {
 	}
 	if a != name(templates.Keyrot("")) {
 		t.Error("the same API makes another deployment")
+	}
+}
+
+// TestTheServerIsStartedAgain: also for hours, on a disk that fails each start.
+func TestTheServerIsStartedAgain(t *testing.T) {
+	raw, err := os.ReadFile("systemd/keyrot.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, set := "", map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+		} else if name, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			set[section+name] = value
+		}
+	}
+	for name, want := range map[string]string{"[Unit]StartLimitIntervalSec": "0", "[Service]Restart": "always", "[Service]RestartSec": "2"} {
+		if set[name] != want {
+			t.Errorf("%s = %q, want %q", name, set[name], want)
+		}
 	}
 }

@@ -50,6 +50,7 @@ func run(args []string, out, errs io.Writer) int {
 		_, _ = fmt.Fprintf(errs, "keyrot-get: error: %v\nkeyrot-get: hint: run \"keyrot-get --help\"\n", err)
 		return 2
 	}
-	err = getkey.Run(context.Background(), &getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch, Profile: profile.Write}, &o)
+	err = getkey.Run(context.Background(),
+		&getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch, Profile: profile.Write}, &o)
 	return fetch.Report(errs, "keyrot-get", err)
 }

@@ -133,7 +133,7 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 
 // plain never follows a redirect: it would carry a signed request elsewhere.
 var plain = &http.Client{
-	Timeout: bound.Call, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout: bound.Call, Transport: bound.Transport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
 func (s Service) sign(ctx context.Context, req *http.Request, body []byte) error {

@@ -26,11 +26,22 @@ const (
 	pingWait  = 5 * time.Second
 )
 
+// pinging has connections of HTTP/2 asked for signs of life.
+func pinging(t *http.Transport) {
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}
+}
+
+// Transport returns net/http's own transport for clients that are not the SDK's,
+// as far as it notices that a connection has died.
+func Transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	pinging(t)
+	return t
+}
+
 // Client returns the SDK's client, with the bound Call for each attempt.
 func Client() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().WithTimeout(Call).WithTransportOptions(func(t *http.Transport) {
-		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}
-	})
+	return awshttp.NewBuildableClient().WithTimeout(Call).WithTransportOptions(pinging)
 }
 
 // Within returns a client like c, with connections of its own and another bound.

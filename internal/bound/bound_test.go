@@ -99,8 +99,10 @@ func TestWithin(t *testing.T) {
 // A connection of HTTP/2 that has died is given up, not used for every attempt.
 func TestADeadConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
-	if h := bound.Client().GetTransport().HTTP2; h == nil || h.SendPingTimeout == 0 || h.PingTimeout == 0 {
-		t.Error("connections of HTTP/2 are never asked for a sign of life")
+	for name, via := range map[string]*http.Transport{"the SDK's": bound.Client().GetTransport(), "net/http's": bound.Transport()} {
+		if h := via.HTTP2; h == nil || h.SendPingTimeout == 0 || h.PingTimeout == 0 {
+			t.Errorf("%s connections of HTTP/2 are never asked for a sign of life", name)
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return usage(err, "")
 	}
-	a := &agent.Agent{Source: source, Users: o.Users, Token: token, Log: logger(e.Err, cfg.Log), Now: e.Now}
+	a := &agent.Agent{Source: source, Users: o.Users, Token: token, Log: logger(e.Err, cfg.Log), Now: source.Time}
 	socket, err := agent.ListenSocket(ctx, o.Socket)
 	if err != nil {
 		return usage(err, "end the other agent, or choose another --socket")
@@ -93,7 +93,8 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 		return err
 	}
 	for _, user := range o.Users {
-		_, _ = fmt.Fprintf(e.Out, "# %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s\n", user, getkey.Quote("http://"+ln.Addr().String()+api.PathContainer+user))
+		_, _ = fmt.Fprintf(e.Out, "# %s\nexport AWS_CONTAINER_CREDENTIALS_FULL_URI=%s\n", user,
+			getkey.Quote("http://"+ln.Addr().String()+api.PathContainer+user))
 	}
 	_, _ = fmt.Fprintf(e.Out, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", getkey.Quote(o.TokenFile))
 	g, ctx := errgroup.WithContext(ctx)

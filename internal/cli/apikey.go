@@ -12,7 +12,6 @@ import (
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/deploy"
-	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 type apiKeyCreateOptions struct {
@@ -127,24 +126,31 @@ The old secret, and tokens it was exchanged for, are good for the overlap.`,
 
 func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 	want := auth.Key{Name: o.Name, Users: o.Users, Role: auth.Role(o.Role)}
+	var lasts time.Duration
 	if o.Expires != "" {
-		d, err := config.ParseDuration(o.Expires)
-		if err != nil {
+		var err error
+		if lasts, err = config.ParseDuration(o.Expires); err != nil {
 			return usagef("--expires: %w", err)
 		}
-		want.Expires = e.Now().Add(d).UTC()
+		if lasts <= 0 {
+			return usagef("--expires: %s is not ahead", o.Expires)
+		}
 	}
 	if err := want.Validate(e.Now()); err != nil {
 		return usage(err, "")
 	}
-	return e.withKeys(ctx, o.common, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, o.common, lasts > 0, func(keys *auth.Keys) error {
+		if lasts > 0 {
+			want.Expires = keys.Now().Add(lasts).UTC()
+		}
 		secret, k, err := keys.Create(ctx, want)
 		if err != nil {
 			return err
 		}
 		if o.Stack != nil && o.Output != "json" {
 			_, _ = fmt.Fprintf(e.Err, "keyrot: API Gateway must know it, too: aws apigateway create-api-key --enabled --value KEY, then\n"+
-				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n", o.Stack.Outputs[deploy.OutputUsagePlan])
+				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n",
+				o.Stack.Outputs[deploy.OutputUsagePlan])
 		}
 		return e.showKey(o.Output, k.ID, secret)
 	})
@@ -168,7 +174,7 @@ func (e Env) rotateKey(ctx context.Context, c common, id, overlap string) error 
 	if err != nil || d < 0 {
 		return usagef("--overlap: %q is not a duration such as 1h", overlap)
 	}
-	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, d > 0, func(keys *auth.Keys) error {
 		secret, k, err := keys.Rotate(ctx, id, d)
 		switch {
 		case errors.Is(err, auth.ErrNoSuchKey):
@@ -209,7 +215,10 @@ func viewOf(k auth.Key, now time.Time) keyView {
 	case !k.Good(now):
 		state = "expired"
 	}
-	v := keyView{ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state, Created: k.Created, Expires: k.Expires, Revoked: k.Revoked}
+	v := keyView{
+		ID: k.ID, Name: k.Name, Role: k.Role, Users: k.Users, State: state, Created: k.Created, Expires: k.Expires,
+		Revoked: k.Revoked,
+	}
 	for _, f := range k.Former {
 		if now.Before(f.Until) {
 			v.Former++
@@ -219,7 +228,7 @@ func viewOf(k auth.Key, now time.Time) keyView {
 }
 
 func (e Env) listKeys(ctx context.Context, c common) error {
-	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, false, func(keys *auth.Keys) error {
 		all, err := keys.List(ctx)
 		if err != nil {
 			return err
@@ -227,7 +236,7 @@ func (e Env) listKeys(ctx context.Context, c common) error {
 		views := make([]keyView, len(all))
 		rows := [][]string{{"ID", "NAME", "ROLE", "USERS", "STATE", "LAST USED", "EXPIRES"}}
 		for i, k := range all {
-			v := viewOf(k, e.Now())
+			v := viewOf(k, keys.Now())
 			if v.Used, err = keys.LastUsed(ctx, k.ID); err != nil {
 				return err
 			}
@@ -242,7 +251,7 @@ func (e Env) listKeys(ctx context.Context, c common) error {
 }
 
 func (e Env) revokeKey(ctx context.Context, c common, id string) error {
-	return e.withKeys(ctx, c, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, false, func(keys *auth.Keys) error {
 		k, err := keys.ByID(ctx, id)
 		if errors.Is(err, auth.ErrNoSuchKey) {
 			return unknownKey(err)
@@ -268,20 +277,27 @@ func orNever(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-func (e Env) withKeys(ctx context.Context, c common, f func(*auth.Keys) error) (err error) {
+// withKeys opens the API keys for one command. timed: the command says from when
+// on a daemon is to refuse something, which the daemon judges by AWS's clock.
+func (e Env) withKeys(ctx context.Context, c common, timed bool, f func(*auth.Keys) error) (err error) {
 	cfg, err := e.load(c)
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{Wall: e.Now})
+	clock := e.clockOnly(ctx, cfg)
+	clock.Log = nil // what follows says it in words
+	st, err := openStore(ctx, cfg, e.Getenv, clock)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	log, err := openAudit(ctx, cfg, st, e.Now, logger(e.Err, cfg.Log))
+	if !clock.Settle(ctx) && timed {
+		_, _ = fmt.Fprintln(e.Err, "keyrot: warning: AWS could not be asked for the time; this machine's clock is used, which must be right")
+	}
+	log, err := openAudit(ctx, cfg, st, clock.Now, logger(e.Err, cfg.Log))
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.Close(context.WithoutCancel(ctx))) }()
-	return f(&auth.Keys{Settings: st, Now: e.Now, Audit: log, Actor: operator()})
+	return f(&auth.Keys{Settings: st, Now: clock.Now, Audit: log, Actor: operator()})
 }

@@ -140,7 +140,10 @@ func (e Env) writeLives(lives []audit.Life) error {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	rows := [][]string{{"user", "access_key_id", "created_planned", "created", "verified", "promoted", "deactivated_planned", "deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason"}}
+	rows := [][]string{{
+		"user", "access_key_id", "created_planned", "created", "verified", "promoted", "deactivated_planned",
+		"deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason",
+	}}
 	for _, l := range lives {
 		age := ""
 		if !l.Created.IsZero() && !l.Deactivated.IsZero() {

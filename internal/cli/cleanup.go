@@ -126,7 +126,8 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 	}
 	late, err := p.finish(ctx, r, o.Wait)
 	if err == nil && o.DeleteSecrets && late > 0 {
-		err = &marked{fmt.Errorf("table %s stays: %d users have superseded keys that work, and only it knows when they may go", r.kept.Table, late), errSome}
+		err = &marked{fmt.Errorf("table %s stays: %d users have superseded keys that work, and only it knows when they may go",
+			r.kept.Table, late), errSome}
 		err = hint.Wrap(err, goesOn+"; a longer --wait waits for them")
 	}
 	if err == nil && o.DeleteSecrets {

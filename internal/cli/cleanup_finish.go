@@ -152,7 +152,8 @@ func (f *finisher) visit(ctx context.Context, w waiting) (*waiting, error) {
 		f.say("%s is gone from IAM, or another user now: its keys are left alone", w.user)
 		return nil, nil
 	case plan.IsPaused:
-		f.say("%s is paused: it keeps key %s, and %s as well; delete those in IAM once nobody uses them", w.user, dash(v.Keeps), strings.Join(v.Besides, ", "))
+		f.say("%s is paused: it keeps key %s, and %s as well; delete those in IAM once nobody uses them", w.user, dash(v.Keeps),
+			strings.Join(v.Besides, ", "))
 		return nil, nil
 	}
 	now := f.rotator.Clock.Now()

@@ -164,6 +164,11 @@ func commonOf(cmd *cobra.Command) (common, error) {
 			return c, usagef("--%s: is longer than %d bytes", name, maxText)
 		}
 	}
+	for _, other := range []string{"table", stackFlag} {
+		if cmd.Flags().Changed("store") && cmd.Flags().Changed(other) {
+			return c, usagef("--store, --%s: give one of them", other)
+		}
+	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		keys := f.Annotations[settingKey]
 		if len(keys) == 0 {

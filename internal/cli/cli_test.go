@@ -186,7 +186,7 @@ func TestAPassOverAFakeAWS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(e.showReport(rotatetest.Clock(), rotateOptions{}, rep), verdict(rep)); err != nil {
+	if err := e.conclude(rotatetest.Clock(), rotateOptions{}, rep); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"USER  STEP", "ci    create", "ci    promote", "ci    wait"} {

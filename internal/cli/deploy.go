@@ -107,7 +107,7 @@ type deployment struct {
 
 func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if !strings.Contains(o.Admin, "@") {
-		return usagef("--admin-email: %q is no e-mail address", o.Admin)
+		return usagef("--admin-email: %q is not an e-mail address", o.Admin)
 	}
 	p, err := e.newDeployment(ctx, o)
 	if err != nil {
@@ -358,7 +358,8 @@ func (p *deployment) result(ctx context.Context, s deploy.Stack, plan deploy.Pla
 // artefact reads the function's zip, or makes it from this program.
 func artefact(file string) (deploy.Artefact, error) {
 	const how = `take keyrot-lambda_linux_arm64.zip from the release and give it with --function-zip, or build it: ` +
-		`GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -tags lambda.norpc,nosandbox -o bootstrap ./cmd/keyrot && zip keyrot-lambda.zip bootstrap`
+		`GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -tags lambda.norpc,nosandbox -o bootstrap ./cmd/keyrot ` +
+		`&& zip keyrot-lambda.zip bootstrap`
 	if file != "" {
 		raw, err := disk.ReadTrusted(file)
 		if err != nil {

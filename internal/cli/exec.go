@@ -78,7 +78,7 @@ func (e Env) exec(ctx context.Context, o execOptions) error {
 	token := rand.Text() + rand.Text()
 	a := &agent.Agent{
 		Source: source, Users: []string{o.User}, Token: func() (string, error) { return token, nil },
-		Log: logger(e.Err, cfg.Log), Now: e.Now,
+		Log: logger(e.Err, cfg.Log), Now: source.Time,
 	}
 	if err := a.Start(ctx); err != nil {
 		return err

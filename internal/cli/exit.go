@@ -87,8 +87,10 @@ var advice = []struct {
 }{
 	{rotate.ErrNoUsers, "set users.names, users.path_prefix or users.tag, or ask for --all-users"},
 	{rotate.ErrNotSelected, "add the user to the selection (users.* in keyrot.yaml), or check its spelling"},
-	{rotate.ErrForeignKey, `find out who uses them: "keyrot users import" takes one over with its secret, existing_keys: retire replaces one once it is idle`},
-	{rotate.ErrManagedAs, `nothing has to be done in IAM; "keyrot status" shows the user under the name it was enrolled with, and callers keep using that`},
+	{rotate.ErrForeignKey, `find out who uses them: "keyrot users import" takes one over with its secret, existing_keys: retire ` +
+		`replaces one once it is idle`},
+	{rotate.ErrManagedAs, `nothing has to be done in IAM; "keyrot status" shows the user under the name it was enrolled with, and ` +
+		`callers keep using that`},
 	{rotate.ErrNameTaken, `"keyrot users release" lets the renamed user go; then the name is free`},
 	{rotate.ErrNoUser, "check the name and the AWS account"},
 	{rotate.ErrNotManaged, `"keyrot status" lists the managed users; "keyrot users enroll" takes others on`},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -105,11 +106,11 @@ func (e Env) newClient(ctx context.Context, o common, allowPlainHTTP bool) (*cli
 	case err != nil:
 		return nil, err
 	case kind == getkey.ByOIDC:
-		out.Proof = func(ctx context.Context) (header, value string, err error) {
+		out.Proof = func(ctx context.Context, now time.Time) (header, value string, err error) {
 			if err := disk.Trusted(c.OIDCTokenFile); err != nil {
 				return "", "", fmt.Errorf("reading the OIDC token: %w", err)
 			}
-			return client.OIDCFile(c.OIDCTokenFile)(ctx)
+			return client.OIDCFile(c.OIDCTokenFile)(ctx, now)
 		}
 	case kind == getkey.ByAWS:
 		signer, err := awsSigner(ctx, c)

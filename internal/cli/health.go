@@ -13,6 +13,10 @@ import (
 // healthAge bounds how often the store is asked: the route is open to all.
 const healthAge = time.Second
 
+// listTime bounds the question while there is something to hand out without an
+// answer, so that a store that hangs does not make the route hang.
+const listTime = 5 * time.Second
+
 // health tells how the users are, from what the store holds.
 type health struct {
 	store  rotate.Store
@@ -20,6 +24,8 @@ type health struct {
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
+	// promised is for how many users something can be handed out from memory. nil: nobody.
+	promised func() int
 
 	mu   sync.Mutex
 	last api.Health
@@ -27,7 +33,8 @@ type health struct {
 	at   time.Time
 }
 
-// Health implements server.Health.
+// Health implements server.Health. While the store cannot be read, it returns
+// its error with how many users are served from memory.
 func (h *health) Health(ctx context.Context) (api.Health, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,9 +43,18 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		return h.last, h.err
 	}
 	h.last, h.err, h.at = api.Health{}, nil, now
+	promised := 0
+	if h.promised != nil {
+		promised = h.promised()
+	}
+	if promised > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, listTime)
+		defer cancel()
+	}
 	entries, err := h.store.List(ctx)
 	if err != nil {
-		h.err = err
+		h.last.Users, h.last.Serving, h.err = promised, promised, err
 		return h.last, err
 	}
 	for _, e := range entries {

@@ -82,7 +82,8 @@ const signingVariable = "KEYROT_SIGNING"
 func awsSigner(ctx context.Context, c config.Client) (s awsidentity.Signer, err error) {
 	us := strconv.Itoa(os.Getpid())
 	if by := os.Getenv(signingVariable); by != "" && by != us {
-		return s, usage(errors.New("the AWS credentials to sign with are asked of keyrot itself"), "choose another profile with AWS_PROFILE, or none")
+		return s, usage(errors.New("the AWS credentials to sign with are asked of keyrot itself"),
+			"choose another profile with AWS_PROFILE, or none")
 	}
 	if err := os.Setenv(signingVariable, us); err != nil {
 		return s, fmt.Errorf("marking the environment: %w", err)

@@ -68,7 +68,7 @@ func TestClientsIdentity(t *testing.T) {
 	if err != nil || c.Proof == nil {
 		t.Fatalf("newClient = %+v, %v, want a proof", c, err)
 	}
-	if header, value, err := c.Proof(t.Context()); err != nil || header != "Authorization" || value != "Bearer a.b.c" {
+	if header, value, err := c.Proof(t.Context(), time.Now()); err != nil || header != "Authorization" || value != "Bearer a.b.c" {
 		t.Errorf("Proof = %q, %q, %v", header, value, err)
 	}
 	if _, err := e.newClient(t.Context(), with(map[string]any{"identity": "saml"}), false); !errors.Is(err, getkey.ErrUsage) {

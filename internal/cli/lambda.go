@@ -168,7 +168,9 @@ func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
 	}
 }
 
-type getSecret = func(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+type getSecret = func(
+	context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error)
 
 // adoptStackKey lets the API key in that the stack generated into Secrets
 // Manager.

@@ -34,7 +34,9 @@ func (e Env) operations() operateRuns {
 }
 
 func newOperateCmds(run operateRuns) []*cobra.Command {
-	make := func(use, short, long, example string, do func(context.Context, operateOptions) error, flags func(*cobra.Command, *operateOptions)) *cobra.Command {
+	make := func(use, short, long, example string, do func(context.Context, operateOptions) error,
+		flags func(*cobra.Command, *operateOptions),
+	) *cobra.Command {
 		var o operateOptions
 		cmd := &cobra.Command{
 			Use: use + " USER", Short: short, Long: long, Example: "  keyrot " + example, Args: cobra.ExactArgs(1),
@@ -64,16 +66,23 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 	}
 	return []*cobra.Command{
 		make("pause", "Freeze a user: nothing changes, and the active key stays available",
-			"Freeze a user. Nothing changes in IAM. The active key stays available, and its Expiration\nkeeps moving forward. The pause ends with \"keyrot resume\", or after --for.",
+			"Freeze a user. Nothing changes in IAM. The active key stays available, and its Expiration\nkeeps moving forward. The pause "+
+				"ends with \"keyrot resume\", or after --for.",
 			"pause ci --for 2h --reason 'vendor migration'", run.pause, func(cmd *cobra.Command, o *operateOptions) {
 				cmd.Flags().StringVar(&o.For, "for", "", "end by itself after this long, such as 2h (default: until resumed)")
 			}),
-		make("resume", "End a pause", "End a pause. Steps that became due in the meantime follow in the next pass.", "resume ci", run.resume, nil),
+		make("resume", "End a pause", "End a pause. Steps that became due in the meantime follow in the next pass.", "resume ci",
+			run.resume, nil),
 		make("rollback", "Make the previous key the active one again, then pause",
-			"Reactivate the previous key, prove it, hand it out again, and pause the user so that\nnothing undoes it. The newer key stays as it is. Possible until the previous key is deleted.",
+			"Reactivate the previous key, prove it, hand it out again, and pause the user so that\nnothing undoes it. The newer key "+
+				"stays as it is. Possible until the previous key is deleted.",
 			"rollback ci --reason 'new key breaks the vendor'", run.rollback, key("the key to go back to (default: the newest previous one)")),
 		make("burn", "A key leaked: replace it and make it inactive now",
-			"Respond to a leaked key. A new key is made first if that takes less than a minute. The\nleaked key is then made inactive, whatever was promised for it, and kept as evidence until\nits slot is needed. keyrot calls AWS with the leaked key: the command succeeds once AWS\nrefuses it, and otherwise reports what it saw. Running it again is safe.\n\"keyrot whohas\" lists who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials, the order is recorded and a running keyrot carries it out.",
+			"Respond to a leaked key. A new key is made first if that takes less than a minute. The\nleaked key is then made inactive, "+
+				"whatever was promised for it, and kept as evidence until\nits slot is needed. keyrot calls AWS with the leaked key: the "+
+				"command succeeds once AWS\nrefuses it, and otherwise reports what it saw. Running it again is safe.\n\"keyrot whohas\" "+
+				"lists who held the key. This is the only command that can take the last\nworking key away.\n\nWithout AWS credentials, the "+
+				"order is recorded and a running keyrot carries it out.",
 			"burn ci --key AKIAIOSFODNN7EXAMPLE --reason 'in a public repository'", run.burn, key("the leaked key (default: the active one)")),
 	}
 }
@@ -202,7 +211,8 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 			if err != nil {
 				return err
 			}
-			return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
+			return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true},
+				rotate.Report{Users: []rotate.UserReport{rep}}), rep.Err)
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s of key %s of %s is ordered\n", kind, rotate.ShortID(order.KeyID), o.User)
 		rep, err := s.rotator.Obey(ctx, o.User, order, o.Wait)

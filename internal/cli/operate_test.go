@@ -76,6 +76,7 @@ func TestOperatorsMistakesAreTold(t *testing.T) {
 		{"a store that does not exist is not made", "pause ci --store " + missing, 2, "does not exist"},
 		{"a caller for a user that is not managed", "users ack zz --caller x", 2, "not managed"},
 		{"a key that nobody was given", "whohas AKIAFOO", 4, "nobody was given"},
+		{"two stores", "status --store a.db --table t --kms-key k", 2, "--store, --table: give one of them"},
 		{"a reason that is a book", "pause ci --reason " + strings.Repeat("x", 501), 2, "--reason: is longer than 500 bytes"},
 		{"a caller that is a book", "users ack ci --caller " + strings.Repeat("x", 501), 2, "--caller: is longer"},
 		{"a name that is a book", "api-key create --users ci --name " + strings.Repeat("x", 501), 2, "--name: is longer"},

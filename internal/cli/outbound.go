@@ -25,7 +25,9 @@ import (
 
 // publishers makes the required and the optional targets. It reports all that
 // cannot work.
-func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *slog.Logger) (required, optional []rotate.Publisher, err error) {
+func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *slog.Logger) (
+	required, optional []rotate.Publisher, err error,
+) {
 	var errs []error
 	for i, t := range cfg.Publish {
 		p, err := publisher(cfg, t, sdk, now, log)
@@ -117,7 +119,9 @@ func perUser(t config.Target, field string, names ...string) error {
 }
 
 // notifier makes the Notifier; nil if nobody is to be told.
-func notifier(cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time, log *slog.Logger) (*notify.Notifier, error) {
+func notifier(
+	cfg config.Notify, sdk aws.Config, settings rotate.Settings, now func() time.Time, log *slog.Logger,
+) (*notify.Notifier, error) {
 	n := &notify.Notifier{Settings: settings, Log: log, Instance: cfg.Instance, Digest: notify.Digest(cfg.Digest), Now: now}
 	if cfg.SES.From != "" {
 		for _, to := range unique(cfg.SES.To) {

@@ -66,7 +66,7 @@ const writesPerRotation = 3
 
 func (e Env) plan(_ context.Context, o planOptions) error {
 	if o.Users < 1 {
-		return usagef("--count: %d is not above 0", o.Users)
+		return usagef("--count: %d: must be greater than 0", o.Users)
 	}
 	cfg, err := e.loadValid(o.common)
 	if err != nil {

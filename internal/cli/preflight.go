@@ -35,10 +35,12 @@ func (e Env) deployable(c common) (config.Config, error) {
 	case cfg.Users.Empty():
 		return cfg, rotate.ErrNoUsers
 	case tag != "" && tag != "keyrot:managed":
-		return cfg, usage(fmt.Errorf("users.tag: %q: the roles of a stack can only be bound to the tag keyrot:managed", tag), "tag the users keyrot:managed=true")
+		return cfg, usage(fmt.Errorf("users.tag: %q: the roles of a stack can only be bound to the tag keyrot:managed", tag),
+			"tag the users keyrot:managed=true")
 	}
 	if err := cfg.Policy("").Validate(stackTick); err != nil {
-		return cfg, usage(fmt.Errorf("schedule, with a look every %s: %w", span(stackTick), err), `"keyrot plan" draws the timeline of a schedule`)
+		return cfg, usage(fmt.Errorf("schedule, with a look every %s: %w", span(stackTick), err),
+			`"keyrot plan" draws the timeline of a schedule`)
 	}
 	return cfg, nil
 }
@@ -236,7 +238,10 @@ func (p *deployment) rehearse(ctx context.Context, found []candidate) error {
 	if errors.Is(err, deploy.ErrNoStack) {
 		s.Status = "not there yet"
 	}
-	v := deployView{Stack: p.o.Name, Status: string(s.Status), Endpoint: s.Outputs[deploy.OutputEndpoint], Secret: s.Outputs[deploy.OutputSecret]}
+	v := deployView{
+		Stack: p.o.Name, Status: string(s.Status), Endpoint: s.Outputs[deploy.OutputEndpoint],
+		Secret: s.Outputs[deploy.OutputSecret],
+	}
 	for name, value := range order.Parameters {
 		if name != "CodeKey" && s.Parameters[name] != value {
 			v.Settings = append(v.Settings, deploy.Setting{Name: name, Old: s.Parameters[name], New: value})
@@ -294,7 +299,7 @@ func deniedARNs(self string, exclude []string) ([]string, error) {
 	var all []string
 	for _, pattern := range exclude {
 		if strings.ContainsAny(pattern, `[]\,`) {
-			return nil, usagef("users.exclude: %q: the roles of a stack know * and ? only", pattern)
+			return nil, usagef("users.exclude: %q: the roles of a stack support only * and ?", pattern)
 		}
 		all = append(all, prefix+pattern, prefix+"*/"+pattern)
 	}

@@ -93,7 +93,7 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 			break
 		}
 	}
-	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all), verdict(all))
+	return e.conclude(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all)
 }
 
 func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rotate.Loss) rotate.UserReport {

@@ -109,7 +109,12 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := e.showReport(s.clock, o, rep); err != nil {
+	return e.conclude(s.clock, o, rep)
+}
+
+// conclude shows what was done and returns what it comes to.
+func (e Env) conclude(clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
+	if err := e.showReport(clock, o, rep); err != nil {
 		return err
 	}
 	if rep.Stopped != "" {

@@ -140,5 +140,6 @@ or with curl:
   TOKEN=$(curl -s -X POST -H "x-api-key: $KEYROT_API_KEY" $KEYROT_ENDPOINT/generate-token | cut -d'"' -f4)
   curl -s -H "x-api-key: $KEYROT_API_KEY" -H "Authorization: Bearer $TOKEN" "$KEYROT_ENDPOINT/active-key?username=demo-app"
 
-`, span(p.RotateEvery), span(p.DeactivateAfter), span(p.DeleteAfter), page, url, inside.Endpoint(), inside.S3Endpoint(), sandbox.Bucket, strings.Join(demoUsers, ", "))
+`, span(p.RotateEvery), span(p.DeactivateAfter), span(p.DeleteAfter), page, url,
+		inside.Endpoint(), inside.S3Endpoint(), sandbox.Bucket, strings.Join(demoUsers, ", "))
 }

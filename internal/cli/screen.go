@@ -148,7 +148,8 @@ func userLines(u page.User, now time.Time, start func() *line, cols int) []strin
 		gap := at - utf8.RuneCountInString(l) - 1
 		rest := width - at - 2 - utf8.RuneCountInString(r)
 		if gap > 0 && rest > 0 {
-			out = append(out, start().add(faint, strings.Repeat(" ", 33)+l+strings.Repeat(" ", gap)+"now"+strings.Repeat(" ", max(0, rest-1))+r).String())
+			out = append(out, start().add(faint,
+				strings.Repeat(" ", 33)+l+strings.Repeat(" ", gap)+"now"+strings.Repeat(" ", max(0, rest-1))+r).String())
 		}
 	}
 	return out

@@ -77,12 +77,13 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
 	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))
 	return s.run(ctx, ln)
 }
 
-// run rotates and serves until ctx ends or one of the two fails.
+// run rotates and serves until ctx ends, one of the two fails, or the guard says
+// that neither is possible. Then what hangs is not waited for.
 func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer collectLess()()
 	defer limitMemory()()
@@ -94,7 +95,23 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 		g.Go(func() error { return s.notify.Run(ctx) })
 		g.Go(func() error { return s.watch.Run(ctx) })
 	}
-	return g.Wait()
+	ended := make(chan error, 1)
+	g.Go(func() error {
+		err := s.guard.Run(ctx)
+		if err != nil {
+			ended <- err
+		}
+		return err
+	})
+	done := make(chan error, 1)
+	go func() { done <- g.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-ended:
+		_ = within(endTime, func() error { return <-done })
+		return err
+	}
 }
 
 func listen(ctx context.Context, cfg config.Config) (net.Listener, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ var knobs = []knob{
 	{"OnInUse", "on_in_use", func(c config.Config) string { return c.OnInUse }},
 	{"MaxHold", "max_hold", func(c config.Config) string { return c.MaxHold.String() }},
 	{"MailDigest", "notify.digest", func(c config.Config) string { return c.Notify.Digest }},
-	{"IamRate", "iam.rate", func(c config.Config) string { return fmt.Sprint(c.IAM.Rate) }},
+	{"IamRate", "iam.rate", func(c config.Config) string { return strconv.FormatFloat(c.IAM.Rate, 'f', -1, 64) }},
 }
 
 // period writes a duration as the configuration reads it; "" for the preset's.

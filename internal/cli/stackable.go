@@ -39,6 +39,11 @@ func stackKeys() []string {
 func unstackable(cfg config.Config, getenv func(string) string) []error {
 	known := append(stackKeys(), notTheStacks...)
 	var errs []error
+	for _, name := range cfg.Users.Names {
+		if strings.Contains(name, ",") {
+			errs = append(errs, fmt.Errorf("users.names: %q: a stack takes a comma for the end of a name; select the user by its path or tag", name))
+		}
+	}
 	for _, key := range cfg.Changed(getenv) {
 		if slices.Contains(known, key) {
 			continue

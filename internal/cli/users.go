@@ -62,21 +62,25 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		return c
 	}
 	enroll := sub("enroll [USER...]", "Take selected users on, a few first",
-		"Take selected users on: give each its first key and prove it. With --canary the first N\nmust succeed before the others follow; --budget says how many may fail before it stops.",
+		"Take selected users on: give each its first key and prove it. With --canary the first N\nmust succeed before the others "+
+			"follow; --budget says how many may fail before it stops.",
 		"enroll --canary 3 --budget 0", cobra.ArbitraryArgs, run.enroll)
 	enroll.Flags().IntVar(&o.Canary, "canary", 0, "take this many on first, and the others only if they succeed")
 	enroll.Flags().IntVar(&o.Budget, "budget", 0, "stop after more failures than this")
 	release := sub("release USER", "Let a user go with one working key",
-		"Let a user go: no new rotation is started, what is under way is finished, and once one key\nis left keyrot forgets the user. The key stays active in IAM. Exclude the user from the\nselection as well.",
+		"Let a user go: no new rotation is started, what is under way is finished, and once one key\nis left keyrot forgets the user. "+
+			"The key stays active in IAM. Exclude the user from the\nselection as well.",
 		"release ci --show-secret > pair.json", cobra.ExactArgs(1), run.release)
 	release.Flags().BoolVar(&o.ShowSecret, "show-secret", false, "print the pair that is left, as JSON: the store forgets it")
 	imp := sub("import USER", "Take a user on with the key it has",
-		"Take a user on with the key it has. The secret is read from standard input, or --secret-file,\nand proven before anything is saved. From then on the key is rotated like any other.",
+		"Take a user on with the key it has. The secret is read from standard input, or --secret-file,\nand proven before anything is "+
+			"saved. From then on the key is rotated like any other.",
 		"import ci --key AKIAIOSFODNN7EXAMPLE < secret", cobra.ExactArgs(1), run.importKey)
 	imp.Flags().StringVar(&o.Key, "key", "", "the access key id (required)")
 	imp.Flags().StringVar(&o.SecretFile, "secret-file", "", "file with the secret access key (default: standard input)")
 	ack := sub("ack USER", "Say that a caller has the new key, so that nothing waits for it",
-		"With on_in_use: hold the old key stays while a caller has not fetched the new one. A vendor that\ngets its key by other means never will; this says that it has it.",
+		"With on_in_use: hold the old key stays while a caller has not fetched the new one. A vendor that\ngets its key by other "+
+			"means never will; this says that it has it.",
 		"ack vendor --caller ticket-4711", cobra.ExactArgs(1), run.ack)
 	ack.Flags().StringVar(&o.Caller, "caller", "", "the caller's API key id, or a name of your own (required)")
 	cmd.AddCommand(enroll, release, imp, ack)
@@ -95,7 +99,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		rep, err := s.rotator.RunOnce(ctx, pass)
 		if err != nil || o.DryRun {
 			if err == nil {
-				err = errors.Join(e.showReport(s.clock, rotateOptions{common: o.common, DryRun: true}, rep), verdict(rep))
+				err = e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
 			}
 			return err
 		}
@@ -127,11 +131,12 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 		done.Users = append(done.Users, rep.Users...)
 		failed += len(rep.Failed())
 		if failed > o.Budget && n < len(users) {
-			_, _ = fmt.Fprintf(e.Err, "keyrot: %d failed, which is more than --budget %d: stopping before %d others\n", failed, o.Budget, len(users)-n)
+			_, _ = fmt.Fprintf(e.Err, "keyrot: %d failed, which is more than --budget %d: stopping before %d others\n", failed,
+				o.Budget, len(users)-n)
 			break
 		}
 	}
-	return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, done), verdict(done))
+	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
@@ -151,7 +156,8 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			})
 			switch {
 			case err != nil && left.KeyID != "":
-				return hint.Wrap(err, fmt.Sprintf("keyrot may still hold key %s; run the command again until it says that %s is forgotten", rotate.ShortID(left.KeyID), name))
+				return hint.Wrap(err, fmt.Sprintf("keyrot may still hold key %s; run the command again until it says that %s is forgotten",
+					rotate.ShortID(left.KeyID), name))
 			case err != nil:
 				return err
 			case done:
@@ -188,7 +194,8 @@ func (e Env) tellForgotten(o usersOptions, left rotate.Credential) error {
 	case o.ShowSecret:
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is forgotten; key %s stays active in IAM\n", left.User, left.KeyID)
 	default:
-		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID}, "%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
+		return e.tell(o.common, deed{User: left.User, Did: "release", Key: left.KeyID},
+			"%s is forgotten; key %s stays active in IAM", left.User, left.KeyID)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ Exit code 3 means that some addresses are not verified yet, with --wait.`,
 func (e Env) verifyEmails(ctx context.Context, o verifyOptions) error {
 	for _, email := range o.Emails {
 		if !strings.Contains(email, "@") {
-			return usagef("%q is no e-mail address", email)
+			return usagef("%q is not an e-mail address", email)
 		}
 	}
 	sdk, err := regional(ctx)

@@ -81,7 +81,8 @@ func (p *deployment) widen(more []string) error {
 	case len(more) == 0 || p.o.AcceptWidening:
 		return nil
 	case p.o.Yes:
-		return usage(errors.New("the plan lets more happen than before; nothing was changed"), "--yes does not accept that; give --accept-widening, too")
+		return usage(errors.New("the plan lets more happen than before; nothing was changed"),
+			"--yes does not accept that; give --accept-widening, too")
 	case !p.confirmed("This lets more happen than before. Accept it?"):
 		return notConfirmed()
 	}

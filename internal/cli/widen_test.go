@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -111,6 +112,29 @@ func TestDeployRefusesByName(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "log.level") || strings.Contains(err.Error(), "endpoint") {
 		t.Errorf("deployable = %q, want no word about this machine's own settings", err)
+	}
+}
+
+// TestDeployKeepsWhatItHandsOn: what a parameter says is what was configured.
+func TestDeployKeepsWhatItHandsOn(t *testing.T) {
+	t.Parallel()
+	var cfg config.Config
+	cfg.Users.Names = []string{"smith,john"}
+	if errs := unstackable(cfg, func(string) string { return "" }); len(errs) == 0 || !strings.Contains(errs[0].Error(), "comma") {
+		t.Errorf("unstackable = %v, want the name with the comma refused", errs)
+	}
+	e, _, _ := testEnv(t, nil)
+	for _, rate := range []float64{0.00001, 0.5, 2, 5e6} {
+		cfg.IAM.Rate = rate
+		for _, k := range knobs {
+			if k.key != "iam.rate" {
+				continue
+			}
+			got, err := config.Load(config.Source{File: os.DevNull, Getenv: e.Getenv, Flags: map[string]any{k.key: k.value(cfg)}})
+			if err != nil || got.IAM.Rate != rate {
+				t.Errorf("%s = %q is read as %v, %v, want %v", k.parameter, k.value(cfg), got.IAM.Rate, err, rate)
+			}
+		}
 	}
 }
 

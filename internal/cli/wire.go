@@ -79,6 +79,7 @@ type system struct {
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
 	health  *health
+	guard   *guard
 }
 
 // open joins the parts. The caller closes the result.
@@ -105,10 +106,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 	}
 	history, recorded := historyOf(cfg, s.audit)
-	s.late = &rotate.Late{Audit: recorded, Handouts: s.store, Log: log, Now: s.clock.Now}
+	recording, reading, writing := vitals(cfg)
+	s.late = &rotate.Late{Audit: vitalAudit{recorded, recording}, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: s.store, Audit: s.late, Handouts: s.store,
+		IAM: aws.IAM, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
@@ -118,7 +120,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if err := s.outbound(cfg, aws.Config); err != nil {
 		return nil, usage(err, "")
 	}
-	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down}
+	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
+	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
+	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -127,7 +131,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.server = &server.Server{
 		Keys:        keys,
 		Tokens:      &auth.Tokens{Settings: s.store, Keys: keys, Now: now},
-		Credentials: &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock},
+		Credentials: dispenser,
 		Health:      s.health,
 		Log:         log,
 		Now:         e.Now,
@@ -145,7 +149,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
-	if s.server.TLS, err = tlsConfig(cfg.Server, log, e.Now); err != nil {
+	if s.server.TLS, err = tlsConfig(cfg.Server, log, s.clock.Now); err != nil {
 		return nil, usage(err, "")
 	}
 	return s, nil
@@ -174,7 +178,9 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	if aws.SDK != nil {
 		pace = aws.SDK.Pace.State
 	}
-	m := metrics.New(metrics.Options{Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down})
+	m := metrics.New(metrics.Options{
+		Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
 	}

@@ -121,12 +121,17 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.server.Tokens, "Issuer", "Audience")
 	held(t, s.server.Limits)
 	held(t, s.late)
+	held(t, s.guard)
+	held(t, s.rotator.Store.(vitalStore))
 	held(t, s.server.Page, "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")
 	held(t, s.watch, "Missed", "Every")
 	if len(s.rotator.Publishers) != 1 || len(s.rotator.Optional) != 1 || len(s.notify.Channels) != 2 {
 		t.Errorf("%d required and %d optional publishers and %d channels are joined, want 1, 1 and 2",
 			len(s.rotator.Publishers), len(s.rotator.Optional), len(s.notify.Channels))
+	}
+	if s.late.Audit.(vitalAudit).v != s.guard.Parts[0] || s.rotator.Store.(vitalStore).writes != s.guard.Parts[2] {
+		t.Error("the guard does not see how the audit log and the store are")
 	}
 	// A step is seen by the metrics and by the notices.
 	s.rotator.Observe("ci", plan.Step{Action: plan.Create}, context.DeadlineExceeded)
@@ -203,6 +208,11 @@ func TestServeHasOneClock(t *testing.T) {
 	c, err := s.server.Credentials.Give(t.Context(), "ci", rotate.Recipient{Caller: "test"})
 	if left := time.Until(c.Expiration) - ahead; err != nil || left < 10*time.Second || left > 2*time.Minute {
 		t.Errorf("Give() = an Expiration %s ahead by AWS's clock, %v; want a rolled promise", left, err)
+	}
+	w = httptest.NewRecorder() // clients go by the date of answers
+	s.server.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/generate-token", nil))
+	if at, err := http.ParseTime(w.Header().Get("Date")); err != nil || (time.Until(at)-ahead).Abs() > 5*time.Second {
+		t.Errorf("a refusal is dated %q, want AWS's time", w.Header().Get("Date"))
 	}
 	// Signatures outside IAM.
 	_ = s.notify.Channels[1].Send(t.Context(), notify.Message{Subject: "s"})

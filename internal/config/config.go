@@ -92,7 +92,7 @@ type Users struct {
 	PathPrefix string `mapstructure:"path_prefix"`
 	// Tag is KEY=VALUE. Default none.
 	Tag string `mapstructure:"tag"`
-	// Exclude are user names or patterns. Default none.
+	// Exclude are user names or patterns, in small letters or capitals. Default none.
 	Exclude []string `mapstructure:"exclude"`
 	// All rotates every user of the account. Default false.
 	All bool `mapstructure:"all"`

@@ -315,3 +315,25 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+func TestAPasswordInTheEndpointIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, endpoint := range []string{"https://user:pw@x.example", "user:pw@x.example", "https://user:p w@x"} {
+		if err := (config.Client{Endpoint: endpoint}).Validate(); err == nil || strings.Contains(err.Error(), "pw") || strings.Contains(err.Error(), "p w") {
+			t.Errorf("Validate of %q = %v", endpoint, err)
+		}
+	}
+}
+
+func TestAShellsSpellingOfAFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, yaml := range []string{"store: {path: ~/keyrot.db}", "store: {key_file: $HOME/keyrot.key}", "audit: {path: ~me/audit.jsonl}"} {
+		c, err := load(t, yaml, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "write the folder out") {
+			t.Errorf("%s: Validate = %v", yaml, err)
+		}
+	}
+}

@@ -9,7 +9,10 @@ import (
 )
 
 // others are variables that are no key of the configuration.
-var others = []string{"KEYROT_CONFIG", "KEYROT_API_KEY", "KEYROT_CACHE_DIR", "KEYROT_AGENT_SOCKET", "KEYROT_AGENT_USERS", "KEYROT_SEAL_KEY", "KEYROT_TRUSTED_GROUP"}
+var others = []string{
+	"KEYROT_CONFIG", "KEYROT_API_KEY", "KEYROT_CACHE_DIR",
+	"KEYROT_AGENT_SOCKET", "KEYROT_AGENT_USERS", "KEYROT_SEAL_KEY", "KEYROT_TRUSTED_GROUP",
+}
 
 // linked are the variables that Kubernetes and Docker make for a service whose
 // name begins with keyrot.

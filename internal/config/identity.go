@@ -147,8 +147,10 @@ func (i Identity) validateOIDC(bad func(key, format string, args ...any)) {
 	if (i.JWKSURL == "") == (i.JWKSFile == "") {
 		bad("jwks_url", "give it or jwks_file")
 	}
-	if u, err := url.Parse(i.JWKSURL); i.JWKSURL != "" &&
-		(err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
+	if strings.Contains(i.JWKSURL, "@") { // not to be repeated
+		bad("jwks_url", "holds a user or a password")
+	} else if u, err := url.Parse(i.JWKSURL); i.JWKSURL != "" &&
+		(err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
 		bad("jwks_url", "%q is neither https://… nor http://… on loopback", i.JWKSURL)
 	}
 }

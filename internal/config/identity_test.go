@@ -68,7 +68,7 @@ server:
 		`identities[2].name: "a" is taken`, "identities[2].users: is missing", "identities[2].arns:", "identities[3].arns:", "identities[4].arns:",
 		"identities[5].arns:", "identities[6].arns:", "identities[7].arns:", "identities[8].arns: is for kind aws", "identities[8].issuer: is missing",
 		"identities[8].audience: is missing", "identities[8].subjects: is missing", "identities[8].claims:", "identities[8].jwks_url:",
-		"identities[9].subjects:", "identities[9].jwks_url: give it or", "identities[9].jwks_url: \"https://u:p@h/\"",
+		"identities[9].subjects:", "identities[9].jwks_url: give it or", "identities[9].jwks_url: holds a user or a password",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate() does not mention %q:\n%v", want, err)

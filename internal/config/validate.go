@@ -28,7 +28,7 @@ func (c Config) Validate() error {
 	}
 	errs = append(errs, c.validateSchedules()...)
 	for i, w := range c.Windows {
-		if _, _, _, _, err := w.parse(); err != nil {
+		if err := w.validate(); err != nil {
 			bad("windows[%d].%w", i, err)
 		}
 	}
@@ -39,6 +39,11 @@ func (c Config) Validate() error {
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "json", "text")
 	oneOf("audit.sync", c.Audit.Sync, "always", "second")
+	for key, path := range map[string]string{"store.path": c.Store.Path, "store.key_file": c.Store.KeyFile, "audit.path": c.Audit.Path} {
+		if strings.HasPrefix(path, "~") || strings.Contains(path, "$") { // a shell's; it would be made in the working folder
+			bad("%s: %q: write the folder out", key, path)
+		}
+	}
 	if c.Store.Path == "" {
 		bad("store.path: is empty")
 	}
@@ -49,10 +54,10 @@ func (c Config) Validate() error {
 		bad("workers: %d is not between 1 and 256", c.Workers)
 	}
 	if !(c.IAM.Rate > 0) {
-		bad("iam.rate: %v is not above 0", c.IAM.Rate)
+		bad("iam.rate: %v: must be greater than 0", c.IAM.Rate)
 	}
 	if c.IAM.Burst < 1 {
-		bad("iam.burst: %d is not above 0", c.IAM.Burst)
+		bad("iam.burst: %d: must be greater than 0", c.IAM.Burst)
 	}
 	return errors.Join(errs...)
 }
@@ -145,7 +150,8 @@ func (s Server) validate() []error {
 	}
 	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {
-		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or server.allow_plain_http behind a proxy that adds TLS", s.Listen))
+		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or "+
+			"server.allow_plain_http behind a proxy that adds TLS", s.Listen))
 	}
 	return errs
 }
@@ -170,6 +176,9 @@ func (s Server) Proxies() ([]netip.Prefix, error) {
 
 // Validate reports what is wrong with a client's settings.
 func (c Client) Validate() error {
+	if strings.Contains(c.Endpoint, "@") { // not to be repeated
+		return errors.New("endpoint: holds a user or a password; write a URL such as https://keyrot.example:8443")
+	}
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return fmt.Errorf("endpoint: %q is not a URL such as https://keyrot.example:8443", c.Endpoint)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -25,6 +26,8 @@ type Window struct {
 	Users []string `mapstructure:"users"`
 }
 
+var everyDay = [7]bool{true, true, true, true, true, true, true}
+
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
 // PolicyAt returns Policy with the windows applied, by the clock now.
@@ -38,6 +41,15 @@ func (c Config) PolicyAt(now func() time.Time) func(user string) plan.Policy {
 		}
 		return p
 	}
+}
+
+// validate reports what is wrong with the window.
+func (w Window) validate() error {
+	days, from, to, _, err := w.parse()
+	if err == nil && len(w.Users) == 0 && days == everyDay && (from == to || to-from == 24*time.Hour) {
+		return errors.New("from: the window never closes, and no rotation would ever begin; name the users that it is for")
+	}
+	return err
 }
 
 // covers reports whether the window is open for the user at t. A window that
@@ -99,7 +111,7 @@ func (w Window) parse() (days [7]bool, from, to time.Duration, zone *time.Locati
 		}
 	}
 	if len(w.Days) == 0 {
-		days = [7]bool{true, true, true, true, true, true, true}
+		days = everyDay
 	}
 	return days, from, to, zone, nil
 }

@@ -54,6 +54,8 @@ func TestWindows(t *testing.T) {
 		{Window{Days: []string{"someday"}}, "windows[0].days"},
 		{Window{From: "9", To: "17:00"}, "windows[0].from"},
 		{Window{From: "09:00"}, "windows[0].to"},
+		{Window{}, "windows[0].from: the window never closes"},
+		{Window{From: "03:00", To: "03:00", Days: []string{"mon-sun"}}, "windows[0].from: the window never closes"},
 		{Window{Zone: "Mars/Olympus"}, "windows[0].zone"},
 		{Window{Users: []string{"["}}, "windows[0].users"},
 	} {

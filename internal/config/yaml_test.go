@@ -110,7 +110,7 @@ log:
 func TestUnmatched(t *testing.T) {
 	t.Parallel()
 	c := config.Config{
-		Overrides: []config.Override{{Name: "ci-*"}, {Name: "nobody"}},
+		Overrides: []config.Override{{Name: "ci-*"}, {Name: "nobody"}, {Name: "ci-1"}, {Name: "*"}},
 		Windows:   []config.Window{{Users: []string{"ci-1", "cl-1"}}},
 		Publish:   []config.Target{{}, {Users: []string{"x-?"}}},
 		Server:    config.Server{Identities: []config.Identity{{Users: []string{"*"}}, {Users: []string{"web"}}}},
@@ -118,6 +118,7 @@ func TestUnmatched(t *testing.T) {
 	got := strings.Join(c.Unmatched([]string{"ci-1", "db"}), "\n")
 	want := strings.Join([]string{
 		`overrides[1].name: "nobody" matches no selected user`,
+		`overrides[2].name: "ci-1" does nothing: overrides[0] comes first and matches the same users`,
 		`windows[0].users: "cl-1" matches no selected user`,
 		`publish[1].users: "x-?" matches no selected user`,
 		`server.identities[1].users: "web" matches no selected user`,

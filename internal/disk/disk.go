@@ -79,7 +79,7 @@ func Create(path string, content []byte) error {
 		return err
 	}
 	temp := filepath.Base(f.Name())
-	defer dir.Remove(temp)
+	defer func() { _ = dir.Remove(temp) }()
 	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()

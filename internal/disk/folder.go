@@ -118,7 +118,8 @@ func Alone(path string) error {
 		owner, group := ownerOf(info)
 		e := trust.Entry{Owner: owner, Group: group, Mode: uint32(info.Mode().Perm()), Dir: true}
 		if why, _ := trust.Judge(dir, e, 0, os.Geteuid()); why != "" && info.Mode()&fs.ModeSticky != 0 {
-			return &trust.Error{Path: path, Why: []string{why + ", so that others can put files beside it"}, Fix: []string{""}} // not "chmod go-w /tmp"
+			why += ", so that others can put files beside it"
+			return &trust.Error{Path: path, Why: []string{why}, Fix: []string{""}} // not "chmod go-w /tmp"
 		}
 	}
 	return nil
@@ -141,7 +142,7 @@ func Replace(dir *os.Root, name string, c Content) error {
 		return err
 	}
 	temp := filepath.Base(f.Name())
-	defer dir.Remove(temp) // gone already unless something fails
+	defer func() { _ = dir.Remove(temp) }() // gone already unless something fails
 	_, err = f.Write(c.Text)
 	if err == nil {
 		err = Fit(f, c)

@@ -23,7 +23,7 @@ func open(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // the point
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestReplaceAndSame(t *testing.T) {
 	}
 	defer func() { _ = dir.Close() }()
 	outside := filepath.Join(t.TempDir(), "outside")
-	if err := os.WriteFile(outside, []byte("text"), 0o644); err != nil { //nolint:gosec // the point
+	if err := os.WriteFile(outside, []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c := Content{Text: []byte("text"), Mode: 0o640, UID: -1, GID: -1}

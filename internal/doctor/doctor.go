@@ -122,7 +122,8 @@ type adder func(check string, s Status, fix, format string, args ...any)
 func (p Patient) schedule(add adder) {
 	pol := p.Policy("").WithDefaults()
 	if err := pol.Validate(p.Tick); err != nil {
-		add("schedule", Fail, `"keyrot plan" draws the timeline of a schedule`, "it cannot be kept: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		add("schedule", Fail, `"keyrot plan" draws the timeline of a schedule`, "it cannot be kept: %s",
+			strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
 	add("schedule", OK, "", "rotate every %s, deactivate after %s, delete after %s", pol.RotateEvery, pol.DeactivateAfter, pol.DeleteAfter)
@@ -145,7 +146,8 @@ func (p Patient) clock(add adder) {
 		return
 	}
 	if off := p.Clock.Now().Sub(p.Now()); off.Abs() > 2*time.Second {
-		add("clock", Warn, "let this machine follow a time server", "AWS's clock is %s away from this machine's; keyrot goes by AWS's, but consumers here may not", off.Round(time.Second))
+		add("clock", Warn, "let this machine follow a time server",
+			"AWS's clock is %s away from this machine's; keyrot goes by AWS's, but consumers here may not", off.Round(time.Second))
 		return
 	}
 	add("clock", OK, "", "this machine agrees with AWS to within 2 s")
@@ -173,7 +175,8 @@ func (p Patient) permissions(ctx context.Context, users []rotate.User, add adder
 			}
 		}
 		if len(denied) > 0 {
-			add("permissions", Fail, "grant these to keyrot's own identity on the user's ARN", "on user %s keyrot is denied %s", u.Name, strings.Join(denied, ", "))
+			add("permissions", Fail, "grant these to keyrot's own identity on the user's ARN", "on user %s keyrot is denied %s", u.Name,
+				strings.Join(denied, ", "))
 			continue
 		}
 		add("permissions", OK, "", "keyrot may change the keys of user %s (%s)", u.Name, create)
@@ -246,7 +249,8 @@ func (p Patient) overdue(ctx context.Context, add adder) {
 		if why == "" {
 			why = "is the scheduler running?"
 		}
-		add("overdue", Fail, `"keyrot status" shows more`, "user %s should have been rotated %s ago: %s", e.Record.User, now.Sub(since).Round(time.Second), why)
+		add("overdue", Fail, `"keyrot status" shows more`, "user %s should have been rotated %s ago: %s", e.Record.User,
+			now.Sub(since).Round(time.Second), why)
 	}
 	if late == 0 {
 		add("overdue", OK, "", "nobody of %d managed users", len(entries))

@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	foreignFix   = `if the store was restored, run "keyrot recover"; otherwise import it ("keyrot users import"), set existing_keys: retire, or delete it when nothing uses it any more`
-	storelessFix = `name the store with --store, --table or --stack; if there is none yet, "keyrot users import" or existing_keys: retire takes the key on`
+	foreignFix = `if the store was restored, run "keyrot recover"; otherwise import it ("keyrot users import"), set ` +
+		`existing_keys: retire, or delete it when nothing uses it any more`
+	storelessFix = `name the store with --store, --table or --stack; if there is none yet, "keyrot users import" or existing_keys: ` +
+		`retire takes the key on`
 )
 
 // keys looks for keys that keyrot did not create.

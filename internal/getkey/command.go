@@ -51,10 +51,14 @@ func (o *Options) ServerFlags(f *flag.FlagSet, getenv func(string) string) {
 		endpoint = quick.Endpoint
 	}
 	f.StringVar(&o.Endpoint, "endpoint", endpoint, "URL of the server (KEYROT_ENDPOINT)")
-	f.StringVar(&o.APIKeyFile, "api-key-file", getenv("KEYROT_API_KEY_FILE"), "file that holds the API key, unless KEYROT_API_KEY does (KEYROT_API_KEY_FILE)")
-	f.StringVar(&o.Identity, "identity", getenv("KEYROT_IDENTITY"), "the caller's identity: api-key, oidc or aws (KEYROT_IDENTITY; default by what is given)")
-	f.StringVar(&o.OIDCTokenFile, "oidc-token-file", getenv("KEYROT_OIDC_TOKEN_FILE"), "file with an OIDC token that takes the API key's place (KEYROT_OIDC_TOKEN_FILE)")
-	f.StringVar(&o.CAFile, "ca-file", getenv("KEYROT_CA_FILE"), "PEM file with the certificates to trust instead of the system's (KEYROT_CA_FILE)")
+	f.StringVar(&o.APIKeyFile, "api-key-file", getenv("KEYROT_API_KEY_FILE"),
+		"file that holds the API key, unless KEYROT_API_KEY does (KEYROT_API_KEY_FILE)")
+	f.StringVar(&o.Identity, "identity", getenv("KEYROT_IDENTITY"),
+		"the caller's identity: api-key, oidc or aws (KEYROT_IDENTITY; default by what is given)")
+	f.StringVar(&o.OIDCTokenFile, "oidc-token-file", getenv("KEYROT_OIDC_TOKEN_FILE"),
+		"file with an OIDC token that takes the API key's place (KEYROT_OIDC_TOKEN_FILE)")
+	f.StringVar(&o.CAFile, "ca-file", getenv("KEYROT_CA_FILE"),
+		"PEM file with the certificates to trust instead of the system's (KEYROT_CA_FILE)")
 }
 
 // Run does what the options say.
@@ -83,7 +87,10 @@ func Run(ctx context.Context, w *World, o *Options) error {
 	if err != nil {
 		return err
 	}
-	s := Source{Endpoint: o.Endpoint, APIKey: key, Identify: identify, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP, Fetch: w.Fetch, Now: w.Now}
+	s := Source{
+		Endpoint: o.Endpoint, APIKey: key, Identify: identify, CAFile: o.CAFile, AllowPlainHTTP: o.AllowPlainHTTP,
+		Fetch: w.Fetch, Now: w.Now,
+	}
 	if !o.NoCache {
 		s.CacheDir = w.cacheDir()
 	}

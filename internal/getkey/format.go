@@ -105,7 +105,8 @@ func process(c api.Credential, _ string) (string, error) {
 // env is commands for a POSIX shell. A session token that is left over would
 // make AWS refuse the pair.
 func env(c api.Credential, _ string) (string, error) {
-	return fmt.Sprintf("export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_CREDENTIAL_EXPIRATION=%s\nunset AWS_SESSION_TOKEN\n",
+	return fmt.Sprintf("export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_CREDENTIAL_EXPIRATION=%s\nunset "+
+		"AWS_SESSION_TOKEN\n",
 		Quote(c.AccessKeyID), Quote(c.SecretAccessKey), Quote(expiration(c))), nil
 }
 
@@ -150,7 +151,8 @@ func powershell(c api.Credential, _ string) (string, error) {
 		}
 		return "'" + b.String() + "'"
 	}
-	return fmt.Sprintf("$Env:AWS_ACCESS_KEY_ID = %s\n$Env:AWS_SECRET_ACCESS_KEY = %s\n$Env:AWS_CREDENTIAL_EXPIRATION = %s\nRemove-Item Env:AWS_SESSION_TOKEN -ErrorAction Ignore\n",
+	return fmt.Sprintf("$Env:AWS_ACCESS_KEY_ID = %s\n$Env:AWS_SECRET_ACCESS_KEY = %s\n$Env:AWS_CREDENTIAL_EXPIRATION = "+
+		"%s\nRemove-Item Env:AWS_SESSION_TOKEN -ErrorAction Ignore\n",
 		quote(c.AccessKeyID), quote(c.SecretAccessKey), quote(expiration(c))), nil
 }
 

@@ -154,7 +154,7 @@ func (s *Source) renew(ctx context.Context, user string, k *cache, e Entry) (api
 		k.clear()
 		return api.Credential{}, err
 	case e.Valid(s.Clock()):
-		e.Next = NextAsk(api.Credential(e.Credential), e.Tag, s.Clock())
+		e.Next = NextAsk(api.Credential(e.Credential), e.Tag, e.Time(s.Clock()))
 		k.save(e)
 		return api.Credential(e.Credential), nil
 	}

@@ -3,6 +3,7 @@ package getkey
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // Kinds of proof of who asks.
@@ -17,7 +18,8 @@ type Identity struct {
 	Name   string // tells the caches of identities apart
 	Secret string // what the cache is sealed with
 	// Proof returns the header that proves it to the server.
-	Proof func(context.Context) (header, value string, err error)
+	// now is the time by the server's clock.
+	Proof func(ctx context.Context, now time.Time) (header, value string, err error)
 }
 
 // Kind returns how who asks is proved, which is what was asked for or what was
@@ -76,7 +78,7 @@ func oidcIdentity(path string) (Identity, error) {
 	if strings.Count(token, ".") != 2 || strings.ContainsAny(token, " \t\r\n") {
 		return Identity{}, Usagef("reading the OIDC token: %s does not hold one token", path)
 	}
-	return Identity{Name: ByOIDC + "\x00" + path, Secret: token, Proof: func(context.Context) (string, string, error) {
+	return Identity{Name: ByOIDC + "\x00" + path, Secret: token, Proof: func(context.Context, time.Time) (string, string, error) {
 		return "Authorization", "Bearer " + token, nil
 	}}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func tokenFile(t *testing.T, text string) string {
@@ -93,7 +94,7 @@ func TestOIDCIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if header, value, err := id.Proof(t.Context()); err != nil || header != "Authorization" || value != "Bearer a.b.c" || id.Secret != "a.b.c" {
+	if header, value, err := id.Proof(t.Context(), time.Now()); err != nil || header != "Authorization" || value != "Bearer a.b.c" || id.Secret != "a.b.c" {
 		t.Errorf("Proof = %q, %q, %v", header, value, err)
 	}
 	for _, text := range []string{"", "x", "a.b.c d.e.f", "a.b.c\r\nX: y"} {

@@ -18,6 +18,9 @@ const (
 	watchdog = "WATCHDOG=1"
 )
 
+// patience bounds one message.
+const patience = 5 * time.Second
+
 // Notify sends a state to the socket that NOTIFY_SOCKET names, if it names one.
 func Notify(getenv func(string) string, state string) error {
 	name := getenv("NOTIFY_SOCKET")
@@ -32,6 +35,7 @@ func Notify(getenv func(string) string, state string) error {
 		return fmt.Errorf("notifying systemd: %w", err)
 	}
 	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(patience)) // systemd may be busy; what it misses it asks for
 	if _, err := conn.Write([]byte(state)); err != nil {
 		return fmt.Errorf("notifying systemd: %w", err)
 	}

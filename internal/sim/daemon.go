@@ -58,7 +58,8 @@ func (p *process) run(ctx context.Context) {
 		Log:  p.log,
 	}
 	rot := &rotate.Rotator{
-		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{required{p}}, Store: &mortalStore{p.store, p}, Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
+		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{required{p}}, Store: &mortalStore{p.store, p},
+		Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
 		Clock: p.clock,
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {

@@ -69,7 +69,8 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d reclaimed, %d left, %d not ready, latest "+
+		"promotion %s after its slot, %d violations",
 		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
 }
 
@@ -104,7 +105,8 @@ type simulation struct {
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{}, bereft: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
+		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
+		bereft: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
 	level := slog.LevelDebug
@@ -291,17 +293,6 @@ func (s *simulation) notReady(user string, served bool, err error) {
 	}
 }
 
-func (s *simulation) isExcused(user string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Now().Before(s.excused[user])
-}
-
-// excuse marks a user whose keys somebody else is about to spoil.
-func (s *simulation) excuse(user string, d time.Duration) {
-	s.note(func() { s.excused[user] = time.Now().Add(d) })
-}
-
 // watch sees every call that AWS gets.
 func (s *simulation) watch(c rotatetest.Call) {
 	if c.Op != rotatetest.UpdateKey && c.Op != rotatetest.DeleteKey {
@@ -316,7 +307,8 @@ func (s *simulation) watch(c rotatetest.Call) {
 		return
 	}
 	if until := s.promised[c.KeyID]; c.At.Before(until) && c.Effect {
-		s.result.Violations = append(s.result.Violations, fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
+		s.result.Violations = append(s.result.Violations,
+			fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
 	}
 }
 
@@ -393,7 +385,9 @@ func (s *simulation) inspect(r plan.Record) {
 	s.inspectCopies(r)
 	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
 		s.violation("never zero: %s has nothing to serve in the end", r.User)
-	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.isExcused(r.User) && len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
-		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User, since.Format(time.TimeOnly), o.KeyID, r.Waiting)
+	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.isExcused(r.User) &&
+		len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
+		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User,
+			since.Format(time.TimeOnly), o.KeyID, r.Waiting)
 	}
 }

@@ -153,3 +153,14 @@ func (s *simulation) ambiguous(user string, made time.Time) bool {
 	}
 	return false
 }
+
+func (s *simulation) isExcused(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.excused[user])
+}
+
+// excuse marks a user whose keys somebody else is about to spoil.
+func (s *simulation) excuse(user string, d time.Duration) {
+	s.note(func() { s.excused[user] = time.Now().Add(d) })
+}

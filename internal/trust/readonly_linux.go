@@ -9,7 +9,7 @@ const mountedReadOnly = 1 // ST_RDONLY, statfs(2)
 func readOnly(path string) bool {
 	var st syscall.Statfs_t
 	for {
-		if err := syscall.Statfs(path, &st); err != syscall.EINTR { //nolint:errorlint // system calls return it as it is
+		if err := syscall.Statfs(path, &st); err != syscall.EINTR {
 			return err == nil && st.Flags&mountedReadOnly != 0
 		}
 	}

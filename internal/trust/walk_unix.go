@@ -108,7 +108,7 @@ func (w *walk) judge(path string, st *syscall.Stat_t, private bool) bool {
 func stat(path string) (*syscall.Stat_t, error) {
 	var st syscall.Stat_t
 	for {
-		if err := syscall.Lstat(path, &st); err != syscall.EINTR { //nolint:errorlint // system calls return it as it is
+		if err := syscall.Lstat(path, &st); err != syscall.EINTR {
 			return &st, err
 		}
 	}

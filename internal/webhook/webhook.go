@@ -17,6 +17,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/bound"
 )
 
 // The headers of a signed request. The signature is "v1=" and the HMAC-SHA256,
@@ -118,5 +120,5 @@ func Sign(key []byte, timestamp string, body []byte) string {
 
 // A redirect would carry the body to an address that nobody configured.
 var client = &http.Client{
-	Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout: timeout, Transport: bound.Transport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }

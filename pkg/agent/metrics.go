@@ -55,11 +55,13 @@ func (m *metrics) write(w io.Writer, until func(user string) time.Time) {
 			_, _ = fmt.Fprintf(w, "keyrot_agent_served_total{user=%q,via=%q} %d\n", user, via, m.serves[[2]string{user, via}])
 		}
 	}
-	_, _ = io.WriteString(w, "# HELP keyrot_agent_refused_total Requests that were not answered with a credential.\n# TYPE keyrot_agent_refused_total counter\n")
+	_, _ = io.WriteString(w, "# HELP keyrot_agent_refused_total Requests that were not answered with a credential.\n# TYPE "+
+		"keyrot_agent_refused_total counter\n")
 	for _, reason := range []string{"foreign", "unauthorized", "unknown_user", "no_credential"} {
 		_, _ = fmt.Fprintf(w, "keyrot_agent_refused_total{reason=%q} %d\n", reason, m.refused[reason])
 	}
-	_, _ = io.WriteString(w, "# HELP keyrot_agent_expiration_timestamp_seconds Expiration of the credential held, 0 for none.\n# TYPE keyrot_agent_expiration_timestamp_seconds gauge\n")
+	_, _ = io.WriteString(w, "# HELP keyrot_agent_expiration_timestamp_seconds Expiration of the credential held, 0 for none.\n# "+
+		"TYPE keyrot_agent_expiration_timestamp_seconds gauge\n")
 	for _, user := range m.users {
 		var seconds int64
 		if t := until(user); !t.IsZero() {

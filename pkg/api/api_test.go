@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -141,5 +142,14 @@ func TestShortKey(t *testing.T) {
 	}
 	if got := api.ShortKey("short"); got != "short" {
 		t.Errorf("ShortKey(short) = %q, want it unchanged", got)
+	}
+}
+
+func TestAnErrorIsShort(t *testing.T) {
+	t.Parallel()
+	r := api.FromAnswer(403, api.Error{Message: strings.Repeat("é", 60_000)})
+	r.RequestID = strings.Repeat("x", 60_000)
+	if text := r.Error(); len(text) > 1000 || !utf8.ValidString(text) || !strings.Contains(text, "é…") {
+		t.Errorf("Error has %d bytes: %.400s", len(text), text)
 	}
 }

@@ -136,15 +136,24 @@ func (r *Refusal) Error() string {
 		msg = r.err.Error()
 	}
 	if r.Body.Message != "" && !strings.EqualFold(r.Body.Message, msg) {
-		msg += fmt.Sprintf(" (%d %q)", r.Status, r.Body.Message)
+		msg += fmt.Sprintf(" (%d %q)", r.Status, brief(r.Body.Message))
 	}
 	if r.err != nil && !r.ours {
 		msg += ", answered by a gateway or proxy, not by keyrot"
 	}
 	if r.RequestID != "" {
-		msg += ", request " + r.RequestID
+		msg += ", request " + brief(r.RequestID)
 	}
 	return msg
+}
+
+// brief cuts what something before the server may have written.
+func brief(s string) string {
+	const most = 300 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // Unwrap returns the sentinel.

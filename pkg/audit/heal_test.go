@@ -48,7 +48,7 @@ func (f *failingFile) Sync() error {
 		return f.File.Sync()
 	}
 	if lost := info.Size() - f.good; f.disk.forgets && lost > 0 {
-		raw, err := os.OpenFile(f.Name(), os.O_RDWR, 0) //nolint:gosec // of this test
+		raw, err := os.OpenFile(f.Name(), os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}

@@ -23,21 +23,25 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
+// operation is a method of an SDK's client.
+type operation[In, Out, Options any] = func(context.Context, *In, ...func(*Options)) (*Out, error)
+
 // API is the part of the SDK's clients that this package calls. It is a struct
 // of funcs because a client stored in an interface keeps all its hundreds of
 // methods in the binary.
 type API struct {
-	GetUser                        func(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
-	ListUsers                      func(context.Context, *iam.ListUsersInput, ...func(*iam.Options)) (*iam.ListUsersOutput, error)
-	ListUserTags                   func(context.Context, *iam.ListUserTagsInput, ...func(*iam.Options)) (*iam.ListUserTagsOutput, error)
-	GetAccountAuthorizationDetails func(context.Context, *iam.GetAccountAuthorizationDetailsInput, ...func(*iam.Options)) (*iam.GetAccountAuthorizationDetailsOutput, error)
-	ListAccessKeys                 func(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
-	GetAccessKeyLastUsed           func(context.Context, *iam.GetAccessKeyLastUsedInput, ...func(*iam.Options)) (*iam.GetAccessKeyLastUsedOutput, error)
-	CreateAccessKey                func(context.Context, *iam.CreateAccessKeyInput, ...func(*iam.Options)) (*iam.CreateAccessKeyOutput, error)
-	UpdateAccessKey                func(context.Context, *iam.UpdateAccessKeyInput, ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error)
-	DeleteAccessKey                func(context.Context, *iam.DeleteAccessKeyInput, ...func(*iam.Options)) (*iam.DeleteAccessKeyOutput, error)
-	SimulatePrincipalPolicy        func(context.Context, *iam.SimulatePrincipalPolicyInput, ...func(*iam.Options)) (*iam.SimulatePrincipalPolicyOutput, error) // nil: not available
-	GetCallerIdentity              func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
+	GetUser                        operation[iam.GetUserInput, iam.GetUserOutput, iam.Options]
+	ListUsers                      operation[iam.ListUsersInput, iam.ListUsersOutput, iam.Options]
+	ListUserTags                   operation[iam.ListUserTagsInput, iam.ListUserTagsOutput, iam.Options]
+	GetAccountAuthorizationDetails operation[iam.GetAccountAuthorizationDetailsInput, iam.GetAccountAuthorizationDetailsOutput, iam.Options]
+	ListAccessKeys                 operation[iam.ListAccessKeysInput, iam.ListAccessKeysOutput, iam.Options]
+	GetAccessKeyLastUsed           operation[iam.GetAccessKeyLastUsedInput, iam.GetAccessKeyLastUsedOutput, iam.Options]
+	CreateAccessKey                operation[iam.CreateAccessKeyInput, iam.CreateAccessKeyOutput, iam.Options]
+	UpdateAccessKey                operation[iam.UpdateAccessKeyInput, iam.UpdateAccessKeyOutput, iam.Options]
+	DeleteAccessKey                operation[iam.DeleteAccessKeyInput, iam.DeleteAccessKeyOutput, iam.Options]
+	// SimulatePrincipalPolicy is nil where it is not available.
+	SimulatePrincipalPolicy operation[iam.SimulatePrincipalPolicyInput, iam.SimulatePrincipalPolicyOutput, iam.Options]
+	GetCallerIdentity       operation[sts.GetCallerIdentityInput, sts.GetCallerIdentityOutput, sts.Options]
 }
 
 // IAM is rotate.IAM over the SDK. It is safe for concurrent use.
@@ -100,7 +104,9 @@ func identity(from aws.CredentialsProvider) aws.CredentialsProvider {
 // call. A client's signer caches the derived signing key by access key id
 // without looking at the secret: a wrong secret would pass once the right one
 // has been seen. The connections are shared.
-func freshSigner(c *sts.Client, clock *rotate.Clock) func(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+func freshSigner(
+	c *sts.Client, clock *rotate.Clock,
+) operation[sts.GetCallerIdentityInput, sts.GetCallerIdentityOutput, sts.Options] {
 	return func(ctx context.Context, in *sts.GetCallerIdentityInput, opts ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
 		o := c.Options()
 		o.HTTPSignerV4, o.AuthSchemes = signer{v4.NewSigner(), clock}, nil

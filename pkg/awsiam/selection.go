@@ -54,11 +54,12 @@ func (s Selection) Validate() error {
 
 func (s Selection) byRule() bool { return s.All || s.PathPrefix != "" || s.Tag != "" }
 
-// excluded reports whether an exclusion meets the user, and notes in used which do.
+// excluded reports whether an exclusion meets the user, and notes in used which
+// do. Capitals do not matter: no two users of an account differ in them only.
 func (s Selection) excluded(name string, used map[string]bool) bool {
 	met := false
 	for _, pattern := range s.Exclude {
-		ok, _ := path.Match(pattern, name) // Validate has seen the pattern
+		ok, _ := path.Match(strings.ToLower(pattern), strings.ToLower(name)) // Validate has seen the pattern
 		if ok || pattern == name {
 			met, used[pattern] = true, true
 		}

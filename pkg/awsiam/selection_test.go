@@ -114,6 +114,7 @@ func TestSelect(t *testing.T) {
 		{name: "a tag and a path", sel: Selection{Tag: managed, PathPrefix: "/keyrot/"}, want: "app dev"},
 		{name: "a tag and a name", sel: Selection{Tag: managed, Names: []string{"eve"}}, want: "app ci dev eve"},
 		{name: "exclusions win", sel: Selection{Tag: managed, Names: []string{"app", "eve"}, Exclude: []string{"app", "d*"}}, want: "ci eve"},
+		{name: "exclusions in capitals", sel: Selection{All: true, Exclude: []string{"APP", "D*", "Eve"}}, want: "batch ci"},
 		{name: "details denied", sel: Selection{Tag: managed}, refuse: denied, want: "app ci dev"},
 		{name: "details missing", sel: Selection{Tag: managed}, refuse: map[string]string{"details": "InvalidAction"}, want: "app ci dev"},
 		{name: "details throttled", sel: Selection{Tag: managed}, refuse: map[string]string{"details": "Throttling"}, err: rotate.ErrThrottled},

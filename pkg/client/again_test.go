@@ -65,6 +65,7 @@ func TestAGatewayIsAskedAgain(t *testing.T) {
 		{"a log-in page with 200", say(200, `<html>`), true},
 		{"JSON of somebody else with 200", say(200, `{"ok":true}`), true},
 		{"an empty 200", say(200, ``), true},
+		{"the key of another user", say(200, `{"AccessKeyId":"AKIA2","SecretAccessKey":"s","Expiration":"2026-03-01T12:12:00Z","UserName":"eve"}`), true},
 		{"a cut connection", cutOff, true},
 		{"a cut answer", say(206, `{"tok`), true},
 		{"keyrot's 403", say(403, `{"message":"Forbidden","code":"forbidden"}`), false},

@@ -67,8 +67,10 @@ type Client struct {
 
 	mu    sync.Mutex
 	token string
-	owner string // the API key that the token was given for
-	until time.Time
+	owner string    // the API key that the token was given for
+	until time.Time // by this machine's clock: how long it is good for is told, not until when
+
+	clock clock
 }
 
 // Credential returns the user's active key. Errors: those of this package, and
@@ -155,7 +157,8 @@ func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (c
 	if newTag, err = c.call(ctx, r, &cred); err != nil {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
 	}
-	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() {
+	another := cred.UserName != "" && cred.UserName != user // from a cache that does not look at queries
+	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() || another {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
 	}
 	return cred, newTag, nil
@@ -185,24 +188,36 @@ func (c *Client) currentToken(ctx context.Context, key string) (token string, fr
 	if c.token != "" && c.owner == key && now.Before(c.until) {
 		return c.token, false, nil
 	}
-	var t api.Token
-	r := call{method: http.MethodPost, path: api.PathToken, key: key}
-	if c.Proof != nil {
-		if _, err := c.base(); err != nil { // before anything is proved to a wrong address
-			return "", false, err
-		}
-		if r.header, r.value, err = c.Proof(ctx); err != nil {
-			return "", false, fmt.Errorf("proving the caller's identity: %w", err)
-		}
+	ahead := c.Ahead()
+	t, err := c.newToken(ctx, key)
+	if c.Proof != nil && c.outdated(err) && (c.Ahead()-ahead).Abs() > skew { // it was dated by a wrong clock
+		t, err = c.newToken(ctx, key)
 	}
-	if _, err := c.call(ctx, r, &t); err != nil {
-		return "", false, fmt.Errorf("getting a token: %w", err)
+	if err != nil {
+		return "", false, err
 	}
 	if t.Token == "" {
 		return "", false, fmt.Errorf("getting a token: %w", ErrNotKeyrot)
 	}
 	c.token, c.owner, c.until = t.Token, key, now.Add(time.Duration(t.ExpiresIn)*time.Second-tokenSpare)
 	return c.token, true, nil
+}
+
+// newToken asks for a token, once.
+func (c *Client) newToken(ctx context.Context, key string) (t api.Token, err error) {
+	r := call{method: http.MethodPost, path: api.PathToken, key: key}
+	if c.Proof != nil {
+		if _, err := c.base(); err != nil { // before anything is proved to a wrong address
+			return t, err
+		}
+		if r.header, r.value, err = c.Proof(ctx, c.Time()); err != nil {
+			return t, fmt.Errorf("proving the caller's identity: %w", err)
+		}
+	}
+	if _, err := c.call(ctx, r, &t); err != nil {
+		return t, fmt.Errorf("getting a token: %w", err)
+	}
+	return t, nil
 }
 
 func (c *Client) forget(token string) {
@@ -248,6 +263,7 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 	if r.tag != "" {
 		req.Header.Set("If-None-Match", r.tag)
 	}
+	sent := c.now()
 	res, err := c.http().Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -265,33 +281,42 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 	case err != nil:
 		return "", fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
 	case res.StatusCode == http.StatusNotModified && r.tag != "":
+		c.learn(res.Header, sent)
 		return r.tag, ErrNotModified
 	case res.StatusCode != http.StatusOK:
-		return "", refusal(res, raw)
+		own, err := refusal(res, raw)
+		if own {
+			c.learn(res.Header, sent)
+		}
+		return "", err
 	}
 	if err := json.Unmarshal(raw, into); err != nil { // the cause may quote the answer
 		return "", ErrNotKeyrot
 	}
+	c.learn(res.Header, sent)
 	return res.Header.Get("ETag"), nil
 }
 
-func refusal(res *http.Response, raw []byte) error {
+func refusal(res *http.Response, raw []byte) (own bool, err error) {
 	var body api.Error
 	if err := json.Unmarshal(raw, &body); err != nil || body.Message == "" {
-		return fmt.Errorf("%w: status %d", ErrNotKeyrot, res.StatusCode)
+		return false, fmt.Errorf("%w: status %d", ErrNotKeyrot, res.StatusCode)
 	}
 	r := api.FromAnswer(res.StatusCode, body)
 	r.RequestID = res.Header.Get(api.HeaderRequestID)
 	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
 		r.RetryAfter = time.Duration(s) * time.Second
 	}
-	return r
+	return body.Code != "", r
 }
 
 // base checks the endpoint: a key must not cross a network in the clear.
 func (c *Client) base() (*url.URL, error) {
+	if strings.Contains(c.Endpoint, "@") { // not to be repeated
+		return nil, errors.New("endpoint is not a URL such as https://keyrot.example:8443: it holds a user or a password")
+	}
 	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as https://keyrot.example:8443", c.Endpoint)
 	}
 	if u.Scheme == "http" && !c.AllowPlainHTTP && !loopback(u.Hostname()) {

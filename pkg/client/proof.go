@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 )
 
-// Proof returns a header that proves to the server who asks.
-type Proof func(context.Context) (header, value string, err error)
+// Proof returns a header that proves to the server who asks. now is the time by
+// the server's clock, as far as it is known, for what is dated.
+type Proof func(ctx context.Context, now time.Time) (header, value string, err error)
 
 const maxToken = 8 << 10 // bytes, as the server takes them
 
@@ -18,7 +20,7 @@ const maxToken = 8 << 10 // bytes, as the server takes them
 // of a Kubernetes service account. The file is read at every use, because the
 // platform replaces its content.
 func OIDCFile(path string) Proof {
-	return func(context.Context) (header, value string, err error) {
+	return func(context.Context, time.Time) (header, value string, err error) {
 		token, err := readToken(path)
 		return "Authorization", "Bearer " + token, err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
@@ -75,7 +76,7 @@ func TestProofsThatCannotBeMade(t *testing.T) {
 		}
 	}
 	asked := false
-	c := &client.Client{Endpoint: "http://keyrot.example", Proof: func(context.Context) (string, string, error) { asked = true; return "", "", nil }}
+	c := &client.Client{Endpoint: "http://keyrot.example", Proof: func(context.Context, time.Time) (string, string, error) { asked = true; return "", "", nil }}
 	if _, err := c.Credential(t.Context(), "ci"); !errors.Is(err, client.ErrPlainHTTP) || asked {
 		t.Errorf("over plain HTTP: Credential = %v, proof made %t, want ErrPlainHTTP and none", err, asked)
 	}

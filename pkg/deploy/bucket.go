@@ -69,7 +69,8 @@ func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 	if _, err := d.Buckets.PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{
 		Bucket: &bucket, ExpectedBucketOwner: &d.Account,
 		PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
-			BlockPublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true), IgnorePublicAcls: aws.Bool(true), RestrictPublicBuckets: aws.Bool(true),
+			BlockPublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true), IgnorePublicAcls: aws.Bool(true),
+			RestrictPublicBuckets: aws.Bool(true),
 		},
 	}); err != nil {
 		return doing(err, "closing bucket %s to the public", bucket)
@@ -113,7 +114,8 @@ func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
 		d.say("bucket %s stays: other stacks have %d artefacts there", bucket, len(left))
 		return nil
 	}
-	if _, err := d.Buckets.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket, ExpectedBucketOwner: &d.Account}); err != nil && !absent(err) {
+	if _, err := d.Buckets.DeleteBucket(ctx,
+		&s3.DeleteBucketInput{Bucket: &bucket, ExpectedBucketOwner: &d.Account}); err != nil && !absent(err) {
 		return doing(err, "deleting bucket %s", bucket)
 	}
 	d.say("bucket %s deleted", bucket)

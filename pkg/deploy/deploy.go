@@ -25,47 +25,52 @@ import (
 	"github.com/keyrot/keyrot/internal/awsanswer"
 )
 
+// operation is a method of an SDK's client.
+type operation[In, Out, Options any] = func(context.Context, *In, ...func(*Options)) (*Out, error)
+
+type stackOperation[In, Out any] = operation[In, Out, cloudformation.Options]
+
 // StackAPI is the part of CloudFormation that this package calls. It and its
 // kin are structs of funcs because a client stored in an interface keeps all
 // its methods in the binary.
 type StackAPI struct {
-	DescribeStacks         func(context.Context, *cloudformation.DescribeStacksInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error)
-	DescribeStackEvents    func(context.Context, *cloudformation.DescribeStackEventsInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackEventsOutput, error)
-	DescribeStackResources func(context.Context, *cloudformation.DescribeStackResourcesInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackResourcesOutput, error)
-	CreateChangeSet        func(context.Context, *cloudformation.CreateChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.CreateChangeSetOutput, error)
-	DescribeChangeSet      func(context.Context, *cloudformation.DescribeChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeChangeSetOutput, error)
-	DeleteChangeSet        func(context.Context, *cloudformation.DeleteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteChangeSetOutput, error)
-	ExecuteChangeSet       func(context.Context, *cloudformation.ExecuteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.ExecuteChangeSetOutput, error)
-	ContinueUpdateRollback func(context.Context, *cloudformation.ContinueUpdateRollbackInput, ...func(*cloudformation.Options)) (*cloudformation.ContinueUpdateRollbackOutput, error)
-	DeleteStack            func(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error)
+	DescribeStacks         stackOperation[cloudformation.DescribeStacksInput, cloudformation.DescribeStacksOutput]
+	DescribeStackEvents    stackOperation[cloudformation.DescribeStackEventsInput, cloudformation.DescribeStackEventsOutput]
+	DescribeStackResources stackOperation[cloudformation.DescribeStackResourcesInput, cloudformation.DescribeStackResourcesOutput]
+	CreateChangeSet        stackOperation[cloudformation.CreateChangeSetInput, cloudformation.CreateChangeSetOutput]
+	DescribeChangeSet      stackOperation[cloudformation.DescribeChangeSetInput, cloudformation.DescribeChangeSetOutput]
+	DeleteChangeSet        stackOperation[cloudformation.DeleteChangeSetInput, cloudformation.DeleteChangeSetOutput]
+	ExecuteChangeSet       stackOperation[cloudformation.ExecuteChangeSetInput, cloudformation.ExecuteChangeSetOutput]
+	ContinueUpdateRollback stackOperation[cloudformation.ContinueUpdateRollbackInput, cloudformation.ContinueUpdateRollbackOutput]
+	DeleteStack            stackOperation[cloudformation.DeleteStackInput, cloudformation.DeleteStackOutput]
 }
 
 // BucketAPI is the part of S3 that this package calls.
 type BucketAPI struct {
-	HeadBucket           func(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
-	CreateBucket         func(context.Context, *s3.CreateBucketInput, ...func(*s3.Options)) (*s3.CreateBucketOutput, error)
-	PutPublicAccessBlock func(context.Context, *s3.PutPublicAccessBlockInput, ...func(*s3.Options)) (*s3.PutPublicAccessBlockOutput, error)
-	PutBucketEncryption  func(context.Context, *s3.PutBucketEncryptionInput, ...func(*s3.Options)) (*s3.PutBucketEncryptionOutput, error)
-	HeadObject           func(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
-	GetObject            func(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-	PutObject            func(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-	ListObjectsV2        func(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
-	DeleteObject         func(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
-	DeleteBucket         func(context.Context, *s3.DeleteBucketInput, ...func(*s3.Options)) (*s3.DeleteBucketOutput, error)
+	HeadBucket           operation[s3.HeadBucketInput, s3.HeadBucketOutput, s3.Options]
+	CreateBucket         operation[s3.CreateBucketInput, s3.CreateBucketOutput, s3.Options]
+	PutPublicAccessBlock operation[s3.PutPublicAccessBlockInput, s3.PutPublicAccessBlockOutput, s3.Options]
+	PutBucketEncryption  operation[s3.PutBucketEncryptionInput, s3.PutBucketEncryptionOutput, s3.Options]
+	HeadObject           operation[s3.HeadObjectInput, s3.HeadObjectOutput, s3.Options]
+	GetObject            operation[s3.GetObjectInput, s3.GetObjectOutput, s3.Options]
+	PutObject            operation[s3.PutObjectInput, s3.PutObjectOutput, s3.Options]
+	ListObjectsV2        operation[s3.ListObjectsV2Input, s3.ListObjectsV2Output, s3.Options]
+	DeleteObject         operation[s3.DeleteObjectInput, s3.DeleteObjectOutput, s3.Options]
+	DeleteBucket         operation[s3.DeleteBucketInput, s3.DeleteBucketOutput, s3.Options]
 }
 
 // MailAPI is the part of SES that this package calls.
 type MailAPI struct {
-	GetAccount          func(context.Context, *sesv2.GetAccountInput, ...func(*sesv2.Options)) (*sesv2.GetAccountOutput, error)
-	GetEmailIdentity    func(context.Context, *sesv2.GetEmailIdentityInput, ...func(*sesv2.Options)) (*sesv2.GetEmailIdentityOutput, error)
-	CreateEmailIdentity func(context.Context, *sesv2.CreateEmailIdentityInput, ...func(*sesv2.Options)) (*sesv2.CreateEmailIdentityOutput, error)
+	GetAccount          operation[sesv2.GetAccountInput, sesv2.GetAccountOutput, sesv2.Options]
+	GetEmailIdentity    operation[sesv2.GetEmailIdentityInput, sesv2.GetEmailIdentityOutput, sesv2.Options]
+	CreateEmailIdentity operation[sesv2.CreateEmailIdentityInput, sesv2.CreateEmailIdentityOutput, sesv2.Options]
 }
 
 // KeepAPI reads and removes what a stack leaves behind.
 type KeepAPI struct {
-	GetSecretValue      func(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
-	DeleteTable         func(context.Context, *dynamodb.DeleteTableInput, ...func(*dynamodb.Options)) (*dynamodb.DeleteTableOutput, error)
-	ScheduleKeyDeletion func(context.Context, *kms.ScheduleKeyDeletionInput, ...func(*kms.Options)) (*kms.ScheduleKeyDeletionOutput, error)
+	GetSecretValue      operation[secretsmanager.GetSecretValueInput, secretsmanager.GetSecretValueOutput, secretsmanager.Options]
+	DeleteTable         operation[dynamodb.DeleteTableInput, dynamodb.DeleteTableOutput, dynamodb.Options]
+	ScheduleKeyDeletion operation[kms.ScheduleKeyDeletionInput, kms.ScheduleKeyDeletionOutput, kms.Options]
 }
 
 // Deployer works on one account and region. Its fields must not change once

@@ -246,7 +246,8 @@ func (d *Deployer) changes(ctx context.Context, p Plan, page *cloudformation.Des
 		if aws.ToString(page.NextToken) == "" {
 			return all, nil
 		}
-		page, err = d.Stacks.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{ChangeSetName: &p.id, StackName: &p.stackID, NextToken: page.NextToken})
+		page, err = d.Stacks.DescribeChangeSet(ctx,
+			&cloudformation.DescribeChangeSetInput{ChangeSetName: &p.id, StackName: &p.stackID, NextToken: page.NextToken})
 		if err != nil {
 			return nil, doing(err, "reading the plan of stack %s", p.Stack)
 		}
@@ -334,7 +335,10 @@ func (d *Deployer) Resources(ctx context.Context, s Stack) ([]Resource, error) {
 	}
 	var all []Resource
 	for _, r := range out.StackResources {
-		all = append(all, Resource{aws.ToString(r.LogicalResourceId), aws.ToString(r.PhysicalResourceId), aws.ToString(r.ResourceType), r.ResourceStatus})
+		all = append(all, Resource{
+			aws.ToString(r.LogicalResourceId), aws.ToString(r.PhysicalResourceId),
+			aws.ToString(r.ResourceType), r.ResourceStatus,
+		})
 	}
 	return all, nil
 }

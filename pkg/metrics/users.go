@@ -25,11 +25,12 @@ var (
 	keyAge    = prometheus.NewDesc("keyrot_key_age_seconds", "Age of the key that is handed out.", []string{userLabel}, nil)
 	nextDue   = prometheus.NewDesc("keyrot_next_rotation_timestamp_seconds", "When the next rotation is due.", []string{userLabel}, nil)
 	overdue   = prometheus.NewDesc("keyrot_overdue", "Whether the rotation is late.", []string{userLabel}, nil)
-	overdueBy = prometheus.NewDesc("keyrot_overdue_seconds", "How long ago a late rotation was due; 0 if it is not late.", []string{userLabel}, nil)
-	serving   = prometheus.NewDesc("keyrot_serving", "Whether the user has a key that can be handed out.", []string{userLabel}, nil)
-	paused    = prometheus.NewDesc("keyrot_paused", "Whether an operator has frozen the user.", []string{userLabel}, nil)
-	failures  = prometheus.NewDesc("keyrot_failures", "Failures in a row of the user's next step.", []string{userLabel}, nil)
-	keys      = prometheus.NewDesc("keyrot_keys", "Keys held, by stage.", []string{userLabel, "stage"}, nil)
+	overdueBy = prometheus.NewDesc("keyrot_overdue_seconds", "How long ago a late rotation was due; 0 if it is not late.",
+		[]string{userLabel}, nil)
+	serving  = prometheus.NewDesc("keyrot_serving", "Whether the user has a key that can be handed out.", []string{userLabel}, nil)
+	paused   = prometheus.NewDesc("keyrot_paused", "Whether an operator has frozen the user.", []string{userLabel}, nil)
+	failures = prometheus.NewDesc("keyrot_failures", "Failures in a row of the user's next step.", []string{userLabel}, nil)
+	keys     = prometheus.NewDesc("keyrot_keys", "Keys held, by stage.", []string{userLabel, "stage"}, nil)
 )
 
 // users collects what the store holds about each user, at scrape time.

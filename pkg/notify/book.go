@@ -3,6 +3,7 @@ package notify
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type book struct {
 	Tally    tally                      `json:"tally,omitzero"`
 	Outbox   []parcel                   `json:"outbox,omitempty"`
 	Lines    map[string]line            `json:"lines,omitempty"` // by channel
+	Once     map[string]time.Time       `json:"once,omitempty"`  // news of the last hour that repeat themselves
 }
 
 // open is a trouble that is not over.
@@ -49,6 +51,9 @@ func (b *book) note(e entry, d Digest) bool {
 	if e.over != nil {
 		return b.end(e)
 	}
+	if e.once != "" && b.told(e.once, e.At) {
+		return false
+	}
 	switch e.Kind {
 	case Rotation:
 		b.count(e.Item)
@@ -67,6 +72,19 @@ func (b *book) note(e entry, d Digest) bool {
 	}
 	b.Fresh = append(b.Fresh, it)
 	return true
+}
+
+// told reports whether the news came within the last hour, and remembers them.
+func (b *book) told(news string, at time.Time) bool {
+	maps.DeleteFunc(b.Once, func(_ string, t time.Time) bool { return at.Sub(t).Abs() >= time.Hour })
+	if _, known := b.Once[news]; known {
+		return true
+	}
+	if b.Once == nil || len(b.Once) >= maxItems {
+		b.Once = map[string]time.Time{}
+	}
+	b.Once[news] = at
+	return false
 }
 
 func (b *book) remember(user, what string, o open) {

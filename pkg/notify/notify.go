@@ -98,6 +98,7 @@ type Notifier struct {
 type entry struct {
 	Item
 	over func(user, what string) bool // which troubles of the user; nil: none
+	once string                       // what is the same news, which is not told again within an hour; "": nothing
 }
 
 // maxQueue bounds the entries that wait to be taken into the book.

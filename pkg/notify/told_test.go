@@ -203,6 +203,20 @@ func TestLeaksGoFirst(t *testing.T) {
 	})
 }
 
+// TestALingeringLeakIsToldOnce: a burned key is made inactive again every few
+// seconds until AWS refuses it.
+func TestALingeringLeakIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		for range 50 {
+			k.Observe("ci", plan.Step{Action: plan.Deactivate, Reason: plan.Burning, KeyID: "AKIALEAKED"}, nil)
+			time.Sleep(12 * time.Second)
+		}
+		k.Observe("ci", plan.Step{Action: plan.Deactivate, Reason: plan.Burning, KeyID: "AKIAANOTHER"}, nil)
+		time.Sleep(time.Minute)
+		k.want(t, "[keyrot] ci: a leaked key was made inactive", "[keyrot] ci: a leaked key was made inactive")
+	})
+}
+
 // TestAFullBookKeepsLeaks: with every channel down for long, what does not fit
 // is dropped, and told when it is seen again after the channels are back.
 func TestAFullBookKeepsLeaks(t *testing.T) {

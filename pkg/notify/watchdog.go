@@ -73,7 +73,10 @@ func (w *Watchdog) Run(ctx context.Context) error {
 				reviewed <- struct{}{}
 			})
 		default:
-			w.Notifier.Tell(Item{Kind: Trouble, What: storeFails, Title: "the store does not answer", Do: "Keys that were handed out keep working. Look at the store."})
+			w.Notifier.Tell(Item{
+				Kind: Trouble, What: storeFails, Title: "the store does not answer",
+				Do: "Keys that were handed out keep working. Look at the store.",
+			})
 		}
 	}
 }
@@ -118,7 +121,10 @@ func (w *Watchdog) Review(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		n.Tell(Item{Kind: Trouble, What: storeFails, Title: "the store cannot be read", Text: clean(err.Error()), Do: "Keys that were handed out keep working. Look at the store."})
+		n.Tell(Item{
+			Kind: Trouble, What: storeFails, Title: "the store cannot be read", Text: clean(err.Error()),
+			Do: "Keys that were handed out keep working. Look at the store.",
+		})
 		return
 	}
 	found := []entry{{Item: Item{At: n.now()}, over: func(_, what string) bool { return what == storeFails }}}

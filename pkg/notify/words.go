@@ -22,16 +22,28 @@ const (
 
 // holds words the waits that need a person.
 var holds = map[plan.Reason][2]string{
-	plan.NoRoom:        {"both access keys are taken", "A superseded key must stay for now; \"keyrot status\" shows what it is waiting for."},
-	plan.InUse:         {"callers still hold the old key", "See \"keyrot whohas\" for who they are; restart them, or let on_in_use act."},
-	plan.UserGone:      {"the IAM user does not exist any more", "Take the user out of the selection if it was deleted on purpose. If it was renamed, select the new name."},
-	plan.Stranger:      {"the IAM user was deleted and created again", "keyrot does not touch the new user; release the old one and enrol the new one."},
-	plan.NoSuccessor:   {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
-	plan.ForeignKey:    {"a key that keyrot did not create stands in the way", "Find out who created it and who uses it; once nobody does, delete it in IAM."},
+	plan.NoRoom: {"both access keys are taken", "A superseded key must stay for now; \"keyrot status\" shows what it is waiting for."},
+	plan.InUse:  {"callers still hold the old key", "See \"keyrot whohas\" for who they are; restart them, or let on_in_use act."},
+	plan.UserGone: {
+		"the IAM user does not exist any more",
+		"Take the user out of the selection if it was deleted on purpose. If it was renamed, select the new name.",
+	},
+	plan.Stranger: {
+		"the IAM user was deleted and created again",
+		"keyrot does not touch the new user; release the old one and enroll the new one.",
+	},
+	plan.NoSuccessor: {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
+	plan.ForeignKey: {
+		"a key that keyrot did not create stands in the way",
+		"Find out who created it and who uses it; once nobody does, delete it in IAM.",
+	},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},
 	plan.Unreadable:    {"the stored entry cannot be read", "Look at the store and its key; keyrot resumes once it can read the entry."},
-	plan.Unpublished:   {"a required publisher does not confirm the key", "Its readers have another key, which may no longer work. Look at the target named in the error."},
+	plan.Unpublished: {
+		"a required publisher does not confirm the key",
+		"Its readers have another key, which may no longer work. Look at the target named in the error.",
+	},
 }
 
 // failures words the actions that can fail.
@@ -69,7 +81,8 @@ var changes = map[plan.Action]map[plan.Reason]string{
 func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 	it := Item{User: user, Key: rotate.ShortID(step.KeyID), At: now, Urgent: step.Reason == plan.Burning || step.Reason == plan.CurrentBroken}
 	if err != nil {
-		if errors.Is(err, rotate.ErrTargetDown) || errors.Is(err, rotate.ErrConflict) || errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
+		if errors.Is(err, rotate.ErrTargetDown) || errors.Is(err, rotate.ErrConflict) ||
+			errors.Is(err, rotate.ErrLeased) || errors.Is(err, context.Canceled) {
 			return nil // it is told by target; another process acts, or this one ends
 		}
 		return []entry{{Item: failure(it, step.Action, err)}}
@@ -108,7 +121,11 @@ func entriesOf(user string, step plan.Step, err error, now time.Time) []entry {
 			it.Text = "Its new name is " + clean(step.Name) + "."
 			it.Do = "Nothing to do: keyrot, callers, API keys and settings keep using the old name."
 		}
-		out = append(out, entry{Item: it})
+		e := entry{Item: it}
+		if step.Action == plan.Deactivate && step.Reason == plan.Burning { // repeated until AWS refuses the key
+			e.once = user + " " + step.KeyID
+		}
+		out = append(out, e)
 	}
 	return out
 }
@@ -120,7 +137,8 @@ func failure(it Item, a plan.Action, err error) Item {
 	}
 	switch {
 	case errors.Is(err, rotate.ErrUnreadable):
-		it.Title, it.Do = "the stored entry cannot be read", "Nothing is changed and nothing is lost in AWS. Look at the store and its key; keyrot resumes once it can read the entry."
+		it.Title, it.Do = "the stored entry cannot be read",
+			"Nothing is changed and nothing is lost in AWS. Look at the store and its key; keyrot resumes once it can read the entry."
 	case errors.Is(err, rotate.ErrDenied):
 		it.Do = "Give keyrot the permission; \"keyrot doctor\" says which is missing."
 	case errors.Is(err, rotate.ErrThrottled):

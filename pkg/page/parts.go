@@ -13,7 +13,8 @@ var icons = map[Level]string{
 }
 
 func icon(l Level) node {
-	return el("svg", at{"class", "icon", "viewBox", "0 0 24 24", "width", "24", "height", "24", "aria-hidden", "true"}, el("path", at{"d", icons[l]}))
+	return el("svg", at{"class", "icon", "viewBox", "0 0 24 24", "width", "24", "height", "24", "aria-hidden", "true"},
+		el("path", at{"d", icons[l]}))
 }
 
 // banner says how all are, at a glance.
@@ -63,13 +64,17 @@ func card(u User, v *view, id string) node {
 		next = el("p", at{"class", "next"}, text("Next: "+u.Next.What+" "), when(u.Next.At))
 	}
 	state := strings.ReplaceAll(u.State, " ", "-")
-	return el("article", at{"id", id, "class", "card " + string(u.Level), "aria-labelledby", id + "-h", "data-user", u.Name, "data-state", state},
+	return el("article", at{
+		"id", id, "class", "card " + string(u.Level), "aria-labelledby", id + "-h",
+		"data-user", u.Name, "data-state", state,
+	},
 		el("div", at{"class", "card-top"},
 			el("h3", at{"id", id + "-h"}, text(u.Name)),
 			el("span", at{"class", "badge " + string(u.Level)}, icon(u.Level), text(u.State)), group{next}),
 		group{box},
 		timeline(u, v.At, id),
-		el("details", at{"id", id + "-k"}, el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
+		el("details", at{"id", id + "-k"},
+			el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
 }
 
 // keyTable is the timeline in words.

@@ -109,7 +109,8 @@ func head(v *view) node {
 				el("button", at{"type", "button", "id", "theme", "hidden", ""}, text("Dark")),
 				el("form", at{"method", "post", "action", pathLogout}, el("button", at{"type", "submit"}, text("Log out")))),
 		),
-		el("p", at{"class", "still"}, text("As of "+v.At.UTC().Format("15:04:05 MST")+". Without JavaScript this page does not update itself: reload it to see what is new.")),
+		el("p", at{"class", "still"}, text("As of "+v.At.UTC().Format("15:04:05 MST")+". Without JavaScript this page does not update "+
+			"itself: reload it to see what is new.")),
 	}
 }
 
@@ -139,7 +140,10 @@ func (v *view) body() node {
 func search(v *view) node {
 	return el("form", at{"class", "search", "role", "search", "method", "get", "action", pathHome},
 		el("label", at{"for", "q", "class", "hide"}, text("Find users")),
-		el("input", at{"id", "q", "name", "q", "type", "search", "maxlength", "64", "placeholder", "Find users", "value", v.query, "autocomplete", "off"}),
+		el("input", at{
+			"id", "q", "name", "q", "type", "search", "maxlength", "64", "placeholder", "Find users", "value", v.query,
+			"autocomplete", "off",
+		}),
 		el("button", at{"type", "submit"}, text("Find")))
 }
 
@@ -182,7 +186,10 @@ func notice(title, words string) node {
 // loginPage is the form, with what went wrong.
 func loginPage(wrong string) node {
 	var alert node
-	input := at{"id", "key", "name", "key", "type", "password", "autocomplete", "off", "spellcheck", "false", "required", "", "autofocus", "", "aria-describedby", "key-help"}
+	input := at{
+		"id", "key", "name", "key", "type", "password", "autocomplete", "off", "spellcheck", "false", "required", "",
+		"autofocus", "", "aria-describedby", "key-help",
+	}
 	if wrong != "" {
 		alert = el("p", at{"class", "alert", "role", "alert", "id", "key-wrong"}, text(wrong))
 		input = append(input, "aria-invalid", "true", "aria-errormessage", "key-wrong")
@@ -193,5 +200,6 @@ func loginPage(wrong string) node {
 			el("label", at{"for", "key"}, text("API key")),
 			el("input", input),
 			el("button", at{"type", "submit", "class", "primary"}, text("Log in")),
-			el("p", at{"id", "key-help", "class", "help"}, text("A key of the role viewer is enough. To make one: "), el("code", nil, text("keyrot api-key create --role viewer")))))
+			el("p", at{"id", "key-help", "class", "help"}, text("A key of the role viewer is enough. To make one: "),
+				el("code", nil, text("keyrot api-key create --role viewer")))))
 }

@@ -173,7 +173,8 @@ func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
 	for _, h := range r.Keys {
 		k := Key{
 			ID: rotate.ShortID(h.ID), Stage: h.Stage, Inactive: !h.Deactivated.IsZero(),
-			Created: Moment{At: later(h.Created, h.Made)}, Verified: Moment{At: h.Proven}, Promoted: Moment{At: h.Promoted}, Deactivated: Moment{At: h.Deactivated},
+			Created: Moment{At: later(h.Created, h.Made)}, Verified: Moment{At: h.Proven}, Promoted: Moment{At: h.Promoted},
+			Deactivated: Moment{At: h.Deactivated},
 		}
 		switch h.Stage {
 		case plan.Pending:

@@ -58,7 +58,9 @@ func timeline(u User, now time.Time, id string) node {
 	}
 	x := percent(s.at(s.now))
 	kids = append(kids, el("line", at{"class", "now", "x1", x, "x2", x, "y1", "0", "y2", px(bottom)}))
-	return el("svg", at{"class", "timeline", "role", "img", "width", "100%", "height", px(height), "aria-labelledby", id + "-t " + id + "-d"}, kids...)
+	return el("svg", at{
+		"class", "timeline", "role", "img", "width", "100%", "height", px(height), "aria-labelledby", id + "-t " + id + "-d",
+	}, kids...)
 }
 
 // lanesOf puts each key in the first lane that is free, or nearly, when it is
@@ -218,7 +220,10 @@ func signs(k Key, s scale, y float64) group {
 func stretch(p Phase, s scale, y float64) group {
 	a, b, now := s.at(p.From.At), s.at(p.To.At), s.at(s.now)
 	draw := func(from, to float64, class string) node {
-		return el("rect", at{"class", class, "x", percent(from), "width", percent(math.Max(0, to-from)), "y", px(y), "height", px(barHeight), "rx", "3"})
+		return el("rect", at{
+			"class", class, "x", percent(from), "width", percent(math.Max(0, to-from)), "y", px(y),
+			"height", px(barHeight), "rx", "3",
+		})
 	}
 	switch {
 	case b <= a:
@@ -256,7 +261,8 @@ func mark(kind string, planned bool, x string, y float64, shift int) node {
 	if planned {
 		class += " planned"
 	}
-	return el("svg", at{"x", x, "y", px(y), "overflow", "visible"}, el("path", at{"class", class, "d", shapes[kind], "transform", "translate(" + strconv.Itoa(shift) + ",0)"}))
+	return el("svg", at{"x", x, "y", px(y), "overflow", "visible"},
+		el("path", at{"class", class, "d", shapes[kind], "transform", "translate(" + strconv.Itoa(shift) + ",0)"}))
 }
 
 // describe says in words what the timeline shows.

@@ -13,16 +13,34 @@ import (
 
 // waits words the reasons for which nothing moves: what it is, and what helps.
 var waits = map[plan.Reason][2]string{
-	plan.NoRoom:        {"Both of the access keys that IAM allows are taken by keys that must stay for now.", "\"keyrot status\" shows what the old key is waiting for."},
-	plan.InUse:         {"Callers still hold the old key, so it stays.", "Let them fetch the new one; \"keyrot whohas\" names them."},
-	plan.UserGone:      {"IAM has no user of this name any more.", "Take it out of the selection if it was deleted on purpose; if it was renamed, select the new name."},
-	plan.Stranger:      {"The IAM user was deleted and created again; keyrot does not touch the new one.", "Release the user and enrol it again."},
-	plan.NoSuccessor:   {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
-	plan.ForeignKey:    {"A key that keyrot did not create takes the place of the next one.", "Find out who made it and who uses it; once nobody does, delete it in IAM."},
+	plan.NoRoom: {
+		"Both of the access keys that IAM allows are taken by keys that must stay for now.",
+		"\"keyrot status\" shows what the old key is waiting for.",
+	},
+	plan.InUse: {"Callers still hold the old key, so it stays.", "Let them fetch the new one; \"keyrot whohas\" names them."},
+	plan.UserGone: {
+		"IAM has no user of this name any more.",
+		"Take it out of the selection if it was deleted on purpose; if it was renamed, select the new name.",
+	},
+	plan.Stranger: {
+		"The IAM user was deleted and created again; keyrot does not touch the new one.",
+		"Release the user and enroll it again.",
+	},
+	plan.NoSuccessor: {"No proven key could take over, so the old key stays.", "Look at the last failure below."},
+	plan.ForeignKey: {
+		"A key that keyrot did not create takes the place of the next one.",
+		"Find out who made it and who uses it; once nobody does, delete it in IAM.",
+	},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out: somebody changed it in IAM.", "keyrot replaces it as soon as it can."},
 	plan.NoUserListed:  {"The user is not selected any more; its key is kept as it is.", "Select it again, or release it."},
-	plan.Unpublished:   {"A required publisher has not confirmed the key: its readers have another one.", "Look at the target that the last failure names; keyrot tries again every minute."},
-	plan.Unreadable:    {"The stored entry cannot be read, so the user is neither rotated nor served.", "Look at the store and its key; keyrot resumes once it can read the entry."},
+	plan.Unpublished: {
+		"A required publisher has not confirmed the key: its readers have another one.",
+		"Look at the target that the last failure names; keyrot tries again every minute.",
+	},
+	plan.Unreadable: {
+		"The stored entry cannot be read, so the user is neither rotated nor served.",
+		"Look at the store and its key; keyrot resumes once it can read the entry.",
+	},
 	plan.LostCreate:    {"It is not known whether the last key was created; keyrot waits until IAM's list shows it.", ""},
 	plan.BackingOff:    {"The last attempt failed; keyrot tries again by itself.", ""},
 	plan.IsFrozen:      {"A maintenance window: no new rotation is started.", ""},
@@ -75,7 +93,10 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 func orderWords(orders []rotate.OpenOrder) string {
 	var all []string
 	for _, o := range orders {
-		s := map[plan.OrderKind]string{plan.Burn: "A key was reported as leaked", plan.Rollback: "A roll-back was ordered", plan.Force: "A rotation was ordered"}[o.Kind]
+		s := map[plan.OrderKind]string{
+			plan.Burn: "A key was reported as leaked", plan.Rollback: "A roll-back was ordered",
+			plan.Force: "A rotation was ordered",
+		}[o.Kind]
 		if o.By != "" {
 			s += " by " + clean(o.By)
 		}
@@ -132,7 +153,8 @@ var (
 	done = map[string]string{
 		"create": "A new key was made", "promote": "The new key took over", "deactivate": "The old key was switched off",
 		"delete": "The old key was deleted", "reactivate": "A key was switched on again", "publish": "The new key was published",
-		"copy": "The key was copied", "retire": "A key from before keyrot will be removed", "adopt": "A key whose secret was lost will be removed", "forget": "A key is gone",
+		"copy": "The key was copied", "retire": "A key from before keyrot will be removed",
+		"adopt": "A key whose secret was lost will be removed", "forget": "A key is gone",
 		"notice": "A key appeared that keyrot did not create", "released": "The user was let go", "follow": "The user was renamed in IAM",
 	}
 	failed = map[string]string{
@@ -142,7 +164,8 @@ var (
 	}
 	told = map[string]string{ // recorded before they take effect, and once
 		"enrol": "The user is managed from now on", "force": "A rotation was ordered", "rollback": "A roll-back was ordered",
-		"burn": "A key was reported as leaked", "recover": "Replacing lost keys was ordered", "pause": "Rotation was paused", "resume": "Rotation was resumed",
+		"burn": "A key was reported as leaked", "recover": "Replacing lost keys was ordered", "pause": "Rotation was paused",
+		"resume":  "Rotation was resumed",
 		"release": "The user is being let go", "import": "A key was imported", "ack": "A caller confirmed the new key",
 		"audit_repair": "The audit log was repaired", "audit_gap": "Lines are missing in the audit log",
 	}

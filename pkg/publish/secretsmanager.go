@@ -54,7 +54,8 @@ func (s *SecretsManager) Check(interval time.Duration) error {
 	}
 	if need := minInterval / time.Duration(n); interval < need {
 		more := int((minInterval + interval - 1) / interval)
-		return fmt.Errorf("rotating every %s is too fast for %d secret(s), which keep about 100 versions and none is removed within 24 h: the interval must be at least %s, or name %d secrets to be written in turn", interval, n, need, more)
+		return fmt.Errorf("rotating every %s is too fast for %d secret(s), which keep about 100 versions and none is removed within "+
+			"24 h: the interval must be at least %s, or name %d secrets to be written in turn", interval, n, need, more)
 	}
 	return nil
 }
@@ -117,7 +118,8 @@ func (s *SecretsManager) explained(name string, err error) error {
 	waits := strings.Contains(e.Message, "deletion") || strings.Contains(e.Message, "deleted")
 	switch {
 	case e.Code == "InvalidRequestException" && waits:
-		return fmt.Errorf(`it is scheduled for deletion; "aws secretsmanager restore-secret --secret-id %s%s" brings it back: %w`, name, region, err)
+		return fmt.Errorf(`it is scheduled for deletion; "aws secretsmanager restore-secret --secret-id %s%s" brings it back: %w`,
+			name, region, err)
 	case e.Code == "ResourceNotFoundException" && !strings.HasPrefix(name, "arn:"):
 		return fmt.Errorf(`there is none; "aws secretsmanager create-secret --name %s%s" makes it: %w`, name, region, err)
 	}

@@ -69,9 +69,7 @@ func (h *house) record(t *testing.T) plan.Record {
 // not thereby keep the leaked key active.
 func TestBurnKeepsItsTime(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		h.aws.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
 			if op == rotatetest.CreateKey {
 				return rotatetest.Before // no replacement can be had
@@ -159,9 +157,7 @@ func TestBurnIsDoneWhenAWSRefusesTheKey(t *testing.T) {
 // TestBurnOfAKeyThatLingers: for some seconds AWS accepts what is inactive.
 func TestBurnOfAKeyThatLingers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		h.aws.OldKey = rotatetest.Delay{Min: 5 * time.Second, Max: 8 * time.Second, Flap: 3 * time.Second}
 		h.order(t, plan.Order{Kind: plan.Burn})
 		for range 100 {
@@ -176,9 +172,7 @@ func TestBurnOfAKeyThatLingers(t *testing.T) {
 // what it could not do does not delay a daemon that can.
 func TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		for _, lacking := range []error{rotate.ErrNoIdentity, rotate.ErrDenied, errors.New("no route to host")} {
 			iam := &odd{IAM: h.aws}
 			iam.fail(lacking)
@@ -209,9 +203,7 @@ func TestACommandWithoutCredentialsLeavesTheOrderToTheDaemon(t *testing.T) {
 // them is not allowed to do anything.
 func TestADaemonThatCannotActDelaysNoOther(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		iam := &odd{IAM: h.aws}
 		iam.fail(rotate.ErrDenied)
 		lame := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: iam, Store: h.store, Owner: "lame", Select: h.Select}

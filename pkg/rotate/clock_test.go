@@ -61,7 +61,7 @@ func (m *machine) set(f func(*machine)) {
 }
 
 // error is how far the clock is from AWS's.
-func (m *machine) error() time.Duration { return m.Now().Sub(time.Now()).Abs() }
+func (m *machine) error() time.Duration { return time.Until(m.Now()).Abs() }
 
 func TestClock(t *testing.T) {
 	t.Parallel()
@@ -315,9 +315,7 @@ func TestASuspendInMidPassEndsIt(t *testing.T) {
 
 func TestAnOrderFromTheFutureIsDatedAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		m := newMachine(24 * time.Hour)
 		m.set(func(m *machine) { m.down = true })
 		away := &rotate.Rotator{Clock: m.Clock, IAM: h.aws, Store: h.store, Owner: "command"}

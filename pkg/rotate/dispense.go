@@ -144,6 +144,18 @@ func (d *Dispenser) remembered(user string, now time.Time) (Credential, bool) {
 	return Credential{}, false
 }
 
+// Promised returns for how many users something can be handed out from memory.
+func (d *Dispenser) Promised() (n int) {
+	now := d.Clock.Now().UTC()
+	d.last.Range(func(user, _ any) bool {
+		if _, ok := d.remembered(user.(string), now); ok {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // errHangs: the store did not answer in time a moment ago.
 var errHangs = errors.New("the store does not answer")
 

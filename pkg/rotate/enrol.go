@@ -124,7 +124,9 @@ func (e *ForeignKeysError) Is(target error) bool { return target == ErrForeignKe
 func (r *Rotator) order(ctx context.Context, e Entry, o plan.Order, dry bool) (Entry, plan.Order, error) {
 	user := e.Record.User
 	if !dry && r.Audit != nil {
-		if err := r.Audit.Append(ctx, Event{Time: o.At, Action: string(o.Kind), User: user, Key: o.KeyID, Reason: o.Reason, Actor: o.By}); err != nil {
+		if err := r.Audit.Append(ctx, Event{
+			Time: o.At, Action: string(o.Kind), User: user, Key: o.KeyID, Reason: o.Reason, Actor: o.By,
+		}); err != nil {
 			return e, o, fmt.Errorf("auditing the order to %s %q: %w", o.Kind, user, err)
 		}
 	}
@@ -165,7 +167,7 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 	rep := UserReport{User: e.Record.User}
-	r.timed(ctx, e.Record.User)
+	_ = r.timed(ctx, e.Record.User) // nothing is saved: by whichever clock there is
 	p := &pass{
 		Rotator: r, way: way{turns: r.Clock.corrections()}, ctx: ctx, entry: e,
 		policy: r.policy(e.Record.User, e.Record.UserID), report: rep,
@@ -212,7 +214,9 @@ func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
 				return rep
 			}
 		}
-		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan || step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss || step.Action == plan.Adopt {
+		if p.entry.Record.Key(step.KeyID) != nil || step.KeyID == "" || step.Reason == plan.Orphan ||
+			step.Action == plan.Reactivate || step.Action == plan.Delete || step.Action == plan.Notice || step.Action == plan.Dismiss ||
+			step.Action == plan.Adopt {
 			p.entry.Record = plan.Apply(p.entry.Record, p.policy, step, out, now)
 		}
 	}

@@ -27,9 +27,7 @@ func (h *house) run(t *testing.T, d time.Duration) {
 
 func TestSavingFailsForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		served := h.give(t, "ci")
+		h, served := oneKey(t)
 		disk := errors.New("no space left on device")
 		h.store.Before = func(op, _ string) error {
 			if op == rotatetest.OpSave {
@@ -54,9 +52,7 @@ func TestSavingFailsForEver(t *testing.T) {
 
 func TestLostReplyLeavesNoOrphan(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		served := h.give(t, "ci")
+		h, served := oneKey(t)
 		lost := 0
 		h.aws.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
 			if op == rotatetest.CreateKey && lost < 3 {
@@ -110,9 +106,7 @@ func TestRecreatedUserIsLeftAlone(t *testing.T) {
 
 func TestForeignKeyMidRotation(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		served := h.give(t, "ci")
+		h, served := oneKey(t)
 		h.run(t, 8*time.Minute)
 		theirs, err := h.aws.Plant("ci") // takes the slot of the rotation at minute 10
 		if err != nil {

@@ -148,7 +148,8 @@ func (l *Late) keep(r recipient, e Event) error {
 	}
 	l.put(r, &unrecorded{e, e.Time, 1})
 	// Should the process end before the disk is back, this is what is left.
-	l.log().Warn("hand-out is not on record yet", "user", e.User, "key", ShortID(e.Key), "caller", e.Caller, "addr", e.Addr, "until", e.Due, "err", l.cause)
+	l.log().Warn("hand-out is not on record yet", "user", e.User, "key", ShortID(e.Key), "caller", e.Caller, "addr", e.Addr,
+		"until", e.Due, "err", l.cause)
 	return nil
 }
 

@@ -12,13 +12,19 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
+// oneKey is a house in which ci has its first key.
+func oneKey(t *testing.T) (*house, rotate.Credential) {
+	t.Helper()
+	h := newHouse("ci")
+	h.turn(t, rotate.Options{})
+	return h, h.give(t, "ci")
+}
+
 // twoKeys is a house in which ci has a Current key and a Previous one that
 // still works.
 func twoKeys(t *testing.T) (h *house, old, cur rotate.Credential) {
 	t.Helper()
-	h = newHouse("ci")
-	h.turn(t, rotate.Options{})
-	old = h.give(t, "ci")
+	h, old = oneKey(t)
 	h.turn(t, rotate.Options{Force: true})
 	cur = h.give(t, "ci")
 	if old.KeyID == cur.KeyID {
@@ -31,11 +37,7 @@ func (h *house) works(c rotate.Credential) bool { return h.aws.Use(c.KeyID, c.Se
 
 func (h *house) order(t *testing.T, o plan.Order) rotate.UserReport {
 	t.Helper()
-	o, err := h.Order(t.Context(), "ci", o)
-	if err != nil {
-		t.Fatalf("Order(%+v) = %v", o, err)
-	}
-	rep, err := h.Obey(t.Context(), "ci", o, 2*time.Minute)
+	rep, err := h.Obey(t.Context(), "ci", h.mustOrder(t, o), 2*time.Minute)
 	if err != nil {
 		t.Fatalf("Obey() = %v", err)
 	}
@@ -105,9 +107,7 @@ func TestRollbackWithoutPrevious(t *testing.T) {
 
 func TestBurnReplacesFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		began := time.Now()
 		h.order(t, plan.Order{Kind: plan.Burn})
 		if took := time.Since(began); took > 10*time.Second {
@@ -141,9 +141,7 @@ func TestBurnOfTheCurrentKeyWithBothSlotsTaken(t *testing.T) {
 // TestBurnWithoutReplacement is the only way in which the last key goes.
 func TestBurnWithoutReplacement(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
+		h, leaked := oneKey(t)
 		h.aws.Fault = func(op rotatetest.Op, _, _ string) rotatetest.Fault {
 			if op == rotatetest.CreateKey {
 				return rotatetest.Before
@@ -271,9 +269,7 @@ func TestHoldWaitsForCallers(t *testing.T) {
 
 func TestPauseServesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		first := h.give(t, "ci")
+		h, first := oneKey(t)
 		if err := h.Pause(t.Context(), "ci", time.Now().Add(2*time.Hour), "", "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -361,9 +357,7 @@ func TestARehearsedOrderChangesNothing(t *testing.T) {
 // TestARollbackThatIsDroppedIsAnError: nobody must believe it was done.
 func TestARollbackThatIsDroppedIsAnError(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		old := h.give(t, "ci")
+		h, old := oneKey(t)
 		time.Sleep(10*time.Minute + time.Second)
 		h.turn(t, rotate.Options{Force: true})
 		if _, err := h.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback, KeyID: "AKIAUNKNOWN"}); !errors.Is(err, rotate.ErrNotHeld) {

@@ -26,9 +26,7 @@ func (s secretless) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 
 func TestANewSecretCannotBeSavedForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		served := h.give(t, "ci")
+		h, served := oneKey(t)
 		h.run(t, 9*time.Minute)
 		full := true
 		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: secretless{h.store, &full}, Owner: "test", Select: h.Select}
@@ -59,9 +57,7 @@ func TestANewSecretCannotBeSavedForEver(t *testing.T) {
 
 func TestIAMDownFreezesAndServes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		served := h.give(t, "ci")
+		h, served := oneKey(t)
 		h.aws.Change(func(a *rotatetest.AWS) {
 			a.Spells = []rotatetest.Spell{{From: time.Now(), To: time.Now().Add(3 * time.Hour), IAM: true, STS: true}}
 		})

@@ -19,9 +19,9 @@ const (
 
 	downAfter  = 5                // users that it began to fail for in a row
 	firstProbe = 10 * time.Second // after that, before it is tried again; it doubles
-	lastProbe  = 45 * time.Second // up to this
+	lastProbe  = 30 * time.Second // up to this
 	silence    = 5 * time.Minute  // if it works for nobody for so long, users that it failed for before count again
-	probeTime  = 15 * time.Second // what the others leave to the user that tries it
+	probeTime  = 15 * time.Second // what the others leave to the user that tries it; they then come within as long again
 )
 
 // outlet stands in front of one publisher. It bounds how many wait for it: one
@@ -124,7 +124,7 @@ func (o *outlet) open(v visitor) (wait time.Duration, open bool) {
 	case o.pause == 0, !v.again, v.urgent:
 		return 0, true
 	case o.probing:
-		return probeTime, false
+		left = 0
 	case left <= 0:
 		return 0, true
 	case o.prober == "" && !o.tried[v.user]:
@@ -133,7 +133,8 @@ func (o *outlet) open(v visitor) (wait time.Duration, open bool) {
 	if o.prober == v.user {
 		return left, false
 	}
-	return left + probeTime, false
+	// Not all at once: each costs a look at its keys, and their proof.
+	return left + probeTime + plan.PhaseOf(v.user, probeTime), false
 }
 
 // judge takes the result of a call into account. One that fails for a user as

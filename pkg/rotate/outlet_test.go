@@ -134,7 +134,7 @@ func TestADeadTargetIsTriedByOneUserAtATime(t *testing.T) {
 
 				target.set(func() { fail(target) })
 				h.run(t, time.Hour)
-				if most := 60 + 16 + 3600/45; target.calls > most { // each user once, those before it is known, one in 45 s
+				if most := 60 + 16 + 3600/30; target.calls > most { // each user once, those before it is known, one in 30 s
 					t.Errorf("the dead target was called %d times in an hour, want %d at most", target.calls, most)
 				}
 				if limit := 20 * time.Second; worst == 0 || worst > limit {

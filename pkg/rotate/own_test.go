@@ -92,9 +92,7 @@ func TestANewKeyIsNotTakenBackUnseen(t *testing.T) {
 // removal is lost, or the secret cannot be shown.
 func TestAReleasedSecretIsShownBeforeItGoes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		cur := h.give(t, "ci")
+		h, cur := oneKey(t)
 		if err := h.Release(t.Context(), "ci", "test"); err != nil {
 			t.Fatal(err)
 		}

@@ -175,9 +175,7 @@ func TestNotEvenAListIsMistaken(t *testing.T) {
 
 func TestImportUnderANewName(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		c := h.give(t, "ci")
+		h, c := oneKey(t)
 		h.aws.RenameUser("ci", "ci-new")
 		if err := h.Import(t.Context(), "ci-new", c.KeyID, c.Secret, "test"); !errors.Is(err, rotate.ErrManagedAs) {
 			t.Errorf("Import() = %v, want %v", err, rotate.ErrManagedAs)

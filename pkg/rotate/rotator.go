@@ -42,12 +42,12 @@ type Rotator struct {
 	Log        *slog.Logger                               // nil: discarded
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
-	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users, and with nil when it works
+	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users; no cause: it works
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
-	Reselect   time.Duration                              // how long a selection is not read again; default 1 min, longer if it takes long to read
+	Reselect   time.Duration                              // how long a selection is kept; default 1 min, longer if reading it is slow
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
 	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3

@@ -390,9 +390,7 @@ func TestFewCalls(t *testing.T) {
 
 func TestSecretsDoNotLeak(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := newHouse("ci")
-		h.turn(t, rotate.Options{})
-		c := h.give(t, "ci")
+		h, c := oneKey(t)
 		e, err := h.store.Load(t.Context(), "ci")
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,10 @@ import (
 // is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers), freed: make(chan struct{}, 1), jobs: make(chan job)}
+	s := &scheduler{
+		Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers),
+		freed: make(chan struct{}, 1), jobs: make(chan job),
+	}
 	defer s.wg.Wait()
 	defer close(s.jobs)
 	t := time.NewTimer(0)
@@ -33,8 +36,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		if now := mono(); !now.Before(s.reselect) && !s.selected.fresh(s.now()) {
-			s.reselect = now.Add(s.again())
-			s.background("", func() { s.recall(ctx); s.enrolAll(ctx) })
+			if s.background("", func() { s.recall(ctx); s.enrolAll(ctx) }) {
+				s.reselect = now.Add(s.again())
+			}
 		}
 		switch {
 		case !s.selected.known():
@@ -90,11 +94,12 @@ type job struct {
 
 // background runs f unless one for the same user is under way: on a goroutine
 // that has done its last job, whose stack has grown already, or on a new one.
-func (s *scheduler) background(user string, f func()) {
+// It reports whether f runs.
+func (s *scheduler) background(user string, f func()) bool {
 	s.mu.Lock()
 	if s.busy[user] {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.busy[user] = true
 	s.mu.Unlock()
@@ -104,6 +109,7 @@ func (s *scheduler) background(user string, f func()) {
 	default:
 		s.wg.Go(func() { s.work(j) })
 	}
+	return true
 }
 
 // work does the job and then whatever else there is until Run ends.

@@ -162,13 +162,13 @@ func TestAnAnswerThatIsLostStopsNobody(t *testing.T) {
 				return aws.Users(), nil
 			},
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := r.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if len(aws.Working("ann")) == 0 {
-			t.Errorf("after 40 s and %d readings of the selection the user has no key", asked)
+			t.Errorf("after a minute and %d readings of the selection the user has no key", asked)
 		}
 	})
 }

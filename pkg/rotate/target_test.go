@@ -371,8 +371,10 @@ func TestAPublishedExpirationFollowsALongerSchedule(t *testing.T) {
 		h.Publishers = []rotate.Publisher{b}
 		h.run(t, time.Minute)
 		hour := plan.Policy{RotateEvery: time.Hour, DeactivateAfter: 72 * time.Minute, DeleteAfter: 90 * time.Minute}
-		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select,
-			Publishers: h.Publishers, Policy: func(string) plan.Policy { return hour }}
+		h.Rotator = &rotate.Rotator{
+			Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select,
+			Publishers: h.Publishers, Policy: func(string) plan.Policy { return hour },
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
 		defer cancel()
 		done := make(chan error, 1)

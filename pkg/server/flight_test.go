@@ -160,6 +160,7 @@ func TestAFormIsWaitedForFiveSeconds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = res.Body.Close()
 		if took := time.Since(began); res.StatusCode != http.StatusBadRequest || took != 5*time.Second || !res.Close {
 			t.Errorf("a form that does not come = %d after %s, closed: %t, want 400 after 5s and the end", res.StatusCode, took, res.Close)
 		}

@@ -114,6 +114,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		s.seenFrom(r)
 		h := w.Header()
 		h.Set(api.HeaderRequestID, rand.Text())
+		h.Set("Date", s.Tokens.Time().UTC().Format(http.TimeFormat)) // clients go by it
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if len(r.TransferEncoding) > 0 {

@@ -121,10 +121,12 @@ func (s *Server) healthz(ctx context.Context, _ request) (answer, error) {
 	return answer{status: http.StatusServiceUnavailable, body: h}, nil
 }
 
-// readyz answers GET /readyz: green once there is something to hand out.
+// readyz answers GET /readyz: green while there is something to hand out, also
+// if that is what was promised before the store failed. Whoever sends clients
+// elsewhere by this route must not keep them from it.
 func (s *Server) readyz(ctx context.Context, _ request) (answer, error) {
 	h, err := s.Health.Health(ctx)
-	if err != nil {
+	if err != nil && h.Serving == 0 {
 		return answer{}, err
 	}
 	h.Status = "ok"

@@ -42,8 +42,11 @@ type Server struct {
 	TLS         *tls.Config  // nil: plain HTTP
 	Page        *page.Page   // nil: no status page
 	Limits      Limits
-	Proxies     []netip.Prefix   // whose X-Forwarded-For is believed; default none
-	Now         func() time.Time // clock of the limits; default time.Now
+	Proxies     []netip.Prefix // whose X-Forwarded-For is believed; default none
+	// Now is the clock of the limits. They measure time within the process only
+	// and compare nothing with what is stored, so it is best the default,
+	// time.Now, whose monotonic reading no setting of the clock changes.
+	Now func() time.Time
 
 	// Metrics answers GET /metrics for a caller that may see these users.
 	// Default none: no such route.

@@ -294,6 +294,8 @@ func TestHealth(t *testing.T) {
 		{"the store is gone", "/healthz", health{err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
 		{"an overdue user is still served", "/readyz", health{h: api.Health{Users: 3, Serving: 3, Overdue: 1}}, 200, `{"status":"ok","users":3,"serving":3,"overdue":1}`},
 		{"nothing to hand out yet", "/readyz", health{h: api.Health{Users: 3}}, 503, `{"status":"starting","users":3,"serving":0,"overdue":0}`},
+		{"the store is gone and what was promised is ready", "/readyz", health{h: api.Health{Users: 2, Serving: 2}, err: errors.New("io")}, 200, `{"status":"ok","users":2,"serving":2,"overdue":0}`},
+		{"the store is gone, whatever is ready", "/healthz", health{h: api.Health{Users: 2, Serving: 2}, err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
 		{"the store is gone and nothing is ready", "/readyz", health{err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
 	} {
 		w := newWorld(t)

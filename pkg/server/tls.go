@@ -88,6 +88,7 @@ func (f TLSFiles) load() (*tls.Config, error) {
 		MinVersion:   tls.VersionTLS12, // Go offers only suites with forward secrecy
 		Certificates: []tls.Certificate{cert},
 		NextProtos:   []string{"h2", "http/1.1"},
+		Time:         f.Now, // clients' certificates are judged by it
 	}
 	if f.NoHTTP2 {
 		c.NextProtos = []string{"http/1.1"}

@@ -250,7 +250,7 @@ func (k *Keyrot) NewDaemon(ctx context.Context, n int, logs string, args ...stri
 	}
 	return &Daemon{Addr: addr, Log: filepath.Join(logs, fmt.Sprintf("daemon%d.log", n)), make: func() *exec.Cmd {
 		// Not CommandContext: it ends in an orderly way.
-		cmd := exec.Command(filepath.Join(k.Bin, "keyrot"), append([]string{"serve", "--listen", addr}, args...)...) //nolint:gosec,noctx // ours
+		cmd := exec.Command(filepath.Join(k.Bin, "keyrot"), append([]string{"serve", "--listen", addr}, args...)...)
 		cmd.Env = append(os.Environ(), k.env()...)
 		return cmd
 	}}, nil

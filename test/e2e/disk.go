@@ -71,7 +71,7 @@ func spoilSyncs(pid int, out string, paths ...string) (*badDisk, error) {
 	for _, p := range paths {
 		args = append(args, "-P", p)
 	}
-	cmd := exec.Command("strace", append(args, "-p", strconv.Itoa(pid))...) //nolint:gosec,noctx // ends by stop
+	cmd := exec.Command("strace", append(args, "-p", strconv.Itoa(pid))...)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting strace: %w (install it; FAULTS_WITHOUT=sync leaves this fault out)", err)
 	}

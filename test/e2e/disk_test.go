@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 // TestDiskFails has the syncs of a daemon's audit log fail for two seconds, and
 // later fills its disk for five, while a client works: what was promised is
 // handed out all the time, rotation goes on afterwards without a restart, and
-// the log tells of both.
+// the log tells of both. At last it is stopped and the disk filled: starts fail and
+// say why until there is space.
 func TestDiskFails(t *testing.T) {
 	p := newTroupe(t, 1, false, []string{dates})
 	path := filepath.Join(p.Dir, "audit.jsonl")
@@ -58,6 +60,25 @@ func TestDiskFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.rotates(ctx, "after the disk was full")
+		// On a full disk it is started again and again.
+		p.Stop()
+		if err := p.disk.Fill(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			start, cancel := context.WithTimeout(ctx, 20*time.Second)
+			out, err := p.Run(start, append([]string{"serve", "--listen", "127.0.0.1:0"}, slowSchedule...)...)
+			if cancel(); err == nil || !strings.Contains(err.Error(), "disk is full") {
+				t.Errorf("serve on a full disk = %s, %v; want an error that says so", out, err)
+			}
+		}
+		if err := p.disk.Free(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Serve(ctx, slowSchedule...); err != nil {
+			t.Fatal(err)
+		}
+		p.rotates(ctx, "after starts on a full disk")
 	})
 	p.Stop()
 	if out, err := p.Run(t.Context(), "audit", "verify"); err != nil {

@@ -28,10 +28,9 @@ func TestHangs(t *testing.T) {
 				c.Doors = c.Doors[:1]
 			}
 			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
 			p.weather.Set(1, hanging)
 			var wg sync.WaitGroup
-			defer wg.Wait()
+			defer func() { stop(); wg.Wait() }()
 			wg.Go(func() {
 				if err := p.daemons[0].Run(ctx); err != nil {
 					t.Error(err)

@@ -89,7 +89,13 @@ type identified struct {
 
 func newIdentified(t *testing.T) *identified {
 	t.Helper()
-	s := &identified{scene: onVersitygw(t, "app", "batch"), issuer: newIssuer(t)}
+	return identifiedOn(t, onVersitygw(t, "app", "batch"), func(aws.Credentials) {})
+}
+
+// identifiedOn is newIdentified on a scene; know is told the caller's key.
+func identifiedOn(t *testing.T, on *scene, know func(aws.Credentials), args ...string) *identified {
+	t.Helper()
+	s := &identified{scene: on, issuer: newIssuer(t)}
 	s.Key = "" // nobody has an API key
 	name := aws.String("caller")
 	if _, err := s.admin.CreateUser(t.Context(), &iam.CreateUserInput{UserName: name}); err != nil {
@@ -100,11 +106,12 @@ func newIdentified(t *testing.T) *identified {
 		t.Fatal(err)
 	}
 	s.caller = aws.Credentials{AccessKeyID: *made.AccessKey.AccessKeyId, SecretAccessKey: *made.AccessKey.SecretAccessKey}
+	know(s.caller)
 	file := filepath.Join(s.Dir, "identities.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, identitiesYAML, s.issuer.url), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.args = []string{"--config", file, "--settle", "0s"}
+	s.args = append([]string{"--config", file, "--settle", "0s"}, args...)
 	if err := s.Serve(t.Context(), s.args...); err != nil {
 		t.Fatal(err)
 	}
@@ -197,13 +204,46 @@ func TestAWSIdentity(t *testing.T) {
 	s.removed(func(ctx context.Context) (string, string, error) {
 		return awsidentity.Signer{
 			Credentials: config("", s.caller).Credentials, Region: Region, ServerID: "127.0.0.1", Endpoint: s.stsURL(),
-		}.Proof(ctx)
+		}.Proof(ctx, time.Now())
 	})
 	_, err := s.admin.UpdateAccessKey(t.Context(), &iam.UpdateAccessKeyInput{UserName: aws.String("caller"), AccessKeyId: &s.caller.AccessKeyID, Status: "Inactive"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.asks("an inactive key", env, notAccepted, "keyrot", "get-key", "--user", "app", "--no-cache")
+}
+
+// TestClientClock: the clock of a client's machine is not AWS's. It is let in all
+// the same, and what it has cached is not handed out once AWS's clock has passed
+// its Expiration.
+func TestClientClock(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, behind := range []time.Duration{time.Minute, -time.Minute, 10 * time.Minute, -10 * time.Minute, day, -day} {
+		t.Run("behind by "+behind.String(), func(t *testing.T) {
+			t.Parallel()
+			on, skew := onSkewed(t)
+			skew.Shift(behind)
+			s := identifiedOn(t, on, skew.Know, slowSchedule[:6]...)
+			env := []string{"AWS_ACCESS_KEY_ID=" + s.caller.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + s.caller.SecretAccessKey, "KEYROT_IDENTITY=aws"}
+			s.asks("get-key", env, "", "keyrot", "get-key", "--user", "app")
+			s.asks("get-key, with a cache", env, "", "keyrot", "get-key", "--user", "app")
+			if out := s.exec(env, "exec", "--user", "app", "--", "sh", "-c", "echo ok"); out != "ok\n" {
+				t.Errorf("exec printed %q", out)
+			}
+			p, err := s.get(env, "keyrot", "get-key", "--user", "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Stop()
+			for skew.Now().Before(p.Expiration.Add(time.Second)) {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if late, err := s.get(env, "keyrot", "get-key", "--user", "app"); err == nil {
+				t.Errorf("at %s by AWS's clock, without a server: get-key printed a key that is good until %s", skew.Now().UTC(), late.Expiration)
+			}
+		})
+	}
 }
 
 // TestOIDCIdentity: a token file is all that a caller has.

@@ -64,7 +64,7 @@ func startSMTPWith(t *testing.T, handler string, args ...string) (host string, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, append([]string{"-n", "-l", addr, "-c", handler}, args...)...) //nolint:gosec,noctx // our own server
+	cmd := exec.Command(bin, append([]string{"-n", "-l", addr, "-c", handler}, args...)...)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func startSMTPWith(t *testing.T, handler string, args ...string) (host string, p
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for end := time.Now().Add(startTimeout); time.Now().Before(end); <-tick.C {
-		if c, err := net.Dial("tcp", addr); err == nil { //nolint:noctx // a test
+		if c, err := net.Dial("tcp", addr); err == nil {
 			_ = c.Close()
 			host, text, _ := net.SplitHostPort(addr)
 			port, _ = strconv.Atoi(text)
@@ -198,7 +198,7 @@ func TestMailReachesMotosSES(t *testing.T) {
 		t.Fatal(err)
 	}
 	trouble(t, c)
-	res, err := http.Get(m.URL + "/moto-api/data.json") //nolint:noctx // a test
+	res, err := http.Get(m.URL + "/moto-api/data.json")
 	if err != nil {
 		t.Fatal(err)
 	}

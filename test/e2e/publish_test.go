@@ -56,7 +56,7 @@ func checkedMoto(t *testing.T, url string) aws.Credentials {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.Post(url+"/moto-api/reset-auth", "text/plain", strings.NewReader("0")) //nolint:noctx // a test
+	res, err := http.Post(url+"/moto-api/reset-auth", "text/plain", strings.NewReader("0"))
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("reset-auth: %v", err)
 	}

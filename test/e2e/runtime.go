@@ -92,7 +92,7 @@ func StartInstance(ctx context.Context, bootstrap, log string, env []string) (*I
 		return nil, err
 	}
 	defer out.Close()
-	i.cmd = exec.Command(bootstrap) //nolint:gosec,noctx // ends by Stop
+	i.cmd = exec.Command(bootstrap)
 	i.cmd.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(i.server.URL, "http://")}, env...)
 	i.cmd.Stdout, i.cmd.Stderr = out, out
 	i.begun = time.Now()

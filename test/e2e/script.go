@@ -68,7 +68,7 @@ func Script(seed uint64, d time.Duration, daemons int, without []string) []Episo
 
 // track draws one fault after the other, each kind once before one comes again.
 func track(seed, stream uint64, d time.Duration, daemons int, kinds []string) (out []Episode) {
-	r := rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a seed that is printed is the point
+	r := rand.New(rand.NewPCG(seed, stream))
 	between := func(a, b float64) time.Duration {
 		return time.Duration((a + (b-a)*r.Float64()) * float64(time.Second)).Round(100 * time.Millisecond)
 	}

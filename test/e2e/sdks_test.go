@@ -137,7 +137,7 @@ func runCaller(ctx context.Context, command, env []string) (r tally, err error) 
 	ctx, cancel := context.WithTimeout(ctx, (sdkSeconds+60)*time.Second)
 	defer cancel()
 	var talk bytes.Buffer
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // our own programs
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "AWS_") && !strings.HasPrefix(kv, "KEYROT_") && !strings.Contains(strings.ToLower(kv), "_proxy=") {
 			cmd.Env = append(cmd.Env, kv)

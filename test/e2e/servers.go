@@ -47,10 +47,11 @@ func (p *Process) Stop() {
 	t := time.NewTimer(stopTimeout)
 	defer t.Stop()
 	select {
-	case <-p.done:
+	case err := <-p.done:
+		p.done <- err // for who stops it again
 	case <-t.C:
 		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.done <- <-p.done
 	}
 }
 
@@ -169,7 +170,7 @@ func startOnce(ctx context.Context, log, health string, env []string, command fu
 	defer out.Close()
 	args := command(addr)
 	// Not CommandContext: the server outlives ctx's user and ends by Stop.
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // our own servers
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -207,7 +208,7 @@ func (p *Process) healthy(ctx context.Context, path string) error {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			return fmt.Errorf("it ended at its start: %v", err)
+			return fmt.Errorf("it ended at its start: %v", err) //nolint:errorlint // nil if it ended without an error
 		case <-ctx.Done():
 			p.Stop()
 			return ctx.Err()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/keyrot/keyrot/pkg/api"
 )
 
 // Skew stands before an IAM and STS and makes them those of an AWS whose clock
@@ -80,6 +83,14 @@ func (s *Skew) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.Header = r.Header.Clone()
+	if q := r.URL.Query(); q.Has("X-Amz-Signature") {
+		if out, err = s.presignAgain(out, q, now); err != nil {
+			w.Header().Set("Content-Type", "text/xml")
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>%v</Message></Error><RequestId>r</RequestId></ErrorResponse>`, err)
+			return
+		}
+	}
 	if m := signedAs.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
 		at, err := time.Parse(amzDate, r.Header.Get("X-Amz-Date"))
 		if err != nil || now.Sub(at).Abs() > 5*time.Minute {
@@ -132,6 +143,48 @@ func (s *Skew) resign(r *http.Request, body []byte, id, region, service string) 
 	}
 	sum := sha256.Sum256(body)
 	_ = v4.NewSigner().SignHTTP(r.Context(), c, r, hex.EncodeToString(sum[:]), service, region, time.Now())
+}
+
+// Know tells the secret of a key that was made elsewhere.
+func (s *Skew) Know(c aws.Credentials) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[c.AccessKeyID] = c.SecretAccessKey
+}
+
+// presignAgain is resign for a request that was signed in its query.
+func (s *Skew) presignAgain(r *http.Request, q url.Values, now time.Time) (*http.Request, error) {
+	at, err := time.Parse(amzDate, q.Get("X-Amz-Date"))
+	if err != nil || now.Sub(at) > time.Minute || at.Sub(now) > 5*time.Minute {
+		return nil, fmt.Errorf("signed at %s, which is not near %s", q.Get("X-Amz-Date"), now.UTC().Format(amzDate))
+	}
+	scope := strings.Split(q.Get("X-Amz-Credential"), "/")
+	s.mu.Lock()
+	c := aws.Credentials{AccessKeyID: scope[0], SecretAccessKey: s.secrets[scope[0]]}
+	s.mu.Unlock()
+	for name := range q {
+		if strings.HasPrefix(name, "X-Amz-") && name != "X-Amz-Expires" {
+			q.Del(name)
+		}
+	}
+	r.URL.RawQuery = q.Encode()
+	sum := sha256.Sum256(nil)
+	signed := r.Clone(r.Context())
+	for name := range signed.Header {
+		if name != api.HeaderServerID {
+			signed.Header.Del(name)
+		}
+	}
+	to, _, err := v4.NewSigner().PresignHTTP(r.Context(), c, signed, hex.EncodeToString(sum[:]), "sts", scope[2], time.Now())
+	if err != nil {
+		return nil, err
+	}
+	again, err := http.NewRequestWithContext(r.Context(), r.Method, to, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	again.Header = r.Header
+	return again, nil
 }
 
 // redate dates a key in an answer by AWS's clock when it was made, and learns

@@ -23,4 +23,14 @@ var ofClients = []mutant{
 		File: "internal/config/targets.go", Old: "case !its && k.given(t):", New: "case false:",
 		Pkg: "./internal/config", Test: "TestSettingsThatWouldNotBeUsed", Says: "kms_key: is for type ssm",
 	},
+	{
+		Name: "shared-folder", Rule: "nobody else has a say in what is believed",
+		File: "internal/disk/folder.go", Old: "why != \"\" && info.Mode()&fs.ModeSticky != 0", New: "why != \"\" && false",
+		Pkg: "./internal/disk", Test: "TestAlone", Says: "shared/f.* = <nil>",
+	},
+	{
+		Name: "leak-told-again", Rule: "what is told once is not told again",
+		File: "pkg/notify/book.go", Old: "if e.once != \"\" && b.told(e.once, e.At) {", New: "if e.once != \"\" && b.told(e.once, e.At) && false {",
+		Pkg: "./pkg/notify", Test: "TestALingeringLeakIsToldOnce", Says: "a leaked key was made inactive",
+	},
 }

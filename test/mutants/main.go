@@ -32,9 +32,10 @@ type mutant struct {
 	Args []string
 }
 
+func all() []mutant { return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds) }
+
 func main() {
-	want := os.Args[1:]
-	mutants := slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients)
+	want, mutants := os.Args[1:], all()
 	results := make([]chan error, len(mutants))
 	free := make(chan struct{}, max(1, runtime.NumCPU()))
 	for i, m := range mutants {

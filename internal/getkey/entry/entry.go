@@ -32,7 +32,8 @@ type Entry struct {
 	Token      string    // may be ""
 	TokenUntil time.Time //
 	Fetched    time.Time // by this machine's clock
-	Next       time.Time // when to ask the server again
+	Served     time.Time // the same instant by the server's clock; zero: not known
+	Next       time.Time // when to ask the server again, by the server's clock
 }
 
 const (
@@ -45,28 +46,42 @@ func (c *Credential) Usable(now time.Time) bool {
 	return c.AccessKeyID != "" && c.Expiration.After(now.Add(spare))
 }
 
-// Valid reports whether the credential is usable, as far as this machine's clock
-// can be believed.
+// Ahead returns how far the server's clock was ahead of this machine's.
+func (e *Entry) Ahead() time.Duration {
+	if e.Served.IsZero() {
+		return 0
+	}
+	return e.Served.Sub(e.Fetched)
+}
+
+// Time returns the server's time when this machine's clock shows now: if that is
+// behind, by as much as it was. If it is ahead, or was, it is taken as it is:
+// then the server is asked too early, and nothing is used for too long if the
+// clock was set back meanwhile.
+func (e *Entry) Time(now time.Time) time.Time { return now.Add(max(e.Ahead(), 0)) }
+
+// Valid reports whether the credential is usable at now by this machine's clock,
+// as far as that can be believed.
 func (e *Entry) Valid(now time.Time) bool {
-	return e.Credential.Usable(now) && !now.Add(clockSlip).Before(e.Fetched)
+	return e.Credential.Usable(e.Time(now)) && !now.Add(clockSlip).Before(e.Fetched)
 }
 
 // Fresh reports whether the server need not be asked.
-func (e *Entry) Fresh(now time.Time) bool { return e.Valid(now) && now.Before(e.Next) }
+func (e *Entry) Fresh(now time.Time) bool { return e.Valid(now) && e.Time(now).Before(e.Next) }
 
 var errEntry = errors.New("not a cached entry")
 
 const (
-	form    = 3  // the first byte of an encoded entry; other forms came before it
+	form    = 4  // the first byte of an encoded entry; other forms came before it
 	head    = 5  // bytes: the form, and how many follow
 	instant = 12 // bytes: seconds, nanoseconds
 )
 
 // fields are an entry's, in the order in which they are encoded.
-func (e *Entry) fields() (texts [5]*string, times [5]*time.Time) {
+func (e *Entry) fields() (texts [5]*string, times [6]*time.Time) {
 	c := &e.Credential
 	return [5]*string{&c.AccessKeyID, &c.SecretAccessKey, &c.UserName, &e.Tag, &e.Token},
-		[5]*time.Time{&c.Expiration, &c.CreateDate, &e.TokenUntil, &e.Fetched, &e.Next}
+		[6]*time.Time{&c.Expiration, &c.CreateDate, &e.TokenUntil, &e.Fetched, &e.Served, &e.Next}
 }
 
 // Encode is a byte for the form, the number of bytes that follow, then strings

@@ -35,6 +35,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 		c.Proof = s.Identity.Proof
 	}
 	c.UseToken(e.Token, e.TokenUntil)
+	c.UseAhead(e.Ahead())
 	tag := e.Tag
 	if !e.Valid(s.Clock()) {
 		tag = ""
@@ -46,7 +47,9 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 	if err != nil {
 		return getkey.Entry{}, err
 	}
-	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock(), Next: getkey.NextAsk(cred, newTag, s.Clock())}
+	e = getkey.Entry{Credential: entry.Credential(cred), Tag: newTag, Fetched: s.Clock()}
+	e.Served = e.Fetched.Add(c.Ahead())
+	e.Next = getkey.NextAsk(cred, newTag, e.Time(e.Fetched))
 	e.Token, e.TokenUntil = c.Token()
 	return e, nil
 }
@@ -58,6 +61,7 @@ func Fetch(ctx context.Context, s getkey.Source, user string, e getkey.Entry) (g
 func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	h := &http.Client{Timeout: httpTimeout}
 	if caFile == "" {
+		h.Transport = transport()
 		return h, nil
 	}
 	t := &trusting{file: disk.Value[string]{Path: caFile, Log: log, Read: func() (string, error) {
@@ -75,6 +79,20 @@ func HTTPClient(caFile string, log *slog.Logger) (*http.Client, error) {
 	}
 	h.Transport = t
 	return h, nil
+}
+
+// A connection of HTTP/2 that brings nothing for pingAfter is asked for a sign of
+// life, and given up after pingWait: one that has died, in a gateway that forgot
+// it, would be used for every attempt until the kernel notices.
+const (
+	pingAfter = 5 * time.Second
+	pingWait  = 5 * time.Second
+)
+
+func transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}
+	return t
 }
 
 // trusting makes requests to servers with a certificate of those in a file.
@@ -110,14 +128,17 @@ func (t *trusting) transport() (*http.Transport, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(pem))
-	t.t = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	t.t = transport()
 	t.t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	t.pem = pem
 	return t.t, nil
 }
 
 // badInput are errors that need another input, not another try.
-var badInput = []error{getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest, api.ErrUnknownUser, client.ErrPlainHTTP}
+var badInput = []error{
+	getkey.ErrUsage, getkey.ErrNoAPIKey, api.ErrForbidden, api.ErrNotAllowed, api.ErrBadRequest,
+	api.ErrUnknownUser, client.ErrPlainHTTP,
+}
 
 // BadInput reports whether what was given must change before err goes away.
 func BadInput(err error) bool {
@@ -141,7 +162,8 @@ var advice = []struct {
 	{client.ErrUnreachable, `start it with "keyrot serve", or name it with --endpoint or KEYROT_ENDPOINT`},
 	{client.ErrPlainHTTP, "use an https:// endpoint"},
 	{client.ErrNotKeyrot, "check --endpoint: something else answers there"},
-	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are; other identities are in the server's server.identities`},
+	{api.ErrForbidden, `check KEYROT_API_KEY or --api-key-file; "keyrot api-key list" shows the keys there are; other identities ` +
+		`are in the server's server.identities`},
 	{api.ErrUnauthorized, "check the clocks of both machines"},
 	{api.ErrNotAllowed, `make a key for this user with "keyrot api-key create --users"`},
 	{api.ErrUnknownUser, `"keyrot status" lists the users that the server manages`},
@@ -154,7 +176,8 @@ func Hint(err error) string {
 		return h
 	}
 	if api.ByGateway(err) && (errors.Is(err, api.ErrForbidden) || errors.Is(err, api.ErrUnauthorized)) {
-		return "ask who runs the gateway or firewall before keyrot; the gateway of a deployed stack refuses a wrong API key like this, too: check KEYROT_API_KEY or --api-key-file"
+		return "ask who runs the gateway or firewall before keyrot; " +
+			"the gateway of a deployed stack refuses a wrong API key like this, too: check KEYROT_API_KEY or --api-key-file"
 	}
 	for _, a := range advice {
 		if errors.Is(err, a.err) {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey"
-	"github.com/keyrot/keyrot/internal/getkey/entry"
 	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/pkg/api"
 )
@@ -81,7 +80,7 @@ func render(credential func(user string) (api.Credential, error), user, format, 
 	if err != nil {
 		return "", err
 	}
-	if e := entry.Credential(c); c.UserName != user || !e.Usable(time.Now()) {
+	if c.UserName != user || c.AccessKeyID == "" { // that it works is for the agent to know, by the server's clock
 		return "", errNothing
 	}
 	var text strings.Builder
@@ -89,4 +88,4 @@ func render(credential func(user string) (api.Credential, error), user, format, 
 	return text.String(), err
 }
 
-var errNothing = errors.New("no credential that works for another second")
+var errNothing = errors.New("no credential that works")

@@ -212,7 +212,11 @@ func Command(self string, o *getkey.Options) (string, error) {
 		args = append(args, "get-key")
 	}
 	args = append(args, "--user", o.User, "--format", "credential-process", "--endpoint", o.Endpoint)
-	for _, file := range []struct{ flag, path string }{{"--api-key-file", o.APIKeyFile}, {"--oidc-token-file", o.OIDCTokenFile}, {"--ca-file", o.CAFile}} {
+	for _, file := range []struct{ flag, path string }{
+		{"--api-key-file", o.APIKeyFile},
+		{"--oidc-token-file", o.OIDCTokenFile},
+		{"--ca-file", o.CAFile},
+	} {
 		if file.path == "" {
 			continue
 		}

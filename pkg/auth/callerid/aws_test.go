@@ -180,9 +180,9 @@ func TestAWSIsAccepted(t *testing.T) {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "ASIAROLEROLEROLEROLE", SecretAccessKey: p.secret, SessionToken: p.token}, nil
 		}),
-		Region: "eu-west-1", ServerID: "keyrot.example", Endpoint: s.url, Now: func() time.Time { return t0 },
+		Region: "eu-west-1", ServerID: "keyrot.example", Endpoint: s.url,
 	}
-	header, value, err := signer.Proof(t.Context())
+	header, value, err := signer.Proof(t.Context(), t0)
 	if err != nil || header != "X-Keyrot-Aws-Identity" {
 		t.Fatalf("Proof = %q, %v", header, err)
 	}

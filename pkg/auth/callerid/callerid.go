@@ -90,9 +90,14 @@ type Verifier struct {
 
 func (v *Verifier) init() {
 	v.once.Do(func() {
-		var h http.Client
+		h := http.Client{Timeout: timeout}
 		if v.HTTP != nil {
 			h = *v.HTTP
+		} else {
+			t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+			// A connection that has died is given up.
+			t.HTTP2 = &http.HTTP2Config{SendPingTimeout: timeout, PingTimeout: timeout}
+			h.Transport = t
 		}
 		h.Timeout = timeout
 		h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -25,7 +25,7 @@ import (
 type Provider struct {
 	Client *client.Client
 	User   string
-	Now    func() time.Time // default: time.Now
+	Now    func() time.Time // default: Client.Time
 
 	mu   sync.Mutex
 	cred api.Credential
@@ -72,7 +72,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	return aws.Credentials{
 		AccessKeyID: p.cred.AccessKeyID, SecretAccessKey: p.cred.SecretAccessKey,
-		Source: "keyrot", CanExpire: true, Expires: expires,
+		Source: "keyrot", CanExpire: true, Expires: expires.Add(-p.Client.Ahead()), // which the SDK holds against this machine's clock
 	}, nil
 }
 
@@ -80,5 +80,5 @@ func (p *Provider) now() time.Time {
 	if p.Now != nil {
 		return p.Now()
 	}
-	return time.Now()
+	return p.Client.Time()
 }

@@ -117,3 +117,29 @@ func TestInTheSDKsCache(t *testing.T) {
 		t.Errorf("5 calls asked %d times, want 1", n)
 	}
 }
+
+// The SDK holds Expires against this machine's clock, and the provider the
+// Expiration against the server's.
+func TestAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, off := range []time.Duration{-24 * time.Hour, -10 * time.Minute, -time.Minute, time.Minute, 10 * time.Minute, 24 * time.Hour} {
+		f := &fake{created: time.Now()}
+		f.key.Store("A")
+		srv := httptest.NewServer(f)
+		local := time.Now().Add(off)
+		p := &awscreds.Provider{Client: &client.Client{Endpoint: srv.URL, APIKey: "K", Now: func() time.Time { return local }}, User: "ci"}
+		c, err := p.Retrieve(t.Context())
+		if left := c.Expires.Sub(local); err != nil || left < 9*time.Minute || left > 12*time.Minute {
+			t.Errorf("off by %s: Retrieve = until %s from now, %v; want ten minutes", off, left, err)
+		}
+		srv.Close()
+		local = local.Add(11 * time.Minute)
+		if c, err := p.Retrieve(t.Context()); err != nil || c.AccessKeyID != "A" {
+			t.Errorf("off by %s, a minute before the Expiration: %v", off, err)
+		}
+		local = local.Add(time.Minute)
+		if _, err := p.Retrieve(t.Context()); err == nil {
+			t.Errorf("off by %s: the key is given after its Expiration", off)
+		}
+	}
+}

@@ -37,12 +37,10 @@ type Signer struct {
 	// Endpoint is that of STS in the region, as the server has it. Default
 	// https://sts.REGION.amazonaws.com.
 	Endpoint string
-	// Now is the clock. Default time.Now.
-	Now func() time.Time
 }
 
 // Proof is a client.Proof.
-func (s Signer) Proof(ctx context.Context) (header, value string, err error) {
+func (s Signer) Proof(ctx context.Context, now time.Time) (header, value string, err error) {
 	if s.Credentials == nil || s.Region == "" || s.ServerID == "" {
 		return "", "", errors.New("signing needs AWS credentials, a region and the server's id")
 	}
@@ -57,12 +55,8 @@ func (s Signer) Proof(ctx context.Context) (header, value string, err error) {
 		return "", "", fmt.Errorf("endpoint of STS: %w", err)
 	}
 	req.Header.Set(api.HeaderServerID, s.ServerID)
-	now := time.Now
-	if s.Now != nil {
-		now = s.Now
-	}
 	nothing := sha256.Sum256(nil)
-	signed, _, err := v4.NewSigner().PresignHTTP(ctx, c, req, hex.EncodeToString(nothing[:]), "sts", s.Region, now())
+	signed, _, err := v4.NewSigner().PresignHTTP(ctx, c, req, hex.EncodeToString(nothing[:]), "sts", s.Region, now)
 	if err != nil {
 		return "", "", fmt.Errorf("signing: %w", err)
 	}

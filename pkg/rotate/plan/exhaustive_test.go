@@ -254,7 +254,7 @@ func judgePromotion(w World, p Policy, k *Held, step Step, burning bool) error {
 		tried := t != nil && t.Tries > 0
 		cur := w.Record.In(Current)
 		bereft := cur == nil || !cur.Broken.IsZero()
-		if o.Required && !has && !burning && !bereft && !(step.Reason == Ordered && tried) {
+		if o.Required && !has && !burning && !bereft && (step.Reason != Ordered || !tried) {
 			return fmt.Errorf("promotes %s unpublished", k.ID)
 		}
 	}

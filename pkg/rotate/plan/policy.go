@@ -122,7 +122,8 @@ func (p Policy) Validate(tick time.Duration) error {
 	}
 	if d > r {
 		if need := max(p.Settle, 0) + tick + 2*p.Grace; d-r <= need {
-			fail("deactivate_after - rotate_every > settle + tick + 2 x grace fails: %s <= %s; the overlap is too short to prove a new key", d-r, need)
+			fail("deactivate_after - rotate_every > settle + tick + 2 x grace fails: %s <= %s; the overlap is too short to prove a new "+
+				"key", d-r, need)
 		}
 	}
 	if tick > 0 && r < 2*tick {

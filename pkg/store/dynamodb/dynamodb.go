@@ -28,20 +28,23 @@ import (
 	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
+// operation is a method of the SDK's client.
+type operation[In, Out any] = func(context.Context, *In, ...func(*ddb.Options)) (*Out, error)
+
 // API is the part of the SDK's client that this package calls. It is a struct
 // of funcs because a client stored in an interface keeps all its methods in
 // the binary.
 type API struct {
-	GetItem    func(context.Context, *ddb.GetItemInput, ...func(*ddb.Options)) (*ddb.GetItemOutput, error)
-	PutItem    func(context.Context, *ddb.PutItemInput, ...func(*ddb.Options)) (*ddb.PutItemOutput, error)
-	UpdateItem func(context.Context, *ddb.UpdateItemInput, ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error)
-	DeleteItem func(context.Context, *ddb.DeleteItemInput, ...func(*ddb.Options)) (*ddb.DeleteItemOutput, error)
-	Query      func(context.Context, *ddb.QueryInput, ...func(*ddb.Options)) (*ddb.QueryOutput, error)
+	GetItem    operation[ddb.GetItemInput, ddb.GetItemOutput]
+	PutItem    operation[ddb.PutItemInput, ddb.PutItemOutput]
+	UpdateItem operation[ddb.UpdateItemInput, ddb.UpdateItemOutput]
+	DeleteItem operation[ddb.DeleteItemInput, ddb.DeleteItemOutput]
+	Query      operation[ddb.QueryInput, ddb.QueryOutput]
 
 	// For [Store.Describe] only.
-	DescribeTable             func(context.Context, *ddb.DescribeTableInput, ...func(*ddb.Options)) (*ddb.DescribeTableOutput, error)
-	DescribeTimeToLive        func(context.Context, *ddb.DescribeTimeToLiveInput, ...func(*ddb.Options)) (*ddb.DescribeTimeToLiveOutput, error)
-	DescribeContinuousBackups func(context.Context, *ddb.DescribeContinuousBackupsInput, ...func(*ddb.Options)) (*ddb.DescribeContinuousBackupsOutput, error)
+	DescribeTable             operation[ddb.DescribeTableInput, ddb.DescribeTableOutput]
+	DescribeTimeToLive        operation[ddb.DescribeTimeToLiveInput, ddb.DescribeTimeToLiveOutput]
+	DescribeContinuousBackups operation[ddb.DescribeContinuousBackupsInput, ddb.DescribeContinuousBackupsOutput]
 }
 
 // NewAPI returns the API of the SDK configuration as it is. Requests carry
