@@ -176,7 +176,7 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	case !usable && (idle || !k.Deactivated.IsZero()), usable && idle && !k.Refused.IsZero():
 		return d.step(Delete, k.ID, Burning)
 	case gone && (!usable || !k.Refused.IsZero()):
-		return d.step(Forget, k.ID, Vanished)
+		return d.ours(d.step(Forget, k.ID, Vanished))
 	case !usable:
 		return nil
 	case !latest(k.Proven, k.Confirmed).Before(since):
