@@ -32,6 +32,8 @@ func (d *decision) createDue() (time.Time, Reason) {
 	switch {
 	case d.r.Order != nil && d.r.Order.Kind == Force:
 		return d.r.Order.At, Ordered
+	case cur == nil && d.r.Order != nil && d.r.Order.Kind == Recover:
+		return d.r.Order.At, Recovering // also in a maintenance window
 	case cur == nil:
 		return d.now, NoCurrent
 	case !cur.Broken.IsZero():
