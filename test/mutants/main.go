@@ -33,7 +33,7 @@ type mutant struct {
 }
 
 func main() {
-	want := os.Args[1:]
+	want, mutants := os.Args[1:], slices.Concat(mutants, ofRecovery)
 	results := make([]chan error, len(mutants))
 	free := make(chan struct{}, max(1, runtime.NumCPU()))
 	for i, m := range mutants {
