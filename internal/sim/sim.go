@@ -51,6 +51,7 @@ type Faults struct {
 	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
 	Vanish      time.Duration // mean time between users being deleted and made again; 0: none
 	Burn        time.Duration // mean time between orders to burn a key; 0: none
+	Restore     time.Duration // mean time between restorations of the store from an older copy; 0: none
 	ClockSteps  time.Duration // mean time between steps of a daemon's clock, both ways; 0: none
 }
 
@@ -62,6 +63,7 @@ type Result struct {
 	Uses       int // signed requests of the clients
 	Crashes    int
 	Burns      int
+	Restores   int           // of the store from an older copy
 	Reclaimed  int           // keys made inactive as orphans that their owners made active again
 	Left       int           // keys in the end of which one may be an orphan: told as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
@@ -69,8 +71,8 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
-		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d restores, %d reclaimed, %d left, %d not ready, latest promotion %s after its slot, %d violations",
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Restores, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
 }
 
 type simulation struct {
@@ -96,6 +98,7 @@ type simulation struct {
 	lines    sync.Mutex           // protects line
 	line     []byte               // what is being looked through
 	proofs   map[string]bool      // keys whose proof is on record
+	house    house                // what can be stopped
 	others   bool                 // somebody else makes keys by hand
 }
 
@@ -117,7 +120,7 @@ func Run(ctx context.Context, c Config) Result {
 	s.Policy = s.Policy.WithDefaults()
 	s.setUp()
 	s.others = c.Faults.Foreign > 0
-	s.quick = c.Faults == Faults{Consistency: true, Publish: c.Faults.Publish, Burn: c.Faults.Burn}
+	s.quick = c.Faults == Faults{Consistency: true, Publish: c.Faults.Publish, Burn: c.Faults.Burn, Restore: c.Faults.Restore}
 	s.optional.outages = s.outages(s.Faults.Copies)
 	ctx, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
@@ -137,8 +140,6 @@ func Run(ctx context.Context, c Config) Result {
 	s.result.Rotations = rotations
 	return s.result
 }
-
-func userName(i int) string { return fmt.Sprintf("app-%03d", i) }
 
 func (s *simulation) setUp() {
 	a := &rotatetest.AWS{Seed: s.Seed, Log: s.watch}
@@ -212,6 +213,7 @@ func (s *simulation) client(ctx context.Context, i int) {
 	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf, Clock: s.serverClock(s.dice("server clock", i))}
 	served := false
 	for ctx.Err() == nil {
+		s.waitUntilOpen(ctx)
 		c, err := d.Give(ctx, user, rotate.Recipient{Caller: "client-" + user})
 		if err != nil {
 			if ctx.Err() == nil {

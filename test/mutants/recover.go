@@ -37,4 +37,19 @@ var ofRecovery = []mutant{
 		File: "pkg/rotate/plan/create.go", Old: "case cur == nil && d.r.Order != nil && d.r.Order.Kind == Recover:", New: "case false:",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "there is room for a new key",
 	},
+	{
+		Name: "sim-copy-is-believed", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.copied, ", New: "//",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "served works:|never zero:",
+	},
+	{
+		Name: "sim-bereft-is-overlooked", Rule: "never zero",
+		File: "pkg/rotate/recover.go", Old: "l.Bereft = !l.New && (", New: "l.Bereft = false && (",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "served works:|never zero:",
+	},
+	{
+		Name: "sim-copy-knows-the-targets", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "\tr.unpublish()\n", New: "",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "published:",
+	},
 }

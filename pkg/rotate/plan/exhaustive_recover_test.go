@@ -18,7 +18,9 @@ func (o recovery) of(r Record, m float64) Record {
 	return r
 }
 
-func (o recovery) names(id string) bool { return id != "" && id == o.room || slices.Contains(o.lost, id) }
+func (o recovery) names(id string) bool {
+	return id != "" && id == o.room || slices.Contains(o.lost, id)
+}
 
 var recoveries = []recovery{
 	{"", nil}, {"", []string{"X"}}, {"X", []string{"X"}}, {"A", []string{"X"}}, {"B", []string{"A", "X"}}, {"X", nil},

@@ -220,7 +220,7 @@ func judge(w World, p Policy, now time.Time) error {
 		return err
 	}
 	paused := w.Record.Pause != nil
-	if paused && !burning && !rollingBack && step.Action != Wait && step.Action != Publish {
+	if paused && !burning && !rollingBack && step.Action != Wait && step.Action != Publish && w.Record.unsure() == nil {
 		return fmt.Errorf("%s of a paused user", step.Action)
 	}
 	if w.Record.RetryAt.After(now) && !burning && !rollingBack && step.Action != Publish {
@@ -261,7 +261,7 @@ func judgePromotion(w World, p Policy, k *Held, step Step, burning bool) error {
 func judgePublished(w World, p Policy, step Step, now time.Time) error {
 	r := w.Record
 	cur := r.In(Current)
-	if cur == nil || !cur.Broken.IsZero() || !cur.Deactivated.IsZero() || !r.leaked(cur).IsZero() || r.leakedOpen() != "" && step.Reason == Burning && step.Action != Wait {
+	if cur == nil || w.Record.unsure() != nil || !cur.Broken.IsZero() || !cur.Deactivated.IsZero() || !r.leaked(cur).IsZero() || r.leakedOpen() != "" && step.Reason == Burning && step.Action != Wait {
 		return nil
 	}
 	for _, o := range p.Outlets {

@@ -168,7 +168,8 @@ func TestNext(t *testing.T) {
 		{"a key seen before the call is foreign", rec(current("A", 0)).intent(10, "A", "X"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Notice, "X", ForeignKey},
 		{"a deletion that was not recorded is forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Forget, "A", Vanished},
 		{"a deactivation that was not recorded is repeated", rec(previous("A", 0), checked("B", 10, 12.1)), []Key{surveyed(inactive("A", 0)), active("B", 10)}, Policy{}, at(12.1), Deactivate, "A", Superseded},
-		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
+		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused, k.Again, k.Tries = at(10.1), at(21.2), 7 })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
+		{"but not because nobody has asked since", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Verify, "B", Unproven},
 		{"a new key that somebody made inactive is given up", rec(current("A", 0), pendingKey("B", 10)), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(12), Delete, "B", SpoiltPending},
 
 		// Other people.
