@@ -92,7 +92,7 @@ var advice = []struct {
 	{rotate.ErrManagedAs, `nothing has to be done in IAM; "keyrot status" shows the user under the name it was enrolled with, and ` +
 		`callers keep using that`},
 	{rotate.ErrNameTaken, `"keyrot users release" lets the renamed user go; then the name is free`},
-	{rotate.ErrNoUser, "check the name and the AWS account"},
+	{rotate.ErrNoUser, "check the name and the AWS account; if the user was renamed in IAM, put its new name into users.names"},
 	{rotate.ErrNotManaged, `"keyrot status" lists the managed users; "keyrot users enroll" takes others on`},
 	{rotate.ErrNotHeld, `"keyrot status" shows the keys; give the whole access key id`},
 	{rotate.ErrNothingToRollBack, "a previous key exists from a rotation until it is deleted (delete_after)"},

@@ -83,7 +83,7 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 		return err
 	}
 	if len(losses) == 0 {
-		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found")
+		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found, and every user has a key to hand out")
 		return errNothing
 	}
 	var all rotate.Report
@@ -100,7 +100,7 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 	user := l.User.Name
 	failed := func(err error) rotate.UserReport { return rotate.UserReport{User: user, Err: err} }
 	e.describe(s, l)
-	if e.claim(o, &l); len(l.Lost) == 0 {
+	if e.claim(o, &l); len(l.Lost) == 0 && !l.Bereft {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is left as it is: no key is known to be keyrot's; name it with --ours if keyrot made it\n", user)
 		return rotate.UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.ForeignKey}}
 	}
@@ -111,7 +111,11 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 	if room != "" {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s is removed first, to make room; the other keys stay until a new one is in use\n", room)
 	}
-	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf("Replace the unknown keys of %s?", user)) {
+	question := "Replace the unknown keys of %s?"
+	if len(l.Lost) == 0 {
+		question = "Find or make another key for %s?"
+	}
+	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf(question, user)) {
 		return failed(notConfirmed())
 	}
 	order, err := s.rotator.Recover(ctx, l, room, operator())
@@ -147,6 +151,9 @@ func (e Env) claim(o recoverOptions, l *rotate.Loss) {
 
 // describe says which keys the user has.
 func (e Env) describe(s *system, l rotate.Loss) {
+	if l.Bereft {
+		_, _ = fmt.Fprintf(e.Err, "keyrot: %s has no key that could be handed out\n", l.User.Name)
+	}
 	for _, k := range l.Keys {
 		used := "never used"
 		switch {

@@ -14,6 +14,7 @@ const Month = 730 * time.Hour
 const (
 	dynamoWrite = 0.625e-6 // per write unit of 1 kB, on demand (DynamoDB pricing, since November 2024)
 	dynamoRead  = 0.125e-6 // per read unit of 4 kB, on demand
+	dynamoGB    = 0.25     // stored, a month
 	kmsKey      = 1.0      // per customer-managed key (AWS KMS pricing)
 	kmsRequest  = 0.03 / 10_000
 	kmsFree     = 20_000      // requests a month
@@ -40,6 +41,14 @@ var (
 	PerRotation = Operations{ReadUnits: 11, WriteUnits: 50, KMSCalls: 1.33}
 	PerLook     = Operations{ReadUnits: 1}
 	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 4.3, KMSCalls: 1.15}
+)
+
+// What one rotation and one hand-out leave in the audit log of a table, in bytes
+// with DynamoDB's own: for ever, as nothing of the log is deleted. Counted by the
+// same test.
+const (
+	RotationBytes = 6250.
+	HandoutBytes  = 530.
 )
 
 // Load is how keyrot is used.
@@ -94,6 +103,11 @@ func (l Load) rotations() float64 {
 	return float64(l.Users) * Month.Seconds() / l.RotateEvery.Seconds()
 }
 
+// LogGrowth is by how many bytes the table's audit log grows in a month.
+func (l Load) LogGrowth() float64 {
+	return l.rotations() * (RotationBytes + max(l.Handouts, 1)*HandoutBytes)
+}
+
 // table is the store with its KMS key.
 func (l Load) table() []Line {
 	looks, rotations := float64(l.Users)*Month.Seconds()/l.Tick.Seconds(), l.rotations()
@@ -104,6 +118,7 @@ func (l Load) table() []Line {
 	return []Line{
 		{"DynamoDB reads", sum(func(o Operations) float64 { return o.ReadUnits }) * dynamoRead},
 		{"DynamoDB writes", sum(func(o Operations) float64 { return o.WriteUnits }) * dynamoWrite},
+		{"DynamoDB storage of a year's audit log", 12 * l.LogGrowth() / 1e9 * dynamoGB},
 		{"KMS key", kmsKey},
 		{"KMS requests", max(0, calls-kmsFree) * kmsRequest},
 	}

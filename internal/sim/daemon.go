@@ -28,7 +28,7 @@ func (s *simulation) daemon(ctx context.Context, n int) {
 			until = time.Duration(r.ExpFloat64() * float64(s.Faults.Crash))
 		}
 		p.crash.Store(time.Now().Add(until).UnixNano())
-		run, cancel := context.WithTimeout(ctx, until+time.Second)
+		run, cancel := s.life(ctx, p.name, until+time.Second)
 		p.run(run)
 		cancel()
 		if ctx.Err() == nil {
@@ -51,7 +51,8 @@ type process struct {
 	clock *rotate.Clock
 }
 
-func (p *process) run(ctx context.Context) {
+// rotator returns the process's rotator, with a clock of its own.
+func (p *process) rotator() *rotate.Rotator {
 	p.clock = &rotate.Clock{
 		Wall: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
 		Ask:  func(ctx context.Context) error { return p.ask(ctx, p.clock) },
@@ -73,6 +74,11 @@ func (p *process) run(ctx context.Context) {
 	if p.Faults.Copies > 0 {
 		rot.Optional = []rotate.Publisher{optional{p}}
 	}
+	return rot
+}
+
+func (p *process) run(ctx context.Context) {
+	rot := p.rotator()
 	if p.Faults.ClockSteps > 0 {
 		var wg sync.WaitGroup
 		defer wg.Wait()

@@ -51,6 +51,7 @@ type Faults struct {
 	Foreign     time.Duration // mean time between foreign keys appearing and vanishing again; 0: none
 	Vanish      time.Duration // mean time between users being deleted and made again; 0: none
 	Burn        time.Duration // mean time between orders to burn a key; 0: none
+	Restore     time.Duration // mean time between restorations of the store from an older copy; 0: none
 	ClockSteps  time.Duration // mean time between steps of a daemon's clock, both ways; 0: none
 }
 
@@ -62,6 +63,7 @@ type Result struct {
 	Uses       int // signed requests of the clients
 	Crashes    int
 	Burns      int
+	Restores   int           // of the store from an older copy
 	Reclaimed  int           // keys made inactive as orphans that their owners made active again
 	Left       int           // keys in the end of which one may be an orphan: reported as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
@@ -69,9 +71,9 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d reclaimed, %d left, %d not ready, latest "+
+	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d restores, %d reclaimed, %d left, %d not ready, latest "+
 		"promotion %s after its slot, %d violations",
-		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Restores, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
 }
 
 type simulation struct {
@@ -91,6 +93,7 @@ type simulation struct {
 	holds    map[string]rotate.Credential // what the required publisher's target holds, by user
 	burned   map[string]burnt             // by key
 	bereft   map[string]time.Time         // users whose served key is burned and not replaced, since when
+	lacking  map[string]time.Time         // users that a restoration may leave without a key, until when
 	troubled map[string]time.Time         // when something failed last, by user
 	quick    bool                         // nothing but publishers fails
 	optional target                       // of the optional publisher
@@ -98,6 +101,7 @@ type simulation struct {
 	lines    sync.Mutex                   // protects line
 	line     []byte                       // what is being looked through
 	proofs   map[string]bool              // keys whose proof is on record
+	house    house                        // what can be stopped
 	others   bool                         // somebody else makes keys by hand
 }
 
@@ -106,7 +110,7 @@ func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
 		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
-		bereft: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
+		bereft: map[string]time.Time{}, lacking: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
 	level := slog.LevelDebug
@@ -120,7 +124,7 @@ func Run(ctx context.Context, c Config) Result {
 	s.Policy = s.Policy.WithDefaults()
 	s.setUp()
 	s.others = c.Faults.Foreign > 0
-	s.quick = c.Faults == Faults{Consistency: true, Publish: c.Faults.Publish, Burn: c.Faults.Burn}
+	s.quick = c.Faults == Faults{Consistency: true, Publish: c.Faults.Publish, Burn: c.Faults.Burn, Restore: c.Faults.Restore}
 	s.optional.outages = s.outages(s.Faults.Copies)
 	ctx, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
@@ -140,8 +144,6 @@ func Run(ctx context.Context, c Config) Result {
 	s.result.Rotations = rotations
 	return s.result
 }
-
-func userName(i int) string { return fmt.Sprintf("app-%03d", i) }
 
 func (s *simulation) setUp() {
 	a := &rotatetest.AWS{Seed: s.Seed, Log: s.watch}
@@ -215,6 +217,7 @@ func (s *simulation) client(ctx context.Context, i int) {
 	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf, Clock: s.serverClock(s.dice("server clock", i))}
 	served := false
 	for ctx.Err() == nil {
+		s.waitUntilOpen(ctx)
 		c, err := d.Give(ctx, user, rotate.Recipient{Caller: "client-" + user})
 		if err != nil {
 			if ctx.Err() == nil {

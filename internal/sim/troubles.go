@@ -2,11 +2,14 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
+
+func userName(i int) string { return fmt.Sprintf("app-%03d", i) }
 
 // troubles returns what other people and machines do to the users meanwhile.
 func (s *simulation) troubles() []func(context.Context) {
@@ -16,6 +19,9 @@ func (s *simulation) troubles() []func(context.Context) {
 	}
 	if s.Faults.Burn > 0 {
 		all = append(all, s.burns)
+	}
+	if s.Faults.Restore > 0 {
+		all = append(all, s.restores)
 	}
 	if s.Faults.Vanish > 0 {
 		all = append(all, s.vanishing)

@@ -22,6 +22,9 @@ type Loss struct {
 	// is done to them unless they are added to Lost.
 	Unclear []string
 	New     bool // the store does not know the user
+	// Bereft: what the store would hand out is not listed as active, or there is
+	// nothing to hand out and no room. An order finds another key, or makes one.
+	Bereft bool
 	// Full: a new key needs the place of one of them.
 	Full bool
 	held []string // those that the record holds as keyrot's
@@ -30,7 +33,8 @@ type Loss struct {
 // ErrLastKey: the key is the last one that works.
 var ErrLastKey = errors.New("it is the only active key of its user")
 
-// Losses finds the selected users, or those named, whose keys were lost.
+// Losses finds the selected users, or those named, whose keys were lost, and
+// those for whom the store has no key that works.
 func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 	r.init()
 	users, err := r.choose(ctx, names)
@@ -47,7 +51,7 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(l.Lost)+len(l.Unclear) > 0 {
+		if l.any() {
 			all = append(all, l)
 		}
 	}
@@ -82,17 +86,25 @@ func (r *Rotator) loss(ctx context.Context, u User, stored []Entry) (Loss, error
 			l.Lost = append(l.Lost, k.ID)
 		}
 	}
-	if len(l.Lost)+len(l.Unclear) == 0 {
+	next, cur := e.Record.In(plan.Pending), e.Record.In(plan.Current)
+	_, serves := plan.Serve(e.Record, r.policy(u.Name, e.Record.UserID), r.now())
+	l.Full = len(l.Keys) >= plan.Quota && (next == nil || !slices.Contains(l.held, next.ID))
+	l.Bereft = !l.New && (serves && !l.lists(cur.ID, plan.Active) || !serves && l.Full)
+	if !l.any() {
 		return l, nil
 	}
 	for i := range l.Keys {
 		used, err := r.IAM.LastUsed(ctx, l.Keys[i].ID)
 		l.Keys[i].Usage.LastUsed, l.Keys[i].Usage.Known = used, err == nil // it only helps to choose
 	}
-	next := e.Record.In(plan.Pending)
-	coming := next != nil && slices.Contains(l.held, next.ID)
-	l.Full = len(l.Keys) >= plan.Quota && !coming && !r.serves(ctx, u, e)
+	l.Full = l.Full && !r.serves(ctx, u, e)
 	return l, nil
+}
+
+func (l Loss) any() bool { return len(l.Lost)+len(l.Unclear) > 0 || l.Bereft }
+
+func (l Loss) lists(id string, s plan.Status) bool {
+	return slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id && k.Status == s })
 }
 
 // formerly finds the entry of a user that the store does not know by its name:

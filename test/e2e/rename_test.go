@@ -5,6 +5,8 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,4 +38,41 @@ func TestRenamedUser(t *testing.T) {
 	if out, err := s.Run(t.Context(), "audit", "verify"); err != nil {
 		t.Errorf("the audit log: %v\n%s", err, out)
 	}
+}
+
+// TestRenamedUserByName has the selection name the user by the name from before
+// it was renamed: the user is served on, and the advice that keyrot gives, to put
+// the new name into users.names, is all that it takes for rotation to resume.
+func TestRenamedUserByName(t *testing.T) {
+	t.Parallel()
+	s, _ := versity(t, "app", "batch")
+	s.serve()
+	s.work(2*time.Minute, 3, nil)
+	before := s.ids(t, "app")
+	if _, err := s.admin.UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("app"), NewUserName: aws.String("app-new")}); err != nil {
+		t.Fatal(err)
+	}
+	s.work(2*time.Minute, 1, func(ctx context.Context) { // app is served, while batch rotates
+		for first := s.ids(t, "batch"); ctx.Err() == nil && s.common(t, "batch", first); {
+			time.Sleep(200 * time.Millisecond) // real servers, real time
+		}
+	})
+	if _, err := s.Run(t.Context(), "rotate-once", "--user", "app"); err == nil || !strings.Contains(err.Error(), "users.names") {
+		t.Errorf("rotate-once of the old name: %v, want advice that names users.names", err)
+	}
+	if !s.common(t, "app-new", before) {
+		t.Errorf("the user had %s and has %s", before, s.ids(t, "app-new"))
+	}
+	s.Stop()
+	s.Env = append(s.Env, "KEYROT_USERS_NAMES=app-new,batch") // as was advised
+	s.serve()
+	s.work(3*time.Minute, s.seen()+4, func(context.Context) {})
+	if s.common(t, "app-new", before) {
+		t.Errorf("the user still has a key of before the renaming: %s", s.ids(t, "app-new"))
+	}
+}
+
+// common reports whether the user has one of the keys.
+func (s *scene) common(t *testing.T, user, ids string) bool {
+	return slices.ContainsFunc(strings.Fields(s.ids(t, user)), func(id string) bool { return slices.Contains(strings.Fields(ids), id) })
 }

@@ -32,7 +32,9 @@ type mutant struct {
 	Args []string
 }
 
-func all() []mutant { return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds) }
+func all() []mutant {
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery)
+}
 
 func main() {
 	want, mutants := os.Args[1:], all()

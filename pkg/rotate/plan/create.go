@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // create decides on a new key: is one due, is there room, is the outcome of
 // every earlier call known.
@@ -32,6 +35,8 @@ func (d *decision) createDue() (time.Time, Reason) {
 	switch {
 	case d.r.Order != nil && d.r.Order.Kind == Force:
 		return d.r.Order.At, Ordered
+	case cur == nil && d.r.Order != nil && d.r.Order.Kind == Recover:
+		return d.r.Order.At, Recovering // also in a maintenance window
 	case cur == nil:
 		return d.now, NoCurrent
 	case !cur.Broken.IsZero():
@@ -50,6 +55,9 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 		return d.later(LostCreate, "", again)
 	}
 	if n >= Quota {
+		if s := d.deleted(); s != nil {
+			return s
+		}
 		again := d.now.Add(d.p.Lag)
 		if d.wait.Action != "" && d.wait.Wake.After(d.now) {
 			again = d.wait.Wake
@@ -73,6 +81,20 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 		slot = d.p.slotAt(due, d.now)
 	}
 	return &Step{Action: Create, Reason: why, Due: due, Slot: slot}
+}
+
+// deleted forgets the Current key if AWS refuses it and IAM no longer lists it:
+// somebody deleted it, and its slot is needed. If there are keys that may be
+// keyrot's own, the record is an older copy, and a person decides: see recover.
+func (d *decision) deleted() *Step {
+	cur := d.r.In(Current)
+	if cur == nil || cur.Broken.IsZero() || d.listed(cur.ID) != nil || slices.ContainsFunc(d.Keys, d.Lost) {
+		return nil
+	}
+	if again := latest(cur.Broken, cur.Made).Add(2 * d.p.Lag); d.now.Before(again) { // the list may lag
+		return d.later(CurrentBroken, cur.ID, again)
+	}
+	return d.ours(d.step(Forget, cur.ID, Vanished))
 }
 
 // outcome returns when a call may be made after others whose answers were lost,

@@ -165,7 +165,7 @@ func (a *stage) settled(r Record, p Policy, now time.Time) bool {
 // a moment ago; or it failed, and is asked again after one retry.
 func (a *stage) judgeReaders(r Record, p Policy, step Step, now time.Time) error {
 	cur := r.In(Current)
-	if cur == nil || !cur.Broken.IsZero() || !r.leaked(cur).IsZero() {
+	if cur == nil || !cur.Broken.IsZero() || !r.leaked(cur).IsZero() || r.unsure() != nil {
 		a.owed = 0
 		return nil
 	}
@@ -232,9 +232,9 @@ func judgePublished(w World, p Policy, step Step, now time.Time) error {
 			return fmt.Errorf("without AWS: %w", err)
 		}
 	}
-	if !cur.Broken.IsZero() || !r.leaked(cur).IsZero() {
+	if !cur.Broken.IsZero() || !r.leaked(cur).IsZero() || r.unsure() != nil {
 		if (step.Action == Publish || step.Action == Copy) && step.KeyID == cur.ID {
-			return fmt.Errorf("published: gives readers %s, which is leaked or refused", cur.ID)
+			return fmt.Errorf("published: gives readers %s, which is leaked, refused or not asked since a restore", cur.ID)
 		}
 		return nil
 	}

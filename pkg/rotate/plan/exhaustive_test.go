@@ -223,7 +223,7 @@ func judge(w World, p Policy, now time.Time) error {
 		return err
 	}
 	paused := w.Record.Pause != nil && (w.Record.In(Current) != nil || w.Record.Served.IsZero())
-	if paused && !burning && !rollingBack && step.Action != Wait && step.Action != Publish {
+	if paused && !burning && !rollingBack && step.Action != Wait && step.Action != Publish && w.Record.unsure() == nil {
 		return fmt.Errorf("%s of a paused user", step.Action)
 	}
 	if w.Record.RetryAt.After(now) && !burning && !rollingBack && step.Action != Publish {
@@ -302,7 +302,7 @@ func judgeDelete(w World, p Policy, step Step, k *Held, seen *Key, now time.Time
 		return fmt.Errorf("deletes a burned key before AWS refuses it")
 	case k.Stage != Previous:
 		return fmt.Errorf("never zero: deletes a key that is %s", k.Stage)
-	case bereft && (seen == nil || seen.Status != Active) && (!k.Refused.IsZero() || !k.Deactivated.IsZero()) && k.Burned.IsZero():
+	case bereft && (seen == nil || seen.Status != Active) && (!k.Refused.IsZero() || !k.Deactivated.IsZero() || k.secretless()) && k.Burned.IsZero():
 		return nil // it makes room for a user without a key, and AWS refuses it
 	case k.Deactivated.IsZero():
 		return fmt.Errorf("deletes a key that it has not deactivated")

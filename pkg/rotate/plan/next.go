@@ -17,6 +17,7 @@ func Next(w World, p Policy, now time.Time) Step {
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
+		d.copied,     // after a restore, what the record says of the Current key is old
 		d.published,  // required targets hold the Current key, whatever promoted it
 		d.rollback,   // an order, carried out although the user may be paused
 		d.backoff,    // after a failure, wait
@@ -345,8 +346,8 @@ func (d *decision) pending() *Step {
 		}
 	}
 	switch {
-	case k.Proven.IsZero() && !k.Refused.IsZero() && d.now.Sub(k.Refused) >= d.p.VerifyDeadline:
-		return d.step(Delete, k.ID, NeverAccepted)
+	case k.Proven.IsZero() && !k.Refused.IsZero() && !k.asked(d.p).Before(k.Refused.Add(d.p.VerifyDeadline)):
+		return d.step(Delete, k.ID, NeverAccepted) // and not because nobody has asked since
 	case d.now.Before(k.Again):
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():
@@ -361,6 +362,9 @@ func (d *decision) pending() *Step {
 	}
 	return &Step{Action: Promote, KeyID: k.ID, Reason: Ready, Due: k.Slot}
 }
+
+// asked returns when the last attempt to prove the key was made.
+func (k *Held) asked(p Policy) time.Time { return k.Again.Add(-p.retry(k.Tries)) }
 
 func latest(ts ...time.Time) time.Time {
 	var t time.Time

@@ -171,7 +171,8 @@ func TestNext(t *testing.T) {
 		{"a key seen before the call is foreign", rec(current("A", 0)).intent(10, "A", "X"), []Key{active("A", 0), unused(active("X", 10))}, Policy{}, at(11), Notice, "X", ForeignKey},
 		{"a deletion that was not recorded is forgotten", rec(deactivated("A", 0), current("B", 10)), []Key{active("B", 10)}, Policy{}, at(15), Forget, "A", Vanished},
 		{"a deactivation that was not recorded is repeated", rec(previous("A", 0), checked("B", 10, 12.1)), []Key{surveyed(inactive("A", 0)), active("B", 10)}, Policy{}, at(12.1), Deactivate, "A", Superseded},
-		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
+		{"a new key that is never accepted is given up", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused, k.Again, k.Tries = at(10.1), at(21.2), 7 })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Delete, "B", NeverAccepted},
+		{"but not because nobody has asked since", rec(current("A", 0), with(pendingKey("B", 10), func(k *Held) { k.Refused = at(10.1) })), []Key{active("A", 0), active("B", 10)}, Policy{}, at(20.2), Verify, "B", Unproven},
 		{"a new key that somebody made inactive is given up", rec(current("A", 0), pendingKey("B", 10)), []Key{active("A", 0), inactive("B", 10)}, Policy{}, at(12), Delete, "B", SpoiltPending},
 
 		// Other people.
@@ -180,6 +181,8 @@ func TestNext(t *testing.T) {
 		{"a foreign key that went away is told", with2(rec(current("A", 0)), func(r *Record) { r.Foreign = []string{"X"} }), []Key{active("A", 0)}, Policy{}, at(5), Notice, "X", Vanished},
 		{"a served key missing from the list is asked about", rec(current("A", 0)), nil, Policy{}, at(5), Probe, "A", ListDisagrees},
 		{"a served key that is refused is replaced at once", rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), []Key{inactive("A", 0)}, Policy{}, at(5.1), Identify, "", CurrentBroken},
+		{"a served key that somebody deleted leaves its slot if that is needed", foreign(rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), "X"), []Key{active("X", -100)}, Policy{}, at(7.1), Forget, "A", Vanished},
+		{"but not while IAM's list may lag", foreign(rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), "X"), []Key{active("X", -100)}, Policy{}, at(6.9), Wait, "A", CurrentBroken},
 		{"callers that hold the key make it wait", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(12.1), Wait, "A", InUse},
 		{"but not longer than max_hold", rec(previous("A", 0), checked("B", 10, 72)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(72), Deactivate, "A", Superseded},
 		{"with force nobody is asked", rec(previous("A", 0), checked("B", 10, 12)), []Key{active("A", 0), active("B", 10)}, Policy{OnInUse: Press}, at(12), Deactivate, "A", Superseded},

@@ -28,6 +28,9 @@ func (r Record) Ordered(o Order) (Record, Order) {
 	}
 	stands := o
 	r.Order, r.Failures, r.RetryAt = &stands, 0, time.Time{}
+	if o.Kind == Recover {
+		r.recovered()
+	}
 	return r, o
 }
 

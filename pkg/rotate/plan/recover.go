@@ -5,6 +5,40 @@ import (
 	"time"
 )
 
+// recovered forgets what is not known any more after a restore: what publishers'
+// targets hold, and whether AWS refuses a new key, which was handed out since,
+// maybe.
+func (r *Record) recovered() {
+	r.unpublish()
+	if k := r.In(Pending); k != nil {
+		k.Refused, k.Again, k.Tries = time.Time{}, time.Time{}, 0
+	}
+}
+
+// copied asks STS about the Current key once there is an order to recover, before
+// it is published or handed out on: what an older copy says of it may not be
+// true any more.
+func (d *decision) copied() *Step {
+	cur := d.r.unsure()
+	switch {
+	case cur == nil:
+		return nil
+	case d.now.Before(d.r.RetryAt):
+		return d.sleep(BackingOff, d.r.RetryAt)
+	}
+	return d.step(Probe, cur.ID, Unchecked)
+}
+
+// unsure returns the Current key if AWS was not asked about it since an order to
+// recover; nil: it was, or there is no such order or key.
+func (r *Record) unsure() *Held {
+	cur := r.In(Current)
+	if r.Order == nil || r.Order.Kind != Recover || cur == nil || !cur.Broken.IsZero() || !latest(cur.Confirmed, cur.Probed).Before(r.Order.At) {
+		return nil
+	}
+	return cur
+}
+
 // recover carries out an order to replace the keys whose secrets were lost,
 // because the store is an older copy. They are kept as Previous ones for as long
 // as anything may have been promised for them, and a new key is made beside
@@ -17,9 +51,6 @@ func (d *decision) recover() *Step {
 		return nil
 	}
 	cur := d.r.In(Current)
-	if cur != nil && cur.Broken.IsZero() && latest(cur.Confirmed, cur.Probed).Before(o.At) {
-		return d.step(Probe, cur.ID, Unchecked) // what the copy says of it is old
-	}
 	for _, k := range d.Keys {
 		if d.lost(k) {
 			return d.ours(d.step(Adopt, k.ID, Recovering))

@@ -161,7 +161,7 @@ func (r *Record) onItsWay(id string) bool {
 // not be left with a key that is to go.
 func (d *decision) published() *Step {
 	k := d.r.In(Current)
-	if k == nil || !k.Broken.IsZero() || !k.Deactivated.IsZero() || !d.r.leaked(k).IsZero() {
+	if k == nil || !k.Broken.IsZero() || !k.Deactivated.IsZero() || !d.r.leaked(k).IsZero() || d.r.unsure() != nil {
 		return nil
 	}
 	due, next := d.r.owed(d.p, k, true, d.now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,10 +27,11 @@ func TestCost(t *testing.T) {
 		time.Sleep(123456789) // instants have all their digits
 		iam := &rotatetest.AWS{}
 		iam.AddUser("ann", "/machines/", nil)
+		f := newFake()
 		sealer := func() *kmsseal.Sealer {
 			return &kmsseal.Sealer{API: m.kms(), Key: kmsARN, Context: content.EncryptionContext}
 		}
-		st := &Store{API: m.api(newFake()), Table: "t", Sealer: sealer()}
+		st := &Store{API: m.api(f), Table: "t", Sealer: sealer()}
 		record := &Audit{API: st.API, Table: "t", Sealer: st.Sealer, Chain: "rotator"}
 		r := &rotate.Rotator{
 			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Handouts: st, Log: slog.New(slog.DiscardHandler),
@@ -49,7 +51,7 @@ func TestCost(t *testing.T) {
 			pass()
 		}
 		m.what = nil
-		from := m.Operations
+		from, log := m.Operations, f.logSize("rotator")
 		const rotations = 12
 		looks := 0
 		for range rotations * 10 {
@@ -60,6 +62,7 @@ func TestCost(t *testing.T) {
 			ReadUnits: m.ReadUnits - from.ReadUnits, WriteUnits: m.WriteUnits - from.WriteUnits, KMSCalls: m.KMSCalls - from.KMSCalls,
 		}
 		t.Log("one rotation:", m.table(rotations))
+		checkBytes(t, "RotationBytes", cost.RotationBytes, (f.logSize("rotator")-log)/rotations)
 		check(t, "PerRotation", cost.PerRotation, cost.Operations{
 			ReadUnits:  (all.ReadUnits - float64(looks)*cost.PerLook.ReadUnits) / rotations,
 			WriteUnits: all.WriteUnits / rotations,
@@ -90,6 +93,7 @@ func TestCost(t *testing.T) {
 		}
 		t.Log("one hand-out:", last)
 		check(t, "PerHandout", cost.PerHandout, given)
+		checkBytes(t, "HandoutBytes", cost.HandoutBytes, f.logSize("api")/handouts)
 	})
 }
 
@@ -98,5 +102,25 @@ func check(t *testing.T, name string, want, got cost.Operations) {
 	near := func(a, b float64) bool { return math.Abs(a-b) <= 0.05 }
 	if !near(want.ReadUnits, got.ReadUnits) || !near(want.WriteUnits, got.WriteUnits) || !near(want.KMSCalls, got.KMSCalls) {
 		t.Errorf("cost.%s is %+v, counted were %+v", name, want, got)
+	}
+}
+
+// logSize returns what the chain's blocks take of the table, with the 100 bytes
+// that DynamoDB adds to each item.
+func (f *fake) logSize(chain string) (n float64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k, it := range f.items {
+		if strings.HasPrefix(k, kindLine+chain+"\x00") {
+			n += size(it) + 100
+		}
+	}
+	return n
+}
+
+func checkBytes(t *testing.T, name string, want, got float64) {
+	t.Helper()
+	if math.Abs(want-got) > want/20 {
+		t.Errorf("cost.%s is %.0f, counted were %.0f", name, want, got)
 	}
 }

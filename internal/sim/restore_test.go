@@ -1,0 +1,28 @@
+package sim
+
+import (
+	"testing"
+	"time"
+)
+
+// TestRestores has the store put back to an older copy of minutes to days ago,
+// and operators who recover the users: in a world that only lags, and in one
+// where everything else goes wrong, too.
+func TestRestores(t *testing.T) {
+	t.Parallel()
+	length := span(48 * time.Hour)
+	res := run(t, Config{Seed: 9, Users: 20, For: length, Daemons: 2, Faults: Faults{Consistency: true, Publish: 0.1, Restore: 2 * time.Hour}})
+	if res.Restores < int(length/time.Hour)/4 {
+		t.Errorf("only %d restores", res.Restores)
+	}
+}
+
+func TestRestoresAmidFaults(t *testing.T) {
+	t.Parallel()
+	f := everything
+	f.Restore = 6 * time.Hour
+	res := run(t, Config{Seed: 10, Users: 20, For: span(72 * time.Hour), Daemons: 3, Faults: f, Terse: true})
+	if res.Restores < 3 && !raceEnabled {
+		t.Errorf("only %d restores", res.Restores)
+	}
+}

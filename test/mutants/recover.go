@@ -1,0 +1,55 @@
+package main
+
+// ofRecovery are the mutants of orders to recover.
+var ofRecovery = []mutant{
+	{
+		Name: "recover-takes-the-last", Rule: "never zero",
+		File: "pkg/rotate/plan/recover.go", Old: "case !d.worksBeside(k.ID):", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "never zero",
+	},
+	{
+		Name: "recover-breaks-promise", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "served works",
+	},
+	{
+		Name: "recover-takes-foreign", Rule: "ours only",
+		File: "pkg/rotate/plan/recover.go", Old: "slices.Contains(o.Lost, k.ID)\n", New: "slices.Contains(o.Lost, k.ID) || held == nil\n",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "ours only",
+	},
+	{
+		Name: "recover-last-in-every-world", Rule: "never zero",
+		File: "pkg/rotate/plan/recover.go", Old: "case !d.worksBeside(k.ID):", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "never zero",
+	},
+	{
+		Name: "recover-early-in-every-world", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "served works",
+	},
+	{
+		Name: "recover-all-in-every-world", Rule: "ours only",
+		File: "pkg/rotate/plan/recover.go", Old: "slices.Contains(o.Lost, k.ID)\n", New: "slices.Contains(o.Lost, k.ID) || held == nil\n",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "ours only",
+	},
+	{
+		Name: "recover-waits-for-the-window", Rule: "on time",
+		File: "pkg/rotate/plan/create.go", Old: "case cur == nil && d.r.Order != nil && d.r.Order.Kind == Recover:", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "there is room for a new key",
+	},
+	{
+		Name: "sim-copy-is-believed", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "d.copied, ", New: "//",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "served works:|never zero:",
+	},
+	{
+		Name: "sim-bereft-is-overlooked", Rule: "never zero",
+		File: "pkg/rotate/recover.go", Old: "l.Bereft = !l.New && (", New: "l.Bereft = false && (",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "served works:|never zero:",
+	},
+	{
+		Name: "sim-copy-knows-the-targets", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "\tr.unpublish()\n", New: "",
+		Pkg: "./internal/sim", Test: "TestRestores$", Says: "published:",
+	},
+}
