@@ -38,9 +38,9 @@ var ofRecovery = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "there is room for a new key",
 	},
 	{
-		Name: "sim-copy-is-believed", Rule: "served works",
+		Name: "copy-is-believed", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "d.copied, ", New: "//",
-		Pkg: "./internal/sim", Test: "TestRestores$", Says: "served works:|never zero:",
+		Pkg: "./pkg/rotate/plan", Test: "TestNext$", Says: "want probe .A. because unchecked",
 	},
 	{
 		Name: "sim-bereft-is-overlooked", Rule: "never zero",

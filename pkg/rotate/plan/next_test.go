@@ -181,6 +181,7 @@ func TestNext(t *testing.T) {
 		{"a foreign key that went away is told", with2(rec(current("A", 0)), func(r *Record) { r.Foreign = []string{"X"} }), []Key{active("A", 0)}, Policy{}, at(5), Notice, "X", Vanished},
 		{"a served key missing from the list is asked about", rec(current("A", 0)), nil, Policy{}, at(5), Probe, "A", ListDisagrees},
 		{"a served key that is refused is replaced at once", rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), []Key{inactive("A", 0)}, Policy{}, at(5.1), Identify, "", CurrentBroken},
+		{"the served key of a restored copy is asked about first", rec(current("A", 0)).ordered(Recover, "", 5), []Key{active("A", 0)}, Policy{Outlets: outlets}, at(5.1), Probe, "A", Unchecked},
 		{"a served key that somebody deleted leaves its slot if that is needed", foreign(rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), "X"), []Key{active("X", -100)}, Policy{}, at(7.1), Forget, "A", Vanished},
 		{"but not while IAM's list may lag", foreign(rec(with(current("A", 0), func(k *Held) { k.Broken = at(5) })), "X"), []Key{active("X", -100)}, Policy{}, at(6.9), Wait, "A", CurrentBroken},
 		{"callers that hold the key make it wait", rec(previous("A", 0), current("B", 10)), []Key{surveyed(active("A", 0), "batch"), active("B", 10)}, hold, at(12.1), Wait, "A", InUse},
