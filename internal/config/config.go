@@ -141,11 +141,11 @@ type Server struct {
 	// present; ten times as many may come at once. Good credentials from there
 	// are not slowed down. Default 5.
 	FailureRate float64 `mapstructure:"failure_rate"`
-	// MaxConnections is how many connections may be open, a quarter of them
-	// from one address. Default 4096.
+	// MaxConnections is how many connections may be open; one address gets a
+	// quarter of what is free. Default 4096.
 	MaxConnections int `mapstructure:"max_connections"`
-	// MaxRequests is how many requests may be answered at once, a quarter of
-	// them for one address; /healthz and /readyz are counted apart. What is
+	// MaxRequests is how many requests may be answered at once; one address gets a
+	// quarter of what is free; /healthz and /readyz are counted apart. What is
 	// above gets 503 at once. Default 1024.
 	MaxRequests int `mapstructure:"max_requests"`
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"

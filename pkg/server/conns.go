@@ -7,24 +7,24 @@ import (
 
 // tally counts what is open, in all and by address. Safe for concurrent use.
 type tally struct {
-	most, perAddr int
+	most int
 
 	mu     sync.Mutex
 	open   int
 	byAddr map[string]int
 }
 
-// newTally counts up to most, a quarter of them from one address.
-func newTally(most int) *tally {
-	return &tally{most: most, perAddr: max(1, most/4), byAddr: map[string]int{}}
-}
+// newTally counts up to most.
+func newTally(most int) *tally { return &tally{most: most, byAddr: map[string]int{}} }
 
-// admit counts one more of the address, if there is room. A shared address has
-// no bound of its own.
+// admit counts one more of the address, if there is room. An address may take a
+// quarter of what is free when it comes: it has no more than a third of what is
+// left then. However many addresses take that, something is left for the next
+// one. A shared address has no bound of its own.
 func (t *tally) admit(addr string, shared bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open >= t.most || !shared && t.byAddr[addr] >= t.perAddr {
+	if free := t.most - t.open; free <= 0 || !shared && t.byAddr[addr] >= max(1, free/3) {
 		return false
 	}
 	t.open++

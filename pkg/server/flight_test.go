@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -64,11 +65,13 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 	if got := from(t, h, "192.0.2.1", "GET", "/healthz", nil).Code; got != http.StatusOK {
 		t.Errorf("its probe = %d, want 200", got)
 	}
-	for _, addr := range []string{"192.0.2.2", "192.0.2.3", "192.0.2.4"} {
-		hold(addr)
-		hold(addr)
+	for n := 2; n < 8; n++ {
+		hold(fmt.Sprintf("192.0.2.%d", n))
+		if got := ask("192.0.2.2"); got != http.StatusServiceUnavailable {
+			t.Errorf("the second request of an address, with %d answered = %d, want 503: others have none yet", n+1, got)
+		}
 	}
-	if got := ask("192.0.2.5"); got != http.StatusServiceUnavailable {
+	if got := ask("192.0.2.8"); got != http.StatusServiceUnavailable {
 		t.Errorf("the ninth request of all = %d, want 503", got)
 	}
 	close(slow.release)

@@ -23,11 +23,11 @@ type Limits struct {
 	// same address is not slowed down: nobody is locked out by somebody
 	// else's guesses. Default 5.
 	Failures float64
-	// Connections is how many may be open, a quarter of them from one
-	// address. What is above is closed at once. Default 4096.
+	// Connections is how many may be open; one address gets a quarter of
+	// what is free. What is above is closed at once. Default 4096.
 	Connections int
-	// Requests is how many may be answered at once, a quarter of them for one
-	// address. What is above gets 503 at once. Default 1024.
+	// Requests is how many may be answered at once; one address gets
+	// a quarter of what is free. What is above gets 503 at once. Default 1024.
 	Requests int
 }
 
