@@ -73,7 +73,8 @@ type Result struct {
 func (r Result) String() string {
 	return fmt.Sprintf("%d rotations, %d hand-outs, %d uses, %d crashes, %d burns, %d restores, %d reclaimed, %d left, %d not ready, latest "+
 		"promotion %s after its slot, %d violations",
-		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Restores, r.Reclaimed, r.Left, r.Refusals, r.Late.Round(time.Second), len(r.Violations))
+		r.Rotations, r.Handouts, r.Uses, r.Crashes, r.Burns, r.Restores, r.Reclaimed, r.Left, r.Refusals,
+		r.Late.Round(time.Second), len(r.Violations))
 }
 
 type simulation struct {

@@ -26,7 +26,8 @@ var holds = map[plan.Reason][2]string{
 	plan.InUse:  {"callers still hold the old key", "See \"keyrot whohas\" for who they are; restart them, or let on_in_use act."},
 	plan.UserGone: {
 		"the IAM user does not exist any more",
-		"Take the user out of the selection if it was deleted on purpose. If it was renamed, put the new name into users.names; keys, promises and callers stay as they are.",
+		"Take the user out of the selection if it was deleted on purpose. If it was renamed, " +
+			"put the new name into users.names; keys, promises and callers stay as they are.",
 	},
 	plan.Stranger: {
 		"the IAM user was deleted and created again",
@@ -35,7 +36,8 @@ var holds = map[plan.Reason][2]string{
 	plan.NoSuccessor: {"no proven key can take over", "The old key stays in use. Look at the failures of this user."},
 	plan.ForeignKey: {
 		"a key that keyrot did not create stands in the way",
-		"If the store was restored, run \"keyrot recover\". Otherwise find out who created it and who uses it; once nobody does, delete it in IAM.",
+		"If the store was restored, run \"keyrot recover\". " +
+			"Otherwise find out who created it and who uses it; once nobody does, delete it in IAM.",
 	},
 	plan.CurrentBroken: {"AWS refuses the key that is handed out", "Somebody changed it in IAM. keyrot makes a new one as soon as it can."},
 	plan.NoUserListed:  {"the user is not selected any more", "Select it again, or release it: \"keyrot users release\"."},

@@ -74,7 +74,7 @@ func occupy(ctx context.Context, from net.IP, addr string, forms bool, opened *a
 		opened.Add(1)
 		held = append(held, c)
 		if forms && len(held) <= 20 { // handshakes cost the attacker's machine, which is ours
-			s := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // our own, on loopback
+			s := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 			_ = s.SetDeadline(time.Now().Add(5 * time.Second))
 			_, _ = fmt.Fprintf(s, "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n")
 		}
@@ -86,7 +86,7 @@ func occupy(ctx context.Context, from net.IP, addr string, forms bool, opened *a
 func askForToken(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} //nolint:gosec // our own, on loopback
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+"/generate-token", nil)
 	if err != nil {
 		return err

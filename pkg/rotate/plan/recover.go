@@ -33,7 +33,8 @@ func (d *decision) copied() *Step {
 // recover; nil: it was, or there is no such order or key.
 func (r *Record) unsure() *Held {
 	cur := r.In(Current)
-	if r.Order == nil || r.Order.Kind != Recover || cur == nil || !cur.Broken.IsZero() || !latest(cur.Confirmed, cur.Probed).Before(r.Order.At) {
+	if r.Order == nil || r.Order.Kind != Recover || cur == nil || !cur.Broken.IsZero() ||
+		!latest(cur.Confirmed, cur.Probed).Before(r.Order.At) {
 		return nil
 	}
 	return cur
