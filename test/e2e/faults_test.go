@@ -17,7 +17,7 @@ import (
 var optional = map[string]string{
 	"iam:SimulatePrincipalPolicy":        "warning: your permissions were not checked",
 	"ses:GetAccount":                     "warning: asking SES about the account",
-	"cloudformation:DescribeStackEvents": "warning: what happens cannot be told",
+	"cloudformation:DescribeStackEvents": "progress is not shown",
 	"secretsmanager:GetSecretValue":      "warning: reading the API key",
 }
 
