@@ -211,7 +211,7 @@ var mutants = []mutant{
 	{
 		Name: "copy-holds-worker", Rule: "on time",
 		File: "pkg/rotate/publish.go", Old: "\t\tp.free()\n", New: "\t\t_ = p.free\n",
-		Pkg: "./internal/sim", Test: "TestOptionalTargetDelaysNothing", Says: "because of an optional publisher",
+		Pkg: "./pkg/rotate", Test: "TestAnOptionalPublisherThatHangsHoldsNoWorker", Says: "whatever optional publishers do",
 	},
 	{
 		Name: "printable-secret", Rule: "no leak",
