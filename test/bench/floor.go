@@ -30,10 +30,12 @@ type credential struct {
 func serveFloor(ctx context.Context, addr string) error {
 	var mu sync.RWMutex
 	creds := map[string]credential{"demo-app": {
-		AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", // #nosec G101 -- AWS's documented example
-		Expiration: time.Now().Add(time.Hour), CreateDate: time.Now(), UserName: "demo-app",
+		AccessKeyID:     "AKIAIOSFODNN7EXAMPLE",
+		SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", // #nosec G101 -- AWS's documented example
+		Expiration:      time.Now().Add(time.Hour), CreateDate: time.Now(), UserName: "demo-app",
 	}}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithIssuer("keyrot"), jwt.WithAudience("keyrot-api"))
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(),
+		jwt.WithIssuer("keyrot"), jwt.WithAudience("keyrot-api"))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/readyz" {
 			return
