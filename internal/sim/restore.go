@@ -62,6 +62,9 @@ func (s *simulation) restores(ctx context.Context) {
 		if time.Now().Before(next) || ctx.Err() != nil {
 			continue
 		}
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < 15*time.Minute+s.recoveryBound() {
+			return // the operator would not be done before the end, which is judged
+		}
 		if s.quick && len(copies) > 1 {
 			s.judgeRecovered()
 		}
