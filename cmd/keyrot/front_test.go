@@ -177,7 +177,7 @@ func askOnce(vars map[string]string) string {
 		return err.Error()
 	}
 	req.Header.Set("Authorization", token)
-	res, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	res, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return err.Error()
 	}

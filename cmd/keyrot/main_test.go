@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a script waits for something, on a busy machine too.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){

@@ -24,7 +24,7 @@ func TestServeWritesToItsStateOnly(t *testing.T) {
 			strings.Split(os.Getenv("KEYROT_TEST_SERVE"), " ")))
 	}
 	state, cwd := t.TempDir(), t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestServeWritesToItsStateOnly$")
 	cmd.Dir = cwd

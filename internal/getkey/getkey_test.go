@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -61,9 +62,7 @@ func begin(t *testing.T) (*server, *Source, *time.Time) {
 	now := time.Now()
 	f := &server{created: now}
 	f.key.Store("AKIAFIRST")
-	srv := httptest.NewServer(f)
-	t.Cleanup(srv.Close)
-	return f, &Source{Fetch: ask, Endpoint: srv.URL, APIKey: "K", CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return now }}, &now
+	return f, &Source{Fetch: f.ask, Endpoint: "https://" + serverHost, APIKey: "K", CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return now }}, &now
 }
 
 // shortly ends soon: a gateway that refuses would be asked again for seconds.
@@ -74,12 +73,24 @@ func shortly(t *testing.T) context.Context {
 	return ctx
 }
 
+const serverHost = "keyrot.example"
+
+// RoundTrip asks the server without a network, whose time is not a bubble's.
+func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != serverHost {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	rec := httptest.NewRecorder()
+	s.ServeHTTP(rec, r)
+	return rec.Result(), r.Context().Err()
+}
+
 // ask is a Fetch without what only a command needs.
-func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
-	c := &client.Client{Endpoint: s.Endpoint, APIKey: s.APIKey, Now: s.Now}
+func (s *server) ask(ctx context.Context, src Source, user string, e Entry) (Entry, error) {
+	c := &client.Client{Endpoint: src.Endpoint, APIKey: src.APIKey, Now: src.Now, HTTP: &http.Client{Transport: s}}
 	c.UseToken(e.Token, e.TokenUntil)
 	tag := e.Tag
-	if !e.Valid(s.Clock()) {
+	if !e.Valid(src.Clock()) {
 		tag = ""
 	}
 	cred, newTag, err := c.CredentialIfChanged(ctx, user, tag)
@@ -87,7 +98,7 @@ func ask(ctx context.Context, s Source, user string, e Entry) (Entry, error) {
 		cred, newTag, err = api.Credential(e.Credential), e.Tag, nil
 	}
 	token, until := c.Token()
-	return Entry{Credential: entry.Credential(cred), Tag: newTag, Token: token, TokenUntil: until, Fetched: s.Clock(), Next: NextAsk(cred, newTag, s.Clock())}, err
+	return Entry{Credential: entry.Credential(cred), Tag: newTag, Token: token, TokenUntil: until, Fetched: src.Clock(), Next: NextAsk(cred, newTag, src.Clock())}, err
 }
 
 func (s *Source) want(t *testing.T, what, id string) {
@@ -99,169 +110,185 @@ func (s *Source) want(t *testing.T, what, id string) {
 
 func TestTheSecondCallIsLocal(t *testing.T) {
 	t.Parallel()
-	f, s, now := begin(t)
-	for range 5 {
-		s.want(t, "within its life", "AKIAFIRST")
-	}
-	if n := f.requests.Load(); n != 2 {
-		t.Errorf("5 calls made %d requests, want 2", n)
-	}
-	*now = now.Add(10*time.Minute + time.Second)
-	f.key.Store("AKIASECOND")
-	s.want(t, "little is left: ask again", "AKIASECOND")
+	synctest.Test(t, func(t *testing.T) {
+		f, s, now := begin(t)
+		for range 5 {
+			s.want(t, "within its life", "AKIAFIRST")
+		}
+		if n := f.requests.Load(); n != 2 {
+			t.Errorf("5 calls made %d requests, want 2", n)
+		}
+		*now = now.Add(10*time.Minute + time.Second)
+		f.key.Store("AKIASECOND")
+		s.want(t, "little is left: ask again", "AKIASECOND")
+	})
 }
 
 func TestLittleIsLeftAndNothingNew(t *testing.T) {
 	t.Parallel()
-	f, s, now := begin(t)
-	s.want(t, "first", "AKIAFIRST")
-	*now = now.Add(10*time.Minute + time.Second)
-	before := f.requests.Load()
-	for range 10 {
-		s.want(t, "not modified", "AKIAFIRST")
-	}
-	if n := f.requests.Load() - before; n > 2 {
-		t.Errorf("10 calls in a moment made %d requests, want the token's and one more", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f, s, now := begin(t)
+		s.want(t, "first", "AKIAFIRST")
+		*now = now.Add(10*time.Minute + time.Second)
+		before := f.requests.Load()
+		for range 10 {
+			s.want(t, "not modified", "AKIAFIRST")
+		}
+		if n := f.requests.Load() - before; n > 2 {
+			t.Errorf("10 calls in a moment made %d requests, want the token's and one more", n)
+		}
+	})
 }
 
 func TestABurnedKeyIsGoneInAMinute(t *testing.T) {
 	t.Parallel()
-	f, s, now := begin(t)
-	s.want(t, "first", "AKIAFIRST")
-	f.key.Store("AKIASECOND")
-	before := f.requests.Load()
-	*now = now.Add(poll - time.Second)
-	s.want(t, "the cache's word counts for a minute", "AKIAFIRST")
-	if n := f.requests.Load() - before; n != 0 {
-		t.Errorf("within a minute %d requests were made, want none", n)
-	}
-	*now = now.Add(time.Second)
-	s.want(t, "a minute later", "AKIASECOND")
-	if n := f.requests.Load() - before; n != 1 {
-		t.Errorf("asking again took %d requests, want one", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f, s, now := begin(t)
+		s.want(t, "first", "AKIAFIRST")
+		f.key.Store("AKIASECOND")
+		before := f.requests.Load()
+		*now = now.Add(poll - time.Second)
+		s.want(t, "the cache's word counts for a minute", "AKIAFIRST")
+		if n := f.requests.Load() - before; n != 0 {
+			t.Errorf("within a minute %d requests were made, want none", n)
+		}
+		*now = now.Add(time.Second)
+		s.want(t, "a minute later", "AKIASECOND")
+		if n := f.requests.Load() - before; n != 1 {
+			t.Errorf("asking again took %d requests, want one", n)
+		}
+	})
 }
 
 func TestServerTrouble(t *testing.T) {
 	t.Parallel()
-	f, s, now := begin(t)
-	s.want(t, "first", "AKIAFIRST")
-	f.status.Store(500)
-	*now = now.Add(11 * time.Minute)
-	s.want(t, "the server fails: what is valid is used", "AKIAFIRST")
-	*now = f.created.Add(12*time.Minute - time.Millisecond)
-	if c, err := s.Credential(shortly(t), "ci"); err == nil {
-		t.Errorf("at its Expiration: Credential = %v, want an error", c)
-	}
-	f.status.Store(0)
-	f.created = *now
-	f.key.Store("AKIASECOND")
-	s.want(t, "the server is back", "AKIASECOND")
-}
-
-func TestAServerThatHangs(t *testing.T) {
-	t.Parallel()
-	f, s, now := begin(t)
-	s.want(t, "first", "AKIAFIRST")
-	f.hang.Store(true)
-	*now = now.Add(11 * time.Minute)
-	s.want(t, "what is valid is used", "AKIAFIRST")
-	f.hang.Store(false)
-	f.key.Store("AKIASECOND")
-	*now = now.Add(30 * time.Second)
-	s.want(t, "it answers again", "AKIASECOND")
-}
-
-func TestRefusalClearsTheCache(t *testing.T) {
-	t.Parallel()
-	for code, status := range map[string]int64{"forbidden": 403, "unauthorized": 401, "user_not_allowed": 403} {
+	synctest.Test(t, func(t *testing.T) {
 		f, s, now := begin(t)
 		s.want(t, "first", "AKIAFIRST")
-		f.code = code
-		f.status.Store(status)
+		f.status.Store(500)
 		*now = now.Add(11 * time.Minute)
-		if c, err := s.Credential(t.Context(), "ci"); !api.Withdrawn(err) {
-			t.Errorf("%s: Credential = %v, %v, want the refusal", code, c, err)
-		}
-		files, _ := filepath.Glob(filepath.Join(s.CacheDir, "*"))
-		for _, file := range files {
-			if !strings.HasSuffix(file, ".lock") {
-				t.Errorf("%s: %s is still there", code, file)
-			}
-		}
-	}
-}
-
-func TestAStrangersRefusalLeavesTheCache(t *testing.T) {
-	t.Parallel()
-	for _, status := range []int64{401, 403, 404, 410} {
-		f, s, now := begin(t)
-		s.want(t, "first", "AKIAFIRST")
-		f.status.Store(status) // in a gateway's words: without a code
-		*now = now.Add(3 * time.Minute)
-		s.want(t, "a gateway refuses", "AKIAFIRST")
-		*now = f.created.Add(12*time.Minute - 2*time.Second)
-		s.want(t, "until its Expiration", "AKIAFIRST")
-		*now = f.created.Add(12 * time.Minute)
+		s.want(t, "the server fails: what is valid is used", "AKIAFIRST")
+		*now = f.created.Add(12*time.Minute - time.Millisecond)
 		if c, err := s.Credential(shortly(t), "ci"); err == nil {
-			t.Errorf("%d: at its Expiration: %v, want an error", status, c)
+			t.Errorf("at its Expiration: Credential = %v, want an error", c)
 		}
 		f.status.Store(0)
 		f.created = *now
 		f.key.Store("AKIASECOND")
-		s.want(t, "the gateway lets requests pass again", "AKIASECOND")
-	}
+		s.want(t, "the server is back", "AKIASECOND")
+	})
+}
+
+func TestAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, s, now := begin(t)
+		s.want(t, "first", "AKIAFIRST")
+		f.hang.Store(true)
+		*now = now.Add(11 * time.Minute)
+		s.want(t, "what is valid is used", "AKIAFIRST")
+		f.hang.Store(false)
+		f.key.Store("AKIASECOND")
+		*now = now.Add(30 * time.Second)
+		s.want(t, "it answers again", "AKIASECOND")
+	})
+}
+
+func TestRefusalClearsTheCache(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for code, status := range map[string]int64{"forbidden": 403, "unauthorized": 401, "user_not_allowed": 403} {
+			f, s, now := begin(t)
+			s.want(t, "first", "AKIAFIRST")
+			f.code = code
+			f.status.Store(status)
+			*now = now.Add(11 * time.Minute)
+			if c, err := s.Credential(t.Context(), "ci"); !api.Withdrawn(err) {
+				t.Errorf("%s: Credential = %v, %v, want the refusal", code, c, err)
+			}
+			files, _ := filepath.Glob(filepath.Join(s.CacheDir, "*"))
+			for _, file := range files {
+				if !strings.HasSuffix(file, ".lock") {
+					t.Errorf("%s: %s is still there", code, file)
+				}
+			}
+		}
+	})
+}
+
+func TestAStrangersRefusalLeavesTheCache(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, status := range []int64{401, 403, 404, 410} {
+			f, s, now := begin(t)
+			s.want(t, "first", "AKIAFIRST")
+			f.status.Store(status) // in a gateway's words: without a code
+			*now = now.Add(3 * time.Minute)
+			s.want(t, "a gateway refuses", "AKIAFIRST")
+			*now = f.created.Add(12*time.Minute - 2*time.Second)
+			s.want(t, "until its Expiration", "AKIAFIRST")
+			*now = f.created.Add(12 * time.Minute)
+			if c, err := s.Credential(shortly(t), "ci"); err == nil {
+				t.Errorf("%d: at its Expiration: %v, want an error", status, c)
+			}
+			f.status.Store(0)
+			f.created = *now
+			f.key.Store("AKIASECOND")
+			s.want(t, "the gateway lets requests pass again", "AKIASECOND")
+		}
+	})
 }
 
 func TestTheCacheIsSealed(t *testing.T) {
 	t.Parallel()
-	f, s, now := begin(t)
-	s.want(t, "first", "AKIAFIRST")
-	var file string
-	for _, name := range must(filepath.Glob(filepath.Join(s.CacheDir, "*"))) {
-		info, err := os.Stat(name)
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: mode %v, %v, want 0600", name, info.Mode(), err)
+	synctest.Test(t, func(t *testing.T) {
+		f, s, now := begin(t)
+		s.want(t, "first", "AKIAFIRST")
+		var file string
+		for _, name := range must(filepath.Glob(filepath.Join(s.CacheDir, "*"))) {
+			info, err := os.Stat(name)
+			if err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: mode %v, %v, want 0600", name, info.Mode(), err)
+			}
+			raw, err := os.ReadFile(name)
+			if err != nil || bytes.Contains(raw, []byte("AKIA")) || bytes.Contains(raw, []byte("secret")) {
+				t.Errorf("%s can be read: %v", name, err)
+			}
+			if !strings.HasSuffix(name, ".lock") {
+				file = name
+			}
 		}
-		raw, err := os.ReadFile(name)
-		if err != nil || bytes.Contains(raw, []byte("AKIA")) || bytes.Contains(raw, []byte("secret")) {
-			t.Errorf("%s can be read: %v", name, err)
-		}
-		if !strings.HasSuffix(name, ".lock") {
-			file = name
-		}
-	}
-	other := *s
-	other.APIKey = "another"
-	k, err := other.cacheFor("ci")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.path = file
-	if e := k.load(); e.Valid(*now) {
-		t.Error("another API key opens the cache")
-	}
-	k2, err := s.cacheFor("other")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k2.path = file
-	if e := k2.load(); e.Valid(*now) {
-		t.Error("one user's cache passes for another's")
-	}
-	for _, damage := range [][]byte{nil, []byte("short"), bytes.Repeat([]byte("x"), 500)} {
-		if err := os.WriteFile(file, damage, 0o600); err != nil {
+		other := *s
+		other.APIKey = "another"
+		k, err := other.cacheFor("ci")
+		if err != nil {
 			t.Fatal(err)
 		}
-		s.want(t, "a damaged cache is no cache", "AKIAFIRST")
-	}
-	before := f.requests.Load()
-	*now = now.Add(-time.Hour)
-	s.want(t, "a clock that was set back voids the cache", "AKIAFIRST")
-	if f.requests.Load() == before {
-		t.Error("a clock that was set back: the server was not asked")
-	}
+		k.path = file
+		if e := k.load(); e.Valid(*now) {
+			t.Error("another API key opens the cache")
+		}
+		k2, err := s.cacheFor("other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k2.path = file
+		if e := k2.load(); e.Valid(*now) {
+			t.Error("one user's cache passes for another's")
+		}
+		for _, damage := range [][]byte{nil, []byte("short"), bytes.Repeat([]byte("x"), 500)} {
+			if err := os.WriteFile(file, damage, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.want(t, "a damaged cache is no cache", "AKIAFIRST")
+		}
+		before := f.requests.Load()
+		*now = now.Add(-time.Hour)
+		s.want(t, "a clock that was set back voids the cache", "AKIAFIRST")
+		if f.requests.Load() == before {
+			t.Error("a clock that was set back: the server was not asked")
+		}
+	})
 }
 
 func must[T any](v T, err error) T {
@@ -273,15 +300,17 @@ func must[T any](v T, err error) T {
 
 func TestNoStampede(t *testing.T) {
 	t.Parallel()
-	f, s, _ := begin(t)
-	var wg sync.WaitGroup
-	for range 16 { // flock is per open file, so goroutines are as good as processes
-		wg.Go(func() { s.want(t, "together", "AKIAFIRST") })
-	}
-	wg.Wait()
-	if n := f.requests.Load(); n != 2 {
-		t.Errorf("16 at once made %d requests, want 2", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f, s, _ := begin(t)
+		var wg sync.WaitGroup
+		for range 16 { // flock is per open file, so goroutines are as good as processes
+			wg.Go(func() { s.want(t, "together", "AKIAFIRST") })
+		}
+		wg.Wait()
+		if n := f.requests.Load(); n != 2 {
+			t.Errorf("16 at once made %d requests, want 2", n)
+		}
+	})
 }
 
 func TestALockThatIsHeld(t *testing.T) {

@@ -59,7 +59,7 @@ func run(t *testing.T, path, name string, n, kill int) (acked []string) {
 		t.Error(err)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, name, fmt.Sprint(n))
 	cmd.Env = append(os.Environ(), childEnv+"="+path)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -23,6 +23,7 @@ type dating struct {
 }
 
 func (s *dating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	if s.header != "" {
 		w.Header().Set(s.header, "7")
 	}
@@ -40,6 +41,11 @@ func (s *dating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(api.Token{Token: "t", ExpiresIn: s.life})
 }
 
+// client is one of the server's, without a network, whose time is not a bubble's.
+func (s *dating) client(now func() time.Time) *client.Client {
+	return &client.Client{Endpoint: "http://localhost", Proof: stamp, Now: now, HTTP: &http.Client{Transport: within{s}}}
+}
+
 // stamp is a proof that is good at its date only.
 func stamp(_ context.Context, now time.Time) (header, value string, err error) {
 	return "Proof", strconv.FormatInt(now.Unix(), 10), nil
@@ -53,38 +59,41 @@ func TestAClientWhoseClockIsWrong(t *testing.T) {
 	for _, off := range []time.Duration{0, time.Minute, -time.Minute, 10 * time.Minute, -10 * time.Minute, day, -day} {
 		t.Run(off.String(), func(t *testing.T) {
 			t.Parallel()
-			s := &dating{refusal: "forbidden", life: 1}
-			srv := httptest.NewServer(s)
-			t.Cleanup(srv.Close)
-			c := &client.Client{Endpoint: srv.URL, Proof: stamp, Now: func() time.Time { return time.Now().Add(off) }}
-			attempts := 0
-			for range 2 { // a token of a second is never used twice
-				if _, err := c.Credential(t.Context(), "ci"); err != nil {
-					t.Fatalf("Credential = %v", err)
-				}
-				if attempts == 0 {
-					attempts = s.asked
-				}
-			}
-			want := 2
-			if off == 0 {
-				want = 1
-			}
-			if attempts != want || s.asked != attempts+1 {
-				t.Errorf("%d attempts to get the first token and %d for two, want %d and %d", attempts, s.asked, want, want+1)
-			}
-			if d := time.Since(c.Time()).Abs(); d > 5*time.Second {
-				t.Errorf("Time() is %s away from the server's", d)
-			}
-			if d := c.Ahead() + off; d.Abs() > 5*time.Second || off == 0 && d != 0 {
-				t.Errorf("Ahead() = %s with a clock that is %s ahead", c.Ahead(), off)
-			}
-			again := &client.Client{Endpoint: srv.URL, Proof: stamp, Now: c.Now}
-			again.UseAhead(c.Ahead())
-			if _, err := again.Credential(t.Context(), "ci"); err != nil || s.asked != attempts+2 {
-				t.Errorf("a client that was told how wrong its clock is: %v after %d attempts, want 1", err, s.asked-attempts-1)
-			}
+			synctest.Test(t, func(t *testing.T) { clockIsOff(t, off) })
 		})
+	}
+}
+
+func clockIsOff(t *testing.T, off time.Duration) {
+	t.Helper()
+	s := &dating{refusal: "forbidden", life: 1}
+	c := s.client(func() time.Time { return time.Now().Add(off) })
+	attempts := 0
+	for range 2 { // a token of a second is never used twice
+		if _, err := c.Credential(t.Context(), "ci"); err != nil {
+			t.Fatalf("Credential = %v", err)
+		}
+		if attempts == 0 {
+			attempts = s.asked
+		}
+	}
+	want := 2
+	if off == 0 {
+		want = 1
+	}
+	if attempts != want || s.asked != attempts+1 {
+		t.Errorf("%d attempts to get the first token and %d for two, want %d and %d", attempts, s.asked, want, want+1)
+	}
+	if d := time.Since(c.Time()).Abs(); d > time.Second {
+		t.Errorf("Time() is %s away from the server's", d)
+	}
+	if d := c.Ahead() + off; d.Abs() > time.Second || off == 0 && d != 0 {
+		t.Errorf("Ahead() = %s with a clock that is %s ahead", c.Ahead(), off)
+	}
+	again := s.client(c.Now)
+	again.UseAhead(c.Ahead())
+	if _, err := again.Credential(t.Context(), "ci"); err != nil || s.asked != attempts+2 {
+		t.Errorf("a client that was told how wrong its clock is: %v after %d attempts, want 1", err, s.asked-attempts-1)
 	}
 }
 
@@ -93,14 +102,12 @@ func TestAClientWhoseClockIsWrong(t *testing.T) {
 func TestWhoMayTellTheClientTheTime(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]*dating{"a gateway's refusal": {}, "an answer that a cache kept": {refusal: "forbidden", header: "Age"}} {
-		srv := httptest.NewServer(s)
-		t.Cleanup(srv.Close)
-		c := &client.Client{Endpoint: srv.URL, Proof: stamp, Now: func() time.Time { return time.Now().Add(time.Hour) }}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // a gateway is asked again, for a while
-		if _, err := c.Credential(ctx, "ci"); err == nil || s.asked == 0 || c.Ahead() != 0 {
-			t.Errorf("%s: %v after %d attempts, the clock is off by %s; want a refusal, and no time", name, err, s.asked, c.Ahead())
-		}
-		cancel()
+		synctest.Test(t, func(t *testing.T) {
+			c := s.client(func() time.Time { return time.Now().Add(time.Hour) })
+			if _, err := c.Credential(t.Context(), "ci"); err == nil || s.asked == 0 || c.Ahead() != 0 {
+				t.Errorf("%s: %v after %d attempts, the clock is off by %s; want a refusal, and no time", name, err, s.asked, c.Ahead())
+			}
+		})
 	}
 }
 
@@ -110,10 +117,8 @@ func TestATokenLastsByTheClientsOwnClock(t *testing.T) {
 	t.Parallel()
 	for _, off := range []time.Duration{-24 * time.Hour, -10 * time.Minute, 10 * time.Minute, 24 * time.Hour} {
 		s := &dating{refusal: "forbidden", life: 300}
-		srv := httptest.NewServer(s)
-		t.Cleanup(srv.Close)
 		now := time.Now().Add(off)
-		c := &client.Client{Endpoint: srv.URL, Proof: stamp, Now: func() time.Time { return now }}
+		c := s.client(func() time.Time { return now })
 		get := func() int {
 			t.Helper()
 			if _, err := c.Credential(t.Context(), "ci"); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,27 +17,26 @@ import (
 func (s *scene) wait(user string) {
 	s.t.Helper()
 	var err error
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if err = s.agree(user); err == nil {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	s.t.Error(err)
 }
 
-// agree compares IAM's list with keyrot's status.
+// agree compares IAM's list with keyrot's status: what IAM has before and after
+// keyrot is asked must be known to it, and what is known must be in IAM then.
 func (s *scene) agree(user string) error {
-	list, err := s.admin.ListAccessKeys(s.t.Context(), &iam.ListAccessKeysInput{UserName: &user})
+	before, err := s.inIAM(user)
 	if err != nil {
 		return err
 	}
-	var inIAM, inStore []string
-	for _, k := range list.AccessKeyMetadata {
-		id := *k.AccessKeyId
-		inIAM = append(inIAM, id[:4]+id[len(id)-2:])
-	}
 	out, err := s.Run(s.t.Context(), "status", "-o", "json")
+	if err != nil {
+		return err
+	}
+	after, err := s.inIAM(user)
 	if err != nil {
 		return err
 	}
@@ -48,6 +48,7 @@ func (s *scene) agree(user string) error {
 		return err
 	}
 	found := errors.New("keyrot does not know " + user)
+	var inStore []string
 	for _, u := range status {
 		if u.User == user {
 			found = nil
@@ -56,24 +57,23 @@ func (s *scene) agree(user string) error {
 			}
 		}
 	}
-	if found == nil && !sameSet(inIAM, inStore) {
-		return fmt.Errorf("orphans die: IAM lists %v for %s, keyrot knows %v", inIAM, user, inStore)
+	orphan := func(id string) bool { return slices.Contains(after, id) && !slices.Contains(inStore, id) }
+	gone := func(id string) bool { return !slices.Contains(before, id) && !slices.Contains(after, id) }
+	if found == nil && (slices.ContainsFunc(before, orphan) || slices.ContainsFunc(inStore, gone)) {
+		return fmt.Errorf("orphans die: IAM lists %v, then %v for %s, keyrot knows %v", before, after, user, inStore)
 	}
 	return found
 }
 
-func sameSet(a, b []string) bool {
-	m := map[string]int{}
-	for _, x := range a {
-		m[x]++
+// inIAM lists the user's keys as status shortens them.
+func (s *scene) inIAM(user string) (ids []string, err error) {
+	list, err := s.admin.ListAccessKeys(s.t.Context(), &iam.ListAccessKeysInput{UserName: &user})
+	if err != nil {
+		return nil, err
 	}
-	for _, x := range b {
-		m[x]--
+	for _, k := range list.AccessKeyMetadata {
+		id := *k.AccessKeyId
+		ids = append(ids, id[:4]+id[len(id)-2:])
 	}
-	for _, n := range m {
-		if n != 0 {
-			return false
-		}
-	}
-	return true
+	return ids, nil
 }

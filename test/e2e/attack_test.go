@@ -83,7 +83,7 @@ func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
 
 // probe asks for /healthz on a connection of its own, as a load balancer does.
 func probe(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/healthz", nil)
@@ -125,7 +125,7 @@ func TestOneAddressCannotFillTheMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			idle := memory(t, p)
-			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			var clients sync.WaitGroup
 			var sent atomic.Int64
@@ -137,19 +137,22 @@ func TestOneAddressCannotFillTheMemory(t *testing.T) {
 				})
 			}
 			peak, probes := idle, 0
-			for ctx.Err() == nil {
+			// It goes on until it was an attack; without HTTP/2 there is none.
+			few := func() bool { return server.SafeHTTP2(runtime.Version()) && sent.Load() < 20_000 }
+			for began := time.Now(); ctx.Err() == nil && (time.Since(began) < 6*time.Second || few()); {
 				if err := probe(t.Context(), addr); err != nil {
 					t.Fatalf("during the attack, after %d probes: %v", probes, err)
 				}
 				probes++
 				peak = max(peak, memory(t, p))
 			}
+			cancel()
 			clients.Wait()
 			t.Logf("%d requests sent, %d probes answered: idle %d MiB, at most %d MiB", sent.Load(), probes, idle, peak)
 			if peak > idle+256 {
 				t.Errorf("the attack took the server from %d to %d MiB", idle, peak)
 			}
-			if probes == 0 || server.SafeHTTP2(runtime.Version()) && sent.Load() < 20_000 {
+			if probes == 0 || few() {
 				t.Errorf("only %d requests were sent, and %d probes: that is no attack", sent.Load(), probes)
 			}
 		})
@@ -215,7 +218,7 @@ func TestHeaderTableRace(t *testing.T) {
 		return
 	}
 	_ = first.conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var answers atomic.Int64
 	var sent sync.WaitGroup
@@ -226,6 +229,10 @@ func TestHeaderTableRace(t *testing.T) {
 			}
 		})
 	}
+	for began := time.Now(); ctx.Err() == nil && (time.Since(began) < 8*time.Second || answers.Load() < 1000); {
+		sleep(ctx, 100*time.Millisecond)
+	}
+	cancel()
 	sent.Wait()
 	t.Logf("%d answers while header tables changed", answers.Load())
 	select {
@@ -235,8 +242,8 @@ func TestHeaderTableRace(t *testing.T) {
 		t.Fatalf("the server ended: %v\n%s", err, log[:min(len(log), 2000)])
 	default:
 	}
-	if answers.Load() == 0 {
-		t.Error("no request was answered: nothing was attacked")
+	if answers.Load() < 1000 {
+		t.Error("hardly a request was answered: nothing was attacked")
 	}
 	if err := probe(t.Context(), addr); err != nil {
 		t.Errorf("after the attack: %v", err)

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
@@ -125,7 +122,7 @@ func (d *Daemon) Healthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	res, err := (&http.Client{Timeout: 3 * time.Second}).Do(req)
+	res, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return err
 	}
@@ -153,12 +150,13 @@ type Consumer struct {
 	Seen    map[string]bool
 	Secrets map[string]bool
 
+	mu    sync.Mutex // of Seen
 	pairs map[string]Pair
 }
 
 // Run works until ctx ends.
 func (c *Consumer) Run(ctx context.Context, every time.Duration) {
-	c.Trouble, c.Denied, c.Seen, c.pairs, c.Secrets = map[string]int{}, map[string]int{}, map[string]bool{}, map[string]Pair{}, map[string]bool{}
+	c.Trouble, c.Denied, c.pairs, c.Secrets = map[string]int{}, map[string]int{}, map[string]Pair{}, map[string]bool{}
 	t := time.NewTicker(every)
 	defer t.Stop()
 	last := time.Now()
@@ -205,7 +203,9 @@ func (c *Consumer) ask(ctx context.Context) {
 		}
 		c.Secrets[got.SecretAccessKey] = true
 		if c.Now().Before(got.Expiration) {
+			c.mu.Lock()
 			c.Seen[got.AccessKeyID] = true
+			c.mu.Unlock()
 			c.pairs[got.AccessKeyID] = pairOf(got)
 		}
 		return
@@ -234,12 +234,6 @@ func (c *Consumer) use(ctx context.Context, p Pair) {
 		c.Refused = append(c.Refused, fmt.Sprintf("%s: %s was refused at %s, %s before its Expiration: %v",
 			c.User, p.AccessKeyId, time.Now().UTC().Format(time.TimeOnly), p.Expiration.Sub(began).Round(time.Millisecond), err))
 	}
-}
-
-// refusal reports whether AWS answered and did not accept the key.
-func refusal(err error) bool {
-	var res *smithyhttp.ResponseError
-	return errors.As(err, &res) && (res.HTTPStatusCode() == http.StatusForbidden || res.HTTPStatusCode() == http.StatusUnauthorized)
 }
 
 // NewDaemon prepares the nth daemon of an installation.

@@ -60,8 +60,9 @@ func (d *Disk) filler() string { return filepath.Join(d.Dir, "filler") }
 // A saboteur of system calls: while it runs, a process's calls that take files
 // to the disk fail.
 type badDisk struct {
-	cmd *exec.Cmd
-	out string
+	cmd  *exec.Cmd
+	done chan error
+	out  string
 }
 
 // spoilSyncs has every fsync and fdatasync of the files fail in a process, by
@@ -75,15 +76,16 @@ func spoilSyncs(pid int, out string, paths ...string) (*badDisk, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting strace: %w (install it; FAULTS_WITHOUT=sync leaves this fault out)", err)
 	}
-	b := &badDisk{cmd, out}
-	for range 100 { // until it has attached
-		if traced(pid) {
-			return b, nil
+	b := &badDisk{cmd, make(chan error, 1), out}
+	go func() { b.done <- cmd.Wait() }()
+	for !traced(pid) { // until it has attached
+		select {
+		case <-b.done:
+			return nil, errors.New("strace may not trace keyrot (root is needed; FAULTS_WITHOUT=sync leaves this fault out)")
+		case <-time.After(pollInterval):
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
-	b.stop()
-	return nil, errors.New("strace may not trace keyrot (root is needed; FAULTS_WITHOUT=sync leaves this fault out)")
+	return b, nil
 }
 
 func traced(pid int) bool {
@@ -92,9 +94,13 @@ func traced(pid int) bool {
 }
 
 // stop lets the disk work again and returns how many calls failed.
-func (b *badDisk) stop() (failed int) {
+func (b *badDisk) stop() int {
 	_ = b.cmd.Process.Signal(syscall.SIGTERM) // it detaches
-	_ = b.cmd.Wait()
+	<-b.done
+	return b.failed()
+}
+
+func (b *badDisk) failed() int {
 	raw, _ := os.ReadFile(b.out)
 	return strings.Count(string(raw), "(INJECTED)")
 }

@@ -9,14 +9,10 @@ import (
 	"time"
 )
 
-// How long a daemon may take until it is well, and until it has ended, while
-// calls of its that will never be answered are under way. The bound of one
-// attempt is ten seconds.
-const hangTime = time.Minute
-
 // TestHangs starts a daemon while no call of AWS is answered, nor ever will be,
 // as in a network that drops packets: once AWS answers others again the daemon
-// is well in bounded time. Stopped in the same way, it ends in bounded time.
+// is well. Stopped in the same way, it ends by itself. Either would take forever
+// if an attempt had no bound.
 func TestHangs(t *testing.T) {
 	t.Parallel()
 	for name, table := range map[string]bool{"on a file": false, "on a table": true} {
@@ -27,7 +23,7 @@ func TestHangs(t *testing.T) {
 			for _, c := range p.consumers {
 				c.Doors = c.Doors[:1]
 			}
-			ctx, stop := context.WithCancel(t.Context())
+			ctx, stop := context.WithTimeout(t.Context(), 2*patience)
 			p.weather.Set(1, hanging)
 			var wg sync.WaitGroup
 			defer func() { stop(); wg.Wait() }()
@@ -36,29 +32,30 @@ func TestHangs(t *testing.T) {
 					t.Error(err)
 				}
 			})
+			for p.hung() == 0 && ctx.Err() == nil {
+				sleep(ctx, pollInterval)
+			}
 			sleep(ctx, 8*time.Second)
-			p.weather.Set(0)
 			began := time.Now()
-			var err error
-			for limit := began.Add(hangTime); time.Now().Before(limit); sleep(ctx, 500*time.Millisecond) {
-				if _, err = p.well(ctx); err == nil {
-					break
-				}
+			if p.heal(ctx) == nil {
+				return // which it has said
 			}
-			_, hits := p.weather.Hits()
-			if err != nil || hits[hanging] == 0 {
-				t.Fatalf("%s after AWS answered again, with %d calls that never were answered: %v", hangTime, hits[hanging], err)
-			}
-			t.Logf("%d calls were never answered; well %s later", hits[hanging], time.Since(began).Round(time.Second))
+			t.Logf("well %s after AWS answered again", time.Since(began).Round(time.Second))
+			before := p.hung()
 			p.weather.Set(1, hanging)
-			sleep(ctx, 4*time.Second)
+			for p.hung() == before && ctx.Err() == nil {
+				sleep(ctx, pollInterval)
+			}
 			began = time.Now()
 			stop()
 			wg.Wait()
-			if took := time.Since(began); took > hangTime {
-				t.Errorf("it ended %s after SIGTERM, want %s at most", took, hangTime)
-			}
 			t.Logf("ended %s after SIGTERM", time.Since(began).Round(time.Second))
 		})
 	}
+}
+
+// hung returns how many calls will never be answered.
+func (p *troupe) hung() int {
+	_, hits := p.weather.Hits()
+	return hits[hanging]
 }

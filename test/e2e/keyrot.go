@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // BuildKeyrot builds the commands of the repository into dir, as a release is
@@ -107,4 +110,10 @@ func (k *Keyrot) GetKey(ctx context.Context, user string) (p Pair, err error) {
 		return p, err
 	}
 	return p, json.Unmarshal(out, &p)
+}
+
+// refusal reports whether AWS answered and did not accept the key.
+func refusal(err error) bool {
+	var res *smithyhttp.ResponseError
+	return errors.As(err, &res) && res.HTTPStatusCode()/100 == 4
 }

@@ -244,7 +244,7 @@ func TestLambda(t *testing.T) {
 // that takes is the machine's affair.
 func (s *cloudScene) rotateUnderClients(first, second, api *Instance) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, i := range []*Instance{first, second} {
@@ -365,12 +365,12 @@ func (s *cloudScene) ordered(i *Instance) {
 	}
 }
 
-// until asks again and again whether it is so, for a minute.
+// until asks again and again whether it is so.
 func (s *cloudScene) until(what string, so func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(time.Minute); !so(); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(patience); !so(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
-			s.t.Fatalf("after a minute still not so: %s", what)
+			s.t.Fatalf("after %s still not so: %s", patience, what)
 		}
 	}
 }

@@ -21,8 +21,8 @@ func TestRenamedUser(t *testing.T) {
 	s, _ := versity(t, "app", "batch") // moto does not rename the keys along with the user
 	s.Env = append(s.Env, "KEYROT_USERS_NAMES=", "KEYROT_USERS_ALL=true")
 	s.serve()
-	s.work(2*time.Minute, 3, nil)
-	s.work(3*time.Minute, s.seen()+4, func(ctx context.Context) {
+	s.work(3, nil)
+	s.work(s.seen()+4, func(ctx context.Context) {
 		if _, err := s.admin.UpdateUser(ctx, &iam.UpdateUserInput{UserName: aws.String("app"), NewUserName: aws.String("app-new")}); err != nil {
 			t.Fatal(err)
 		}
@@ -47,12 +47,12 @@ func TestRenamedUserByName(t *testing.T) {
 	t.Parallel()
 	s, _ := versity(t, "app", "batch")
 	s.serve()
-	s.work(2*time.Minute, 3, nil)
+	s.work(3, nil)
 	before := s.ids(t, "app")
 	if _, err := s.admin.UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("app"), NewUserName: aws.String("app-new")}); err != nil {
 		t.Fatal(err)
 	}
-	s.work(2*time.Minute, 1, func(ctx context.Context) { // app is served, while batch rotates
+	s.work(1, func(ctx context.Context) { // app is served, while batch rotates
 		for first := s.ids(t, "batch"); ctx.Err() == nil && s.common(t, "batch", first); {
 			time.Sleep(200 * time.Millisecond) // real servers, real time
 		}
@@ -66,7 +66,11 @@ func TestRenamedUserByName(t *testing.T) {
 	s.Stop()
 	s.Env = append(s.Env, "KEYROT_USERS_NAMES=app-new,batch") // as was advised
 	s.serve()
-	s.work(3*time.Minute, s.seen()+4, func(context.Context) {})
+	s.work(s.seen()+4, func(ctx context.Context) {
+		for ctx.Err() == nil && s.common(t, "app-new", before) {
+			time.Sleep(200 * time.Millisecond)
+		}
+	})
 	if s.common(t, "app-new", before) {
 		t.Errorf("the user still has a key of before the renaming: %s", s.ids(t, "app-new"))
 	}

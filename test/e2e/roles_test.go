@@ -153,14 +153,15 @@ func rotateInRole(s *cloudScene, rec *Recorder) {
 		_ = tick(n) // which may fail
 		rec.Fail(nil)
 	}
-	for n := range 6 { // back-off
-		_ = tick(n)
-	}
-	for n := range 4 {
-		if err := tick(n); err != nil {
-			s.t.Errorf("a tick after all failures are over: %v", err)
+	good, n := 0, 0
+	s.until("four ticks are well, one after the other, after all failures are over", func() bool { // there is a back-off
+		err := tick(n)
+		if n, good = n+1, good+1; err != nil {
+			s.t.Log(err)
+			good = 0
 		}
-	}
+		return good == 4
+	})
 }
 
 // serveInRole drives two instances of the API in turn: in peace, after each of

@@ -147,7 +147,7 @@ func (i *Instance) Invoke(ctx context.Context, payload string, limit time.Durati
 	i.pending[v.id] = v
 	i.mu.Unlock()
 	v.deadline = time.Now().Add(limit)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, limit+startTimeout)
 	defer cancel()
 	select {
 	case i.queue <- v:

@@ -159,14 +159,10 @@ func runCaller(ctx context.Context, command, env []string) (r tally, err error) 
 // ready waits until keyrot has a key for the user.
 func (s *scene) ready(user string) {
 	s.t.Helper()
-	var err error
-	for range 100 {
-		if _, err = s.GetKey(s.t.Context(), user); err == nil {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	s.t.Fatal(err)
+	s.until(func() error {
+		_, err := s.GetKey(s.t.Context(), user)
+		return err
+	})
 }
 
 // startAgent starts the agent for the users.

@@ -24,9 +24,12 @@ import (
 // Region is the region to sign for.
 const Region = "us-east-1"
 
+// What is waited for, on a machine that is slow and busy with other things,
+// too: no test judges how long something takes.
 const (
-	startTimeout = 30 * time.Second
-	stopTimeout  = 5 * time.Second
+	patience     = 10 * time.Minute // for what must come about
+	startTimeout = 3 * time.Minute
+	stopTimeout  = time.Minute
 	pollInterval = 20 * time.Millisecond
 )
 
@@ -224,4 +227,11 @@ func freeAddr(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -116,7 +117,7 @@ func (w *Weather) Now() time.Time { return w.to["iam"].Now() }
 func (w *Weather) Hits() (calls int, hits map[string]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls, w.hits
+	return w.calls, maps.Clone(w.hits)
 }
 
 // off returns how wrong the clock of whatever answers is: a middlebox's often

@@ -83,7 +83,7 @@ func start(t *testing.T, path string, n int) (*exec.Cmd, io.Reader, *strings.Bui
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self, strconv.Itoa(n))
 	cmd.Env = append(os.Environ(), childEnv+"="+path)
