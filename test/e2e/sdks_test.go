@@ -103,6 +103,9 @@ func TestSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 	promises := agent.promises(raw)
+	if len(promises) < sdkKeys*len(users)/2 {
+		t.Errorf("%d keys were seen on their way to SDKs", len(promises))
+	}
 	for _, user := range users {
 		r := results[user]
 		early := slices.DeleteFunc(slices.Clone(r.Refused), promises.over)
