@@ -70,13 +70,13 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 30m -parallel 4 -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
+	$(E2E) -timeout 60m -parallel 4 -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
-	$(E2E) -timeout 10m -run '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
+	$(E2E) -timeout 30m -run '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
 
 e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
-	$(E2E) -timeout 20m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
+	$(E2E) -timeout 60m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
 
 # make e2e-faults SEED=n replays the faults of one run, DURATION=1h soaks,
 # WITHOUT=full,sync leaves kinds of faults out (those two need root, and strace).
@@ -87,7 +87,7 @@ e2e-faults: e2e-setup ## two daemons and a cron job under faults of AWS, machine
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh
-	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 6m ./test/e2e
+	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 30m ./test/e2e
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
 	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
@@ -99,7 +99,7 @@ SCHEMATHESIS := 4.32.5
 	touch $@
 
 e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
-	$(GO) test -count=1 -tags e2e -timeout 10m -v -run '^TestSchemathesis$$' ./test/e2e
+	$(GO) test -count=1 -tags e2e -timeout 30m -v -run '^TestSchemathesis$$' ./test/e2e
 
 bench-server: build ## /active-key beside a bare net/http handler that verifies a token
 	$(GO) run ./test/bench -keyrot bin/keyrot

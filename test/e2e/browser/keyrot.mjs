@@ -9,6 +9,9 @@ import { chromium } from "playwright-core";
 
 const root = new URL("../../../", import.meta.url).pathname;
 
+// How long something is waited for, in ms, on a machine that is slow, too.
+export const patience = 300_000;
+
 export const screenshots = join(root, ".e2e", "screenshots");
 
 async function freePort() {
@@ -30,7 +33,7 @@ export async function startKeyrot(...flags) {
   child.stdout.on("data", (chunk) => (out += chunk));
   child.stderr.on("data", (chunk) => (talk += chunk));
   const ended = new Promise((done) => child.on("exit", done));
-  const link = await within(60_000, "the sandbox prints a link", () => {
+  const link = await within("the sandbox prints a link", () => {
     if (child.exitCode !== null) throw new Error(`keyrot ended with ${child.exitCode}:\n${talk}`);
     return talk.match(/http:\S+\/login\?once=\S+/)?.[0];
   });
@@ -60,12 +63,12 @@ export function startBrowser() {
 }
 
 // within asks until the answer is truthy.
-export async function within(ms, what, ask) {
-  const end = Date.now() + ms;
+export async function within(what, ask) {
+  const end = Date.now() + patience;
   for (;;) {
     const answer = await ask();
     if (answer) return answer;
-    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+    if (Date.now() > end) throw new Error(`${what}: not within ${patience} ms`);
     await new Promise((done) => setTimeout(done, 100));
   }
 }

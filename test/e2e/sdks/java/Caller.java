@@ -12,9 +12,10 @@ import software.amazon.awssdk.core.interceptor.ExecutionInterceptor;
 import software.amazon.awssdk.services.s3.S3Client;
 import software.amazon.awssdk.services.sts.StsClient;
 
-/** Calls S3 and STS with the SDK's default credentials until time is up. */
+/** Calls S3 and STS with the SDK's default credentials until it has seen enough keys, or time is up. */
 class Caller {
     static final Set<String> KEYS = new HashSet<>();
+    static String last = "-";
 
     static class Note implements ExecutionInterceptor {
         private static final Pattern CREDENTIAL = Pattern.compile("Credential=(\\w+)/");
@@ -22,7 +23,7 @@ class Caller {
         @Override
         public void beforeTransmission(Context.BeforeTransmission context, ExecutionAttributes attributes) {
             context.httpRequest().firstMatchingHeader("Authorization").map(CREDENTIAL::matcher)
-                .filter(Matcher::find).ifPresent(m -> KEYS.add(m.group(1)));
+                .filter(Matcher::find).ifPresent(m -> KEYS.add(last = m.group(1)));
         }
     }
 
@@ -35,13 +36,14 @@ class Caller {
         int made = 0;
         List<String> refused = new ArrayList<>();
         long end = System.nanoTime() + (long) (1e9 * Double.parseDouble(System.getenv("CALLER_SECONDS")));
-        while (System.nanoTime() < end) {
+        int enough = Integer.parseInt(System.getenv("CALLER_KEYS"));
+        while (System.nanoTime() < end && KEYS.size() < enough) {
             for (Runnable call : calls) {
                 made++;
                 try {
                     call.run();
                 } catch (RuntimeException e) {
-                    refused.add('"' + e.toString().replaceAll("[\"\\\\\\p{Cntrl}]", " ") + '"');
+                    refused.add('"' + String.valueOf(System.currentTimeMillis() / 1000.0) + ' ' + last + ' ' + e.toString().replaceAll("[\"\\\\\\p{Cntrl}]", " ") + '"');
                 }
             }
             Thread.sleep(250);
