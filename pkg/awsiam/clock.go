@@ -52,7 +52,8 @@ func dating(c *rotate.Clock) middleware.DeserializeMiddleware {
 func dateOf(h http.Header) time.Time {
 	date, err := http.ParseTime(h.Get("Date"))
 	kind := h.Get("Content-Type")
-	own := h.Get("X-Amzn-Requestid") != "" || h.Get("X-Amz-Request-Id") != "" || strings.Contains(kind, "xml") && !strings.Contains(kind, "html")
+	own := h.Get("X-Amzn-Requestid") != "" || h.Get("X-Amz-Request-Id") != "" ||
+		strings.Contains(kind, "xml") && !strings.Contains(kind, "html")
 	if err != nil || h.Get("Age") != "" || !own {
 		return time.Time{}
 	}
