@@ -37,6 +37,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
 	},
 	{
+		Name: "slow-failures-first", Rule: "on time",
+		File: "pkg/rotate/rest.go", Old: "return failed(a) - failed(b)", New: "return 0 * (failed(a) - failed(b))",
+		Pkg: "./pkg/rotate", Test: "TestSlowFailuresKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "before its Expiration",
