@@ -90,8 +90,16 @@ func (s *simulation) judgeRecovered() {
 }
 
 // recoveryBound is how long after an order to recover everything is as usual
-// again: a lost key stays for as long as a key does, and if AWS has troubles,
-// those last, too.
+// again. What may be promised for a lost key ends at its age of DeactivateAfter,
+// or RotateEvery after the order if it was served for longer; in both cases the
+// key has left its place DeleteAfter after the order. So has one of the copy that
+// AWS does not know or accept any more, which is given up after RotateEvery at
+// the latest. A new key is made then, and what was promised until then for the
+// one that it replaces does not outlast the next slot, as
+// far as it is told to readers of targets: the next rotation is on time, and so are all that
+// follow. Five minutes are for what the world adds: a daemon starts again within
+// one, a list is 90 s old, a key is accepted, settled and published within one.
+// If AWS has troubles, those last, too.
 func (s *simulation) recoveryBound() time.Duration {
 	bound := s.Policy.DeleteAfter + 5*time.Minute
 	if !s.quick {

@@ -108,7 +108,7 @@ func (d *decision) makeRoom(k *Held) *Step {
 	case !d.worksBeside(k.ID):
 		return d.step(Dismiss, k.ID, OrderPointless)
 	}
-	if due := d.deactivateDue(k); d.now.Before(due) {
+	if due := d.p.deactivateDue(k); d.now.Before(due) {
 		return d.later(Recovering, k.ID, due)
 	}
 	return d.step(Deactivate, k.ID, Recovering)
