@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // inTime lets the daemon run for d, and reports when the user is overdue later
@@ -79,6 +80,67 @@ func TestRotationGoesOnInTimeAfterARecovery(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// TestARecoveryKeepsWhatReadersWereTold: right before the store was lost, no key
+// could be made for a while, and the readers of a target were told how long the
+// one that they have works on.
+func TestARecoveryKeepsWhatReadersWereTold(t *testing.T) {
+	for _, late := range []time.Duration{15 * time.Minute, 20 * time.Minute, 26 * time.Minute} {
+		for _, gone := range []bool{false, true} { // the key in the copy is
+			t.Run(fmt.Sprintf("%s late, the copy's key is gone: %v", late, gone), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					b := newBoard("t")
+					h := newHouse("ci")
+					h.Publishers = []rotate.Publisher{b}
+					h.run(t, 9*time.Minute)
+					copied, err := h.store.Load(t.Context(), "ci")
+					if err != nil {
+						t.Fatal(err)
+					}
+					h.run(t, 3*time.Minute)
+					if gone {
+						h.run(t, 4*time.Minute)
+					}
+					h.refuse(rotatetest.CreateKey)
+					h.run(t, late)
+					told := b.of("ci")
+					now, err := h.store.Load(t.Context(), "ci")
+					if err != nil {
+						t.Fatal(err)
+					}
+					copied.Version = now.Version
+					if _, err := h.store.Save(t.Context(), copied); err != nil {
+						t.Fatal(err)
+					}
+					h.aws.Fault = nil
+					l := h.loss(t)
+					if len(l.Lost) != 1 || l.Lost[0] != told.KeyID || time.Until(told.Expiration) < 75*time.Second {
+						t.Fatalf("lost are %v, readers were told %s until %s: the test shows nothing", l.Lost, told.KeyID, told.Expiration)
+					}
+					if _, err := h.Recover(t.Context(), l, "", "test"); err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+					defer cancel()
+					done := make(chan error, 1)
+					go func() { done <- h.Run(ctx) }()
+					for time.Until(told.Expiration) > time.Second {
+						time.Sleep(time.Second)
+						if !h.works(told) {
+							t.Fatalf("the key that readers had stopped working %s before the Expiration that they were told", time.Until(told.Expiration))
+						}
+					}
+					if err := <-done; err != nil {
+						t.Fatal(err)
+					}
+					if h.works(told) {
+						t.Error("the lost key works half an hour later")
+					}
+				})
+			})
 		}
 	}
 }

@@ -53,6 +53,11 @@ var ofRecovery = []mutant{
 		Pkg: "./internal/sim", Test: "TestRestores$", Says: "published:",
 	},
 	{
+		Name: "readers-of-a-lost-key-are-forgotten", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if told && age >", New: "if told && age <",
+		Pkg: "./pkg/rotate", Test: "TestARecoveryKeepsWhatReadersWereTold", Says: "before the Expiration that they were told",
+	},
+	{
 		Name: "a-stop-is-a-delay", Rule: "on time",
 		File: "pkg/rotate/plan/targets.go", Old: "now.Add(old.Sub(could))", New: "now.Add(now.Sub(could))",
 		Pkg: "./pkg/rotate", Test: "TestRotationGoesOnInTime$", Says: "the user is overdue since",
