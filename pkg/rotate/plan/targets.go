@@ -155,12 +155,14 @@ func (r *Record) succeeds(p Policy, k *Held) time.Time {
 	if next := r.In(Pending); next != nil {
 		return latest(due, next.Proven)
 	}
-	if old := r.In(Previous); old != nil && old.Burned.IsZero() {
-		left := *old
-		if left.Deactivated.IsZero() {
-			left.Deactivated = p.deactivateDue(old)
+	for _, old := range r.Keys {
+		if old.Stage != Previous || !old.Burned.IsZero() {
+			continue
 		}
-		due = latest(due, r.deleteDue(p, &left))
+		if old.Deactivated.IsZero() {
+			old.Deactivated = p.deactivateDue(&old)
+		}
+		due = latest(due, r.deleteDue(p, &old))
 	}
 	return due
 }
