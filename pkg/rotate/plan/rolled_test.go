@@ -23,7 +23,8 @@ func TestHowLongReadersAreTold(t *testing.T) {
 		{"it is late for long", nil, 30, 29.5, 29.5 + 10},
 		{"nobody rotated for hours", nil, 12, 180, 180 + harmless},
 		{"it is there, and is not proven yet", []Held{pendingKey("N", 11)}, 12, 11.5, 11 + harmless},
-		{"it was made late, a moment ago", []Held{with(proven(pendingKey("N", 40)), func(k *Held) { k.Proven = at(40) })}, 40.5, 40, 40 + harmless},
+		{"it was made late, a moment ago, and is not proven yet", []Held{pendingKey("N", 40)}, 40.5, 40, 40 + harmless},
+		{"it was made late, and proven a moment ago", []Held{with(proven(pendingKey("N", 40)), func(k *Held) { k.Proven = at(40) })}, 40.5, 40, 40 + harmless},
 		{"it was proven, and nobody rotated for hours", []Held{with(pendingKey("N", 10), func(k *Held) { k.Proven = at(11) })}, 12, 180, 180 + 1},
 		{"it is proven, and does not become current for long", []Held{with(pendingKey("N", 10), func(k *Held) { k.Proven = at(11) })}, 17, 16.5, 16.5 + 6},
 		{"its place is free in a while", []Held{with(previous("P", -10), func(k *Held) { k.Promise = at(14 - 1.0/12) })}, 12, 11.5, 14 + 3 + harmless},
@@ -39,5 +40,11 @@ func TestHowLongReadersAreTold(t *testing.T) {
 		if len(got) != 1 || !got[0].Until.Equal(at(row.want)) {
 			t.Errorf("%s: at minute %v, told until %v: owed is %v, want until %s", row.name, row.now, row.told, got, at(row.want).Format(time.TimeOnly))
 		}
+	}
+	r := rec(current("A", 0))
+	r.Targets, r.Gone = []Target{{Name: "t", KeyID: "A", Until: at(30), At: at(1)}}, []Tombstone{{ID: "P", At: at(29.25)}}
+	p := Policy{Outlets: []Outlet{{Name: "t", Required: true, Expires: true}}}
+	if got, want := r.Owed(p, "A", true, at(29.5))[0].Until, at(29.5+harmless); !got.Equal(want) {
+		t.Errorf("its place became free a moment ago: owed is %s, want %s", got.Format(time.TimeOnly), want.Format(time.TimeOnly))
 	}
 }

@@ -145,15 +145,18 @@ func (r *Record) rollPublished(p Policy, k *Held, old, now time.Time) time.Time 
 }
 
 // succeeds is when the Current key's successor can be there at the earliest, as
-// far as the record says: at its slot, and not before it is proven or, if it is
-// not made yet, before a superseded key has left its place.
+// far as the record says: at its slot, and not before it is made and proven or,
+// if it is not made yet, before the superseded keys have left their places.
 func (r *Record) succeeds(p Policy, k *Held) time.Time {
 	due := p.NextSlot(k.Slot)
 	if k.Stage != Current {
 		return due
 	}
+	for _, t := range r.Gone {
+		due = latest(due, t.At)
+	}
 	if next := r.In(Pending); next != nil {
-		return latest(due, next.Proven)
+		return latest(due, next.Made, next.Proven)
 	}
 	for _, old := range r.Keys {
 		if old.Stage != Previous || !old.Burned.IsZero() {
