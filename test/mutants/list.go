@@ -23,7 +23,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "break-promise", Rule: "served works",
-		File: "pkg/rotate/plan/next.go", Old: "if !k.Promise.IsZero() {\n\t\tdue = latest(due, k.Promise.Add(d.p.Grace))\n\t}", New: "",
+		File: "pkg/rotate/plan/next.go", Old: "if !k.Promise.IsZero() {\n\t\tdue = latest(due, k.Promise.Add(p.Grace))\n\t}", New: "",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "deactivates a key promised until",
 	},
 	{
