@@ -59,25 +59,25 @@ func handle(ctx context.Context, in middleware.DeserializeInput, next middleware
 			return out, metadata, fmt.Errorf("reading the answer: %w", err)
 		}
 	}
-	if err := Check(req.Header, res.Header, body); err != nil {
+	if err := Check(middleware.GetOperationName(ctx), req.Header, res.Header, body); err != nil {
 		return middleware.DeserializeOutput{}, metadata, err // nothing else of it may be believed, its date for example
 	}
 	return out, metadata, nil
 }
 
-// Check reports whether an answer of status 2xx is the service's own:
-// ErrForeign. What to expect follows from the request's headers. In AWS's
-// query protocol the answer is XML that holds a request id; in its JSON
-// protocols a JSON object, with the request id in a header; otherwise (S3) the
-// header alone says so.
-func Check(request, answer http.Header, body []byte) error {
+// Check reports whether an answer of status 2xx is the service's own, to this
+// operation: ErrForeign. What to expect follows from the request's headers. In
+// AWS's query protocol the answer is XML that names the operation and holds a
+// request id; in its JSON protocols a JSON object, with the request id in a
+// header; otherwise (S3) the header alone says so.
+func Check(operation string, request, answer http.Header, body []byte) error {
 	switch {
 	case isQuery(request):
 		var x struct {
 			XMLName xml.Name
 			ID      string `xml:"ResponseMetadata>RequestId"`
 		}
-		if xml.Unmarshal(body, &x) == nil && strings.HasSuffix(x.XMLName.Local, "Response") && x.ID != "" {
+		if xml.Unmarshal(body, &x) == nil && x.XMLName.Local == operation+"Response" && x.ID != "" {
 			return nil
 		}
 	case requestID(answer) == "":

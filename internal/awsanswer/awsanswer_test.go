@@ -35,6 +35,7 @@ func TestAnswers(t *testing.T) {
 		{"IAM's own answer without its headers", []string{"iam"}, false, updated, true},
 		{"IAM's answer cut short", []string{"iam"}, true, updated[:len(updated)-30], false},
 		{"IAM's answer without a request id", []string{"iam"}, true, `<UpdateAccessKeyResponse/>`, false},
+		{"IAM's answer to another call, as a cache kept it", []string{"iam"}, true, strings.ReplaceAll(updated, "UpdateAccessKey", "DeleteAccessKey"), false},
 		{"an empty body with IAM's headers", []string{"iam", "kms"}, true, "", false},
 		{"an empty body", []string{"iam", "kms", "s3"}, false, "", false},
 		{"a page", []string{"iam", "kms", "s3"}, false, page, false},

@@ -82,8 +82,9 @@ func (s Service) Query(ctx context.Context, in url.Values) error {
 
 func (s Service) do(ctx context.Context, path string, h http.Header, in, out any) error {
 	var body []byte
+	operation := cmp.Or(h.Get("X-Amz-Target"), path)
 	if form, ok := in.(url.Values); ok {
-		body = []byte(form.Encode())
+		body, operation = []byte(form.Encode()), form.Get("Action")
 	} else {
 		var err error
 		if body, err = json.Marshal(in); err != nil {
@@ -119,7 +120,7 @@ func (s Service) do(ctx context.Context, path string, h http.Header, in, out any
 	if res.StatusCode/100 != 2 {
 		return refusal(res, raw)
 	}
-	if err := awsanswer.Check(h, res.Header, raw); err != nil {
+	if err := awsanswer.Check(operation, h, res.Header, raw); err != nil {
 		return fmt.Errorf("calling %s: %w", s.ID, err)
 	}
 	if out == nil {

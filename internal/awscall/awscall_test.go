@@ -109,9 +109,12 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// another is an answer of SNS to a call that nobody here makes.
+const another = "<SubscribeResponse><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SubscribeResponse>"
+
 func TestAnswersOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string]string{"a page": "<html><body>Please sign in</body></html>", "nothing": "", "JSON": "{}"} {
+	for name, body := range map[string]string{"a page": "<html><body>Please sign in</body></html>", "nothing": "", "JSON": "{}", "another call's answer": another} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		s := service(srv.URL)
 		for call, err := range map[string]error{

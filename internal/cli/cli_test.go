@@ -231,6 +231,9 @@ func TestStatusOf(t *testing.T) {
 		{"a paused user", func(r *plan.Record) { r.Pause = &plan.Pause{Since: t0} }, time.Hour, "paused"},
 		{"a failure", func(r *plan.Record) { r.Error = "access denied" }, time.Minute, "last error: access denied"},
 		{"no key at all", func(r *plan.Record) { r.Keys = nil; r.Waiting = plan.NoRoom; r.Enrolled = t0 }, time.Minute, "waiting: no_room"},
+		{"times of a damaged record", func(r *plan.Record) {
+			r.Keys[0].Created, r.Enrolled = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), time.Time{}
+		}, time.Minute, "ok, next look in 9m"},
 	} {
 		x := entry
 		x.Record = entry.Record.Clone()

@@ -72,7 +72,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	sdk, st := aws.Config, openTable(aws.Config, cfg)
 	now, policy := aws.Clock.Now, cfg.PolicyAt(aws.Clock.Now)
 	s := &system{clock: aws.Clock, store: tableStore{st}}
-	f := &function.Function{Log: log, Now: e.Now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
+	f := &function.Function{Log: log, Now: now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
 	s.audit = tableAudit{record}

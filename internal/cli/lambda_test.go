@@ -142,6 +142,43 @@ func TestTellerSurvives(t *testing.T) {
 	})
 }
 
+// dead is a store that does not answer.
+type dead struct{ hanging }
+
+func (dead) Setting(ctx context.Context, _ string) ([]byte, int64, error) {
+	<-ctx.Done()
+	return nil, 0, ctx.Err()
+}
+
+func (dead) SaveSetting(ctx context.Context, _ string, _ []byte, _ int64) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// A table that does not answer takes no more of the seconds for telling than
+// leaves some to send, from memory, what there is to say: that it does not.
+func TestTellerSaysThatTheStoreHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st, mail := dead{hanging{&rotatetest.MemStore{}}}, &channel{}
+		n := &notify.Notifier{Settings: st, Channels: []notify.Channel{mail}, Log: slog.New(slog.DiscardHandler)}
+		tell := teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Store: st})
+		for range 4 {
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+			began := time.Now()
+			tell(ctx)
+			cancel()
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("telling took %s, want 8 s at most", took)
+			}
+			time.Sleep(52 * time.Second)
+		}
+		if len(mail.sent) != 1 || mail.sent[0].Items[0].Title != "the store cannot be read" {
+			t.Errorf("sent %+v, want once that the store cannot be read", mail.sent)
+		}
+	})
+}
+
 func TestReadAPISecret(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"text/tabwriter"
 	"time"
 
@@ -44,7 +45,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 // span writes a duration for people: whole seconds, without zero units.
 func span(d time.Duration) string {
 	if d < 0 {
-		return "-" + span(-d)
+		return "-" + span(-max(d, -math.MaxInt64)) // times of a damaged record can be that far apart
 	}
 	if d < time.Second {
 		return d.Round(time.Millisecond).String()

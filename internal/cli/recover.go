@@ -99,6 +99,9 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rotate.Loss) rotate.UserReport {
 	user := l.User.Name
 	failed := func(err error) rotate.UserReport { return rotate.UserReport{User: user, Err: err} }
+	if l.Err != nil {
+		return failed(l.Err)
+	}
 	e.describe(s, l)
 	if e.claim(o, &l); len(l.Lost) == 0 && !l.Bereft {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is left as it is: no key is known to be keyrot's; name it with --ours if keyrot made it\n", user)

@@ -103,3 +103,33 @@ func TestRecoverAsks(t *testing.T) {
 		})
 	}
 }
+
+// A user that cannot be looked at, because it was deleted or its entry is
+// damaged, keeps no other from being recovered.
+func TestRecoverGoesOnToOthers(t *testing.T) {
+	t.Parallel()
+	e, out, errs := testEnv(t, nil)
+	e.Now = time.Now
+	cfg, err := e.loadValid(common{File: os.DevNull, Flags: map[string]any{"settle": "0s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := &rotatetest.AWS{}
+	fake.AddUser("ci", "/", nil)
+	id, err := fake.Plant("ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Clock: rotatetest.Clock(), Quick: true, Select: func(context.Context) ([]rotate.User, error) {
+		return append([]rotate.User{{Name: "ann"}}, fake.Users()...), nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.close(context.Background()) })
+	err = e.recoverIn(t.Context(), recoverOptions{common: common{Output: "text"}, Yes: true, Ours: []string{id}, Wait: time.Second}, s)
+	entry, lerr := s.store.Load(t.Context(), "ci")
+	if exitCode(err) != 3 || lerr != nil || entry.Record.In(plan.Current) == nil || !strings.Contains(out.String(), "ann") {
+		t.Errorf("recover = %v; ci's keys %+v, %v, want a new one, and ann's failure told\n%s%s", err, entry.Record.Keys, lerr, out, errs)
+	}
+}

@@ -14,6 +14,7 @@ const (
 		`existing_keys: retire, or delete it when nothing uses it any more`
 	storelessFix = `name the store with --store, --table or --stack; if there is none yet, "keyrot users import" or existing_keys: ` +
 		`retire takes the key on`
+	unreadableFix = `do nothing about it until all entries of the store can be read: keyrot may hold it`
 )
 
 // keys looks for keys that keyrot did not create.
@@ -27,6 +28,12 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 	if err != nil {
 		add("store", Fail, "", "it cannot be read: %v", err)
 		return
+	}
+	for _, r := range records {
+		if r.Waiting == plan.Unreadable {
+			fix = unreadableFix
+			add("store", Fail, "look at the store and its key; docs/restore.md", "the entry of %s cannot be read: %s", r.User, r.Error)
+		}
 	}
 	foreign := 0
 	for _, u := range users {
@@ -87,7 +94,7 @@ func (p Patient) unowned(keys []plan.Key, user string, records []plan.Record) []
 	return slices.DeleteFunc(keys, func(k plan.Key) bool {
 		return slices.ContainsFunc(records, func(r plan.Record) bool {
 			// A key may be held under another name: users can be renamed.
-			return r.Key(k.ID) != nil || r.User == user && r.MayOwn(k, p.Policy(user))
+			return r.Key(k.ID) != nil || r.User == user && (r.Waiting == plan.Unreadable || r.MayOwn(k, p.Policy(user)))
 		})
 	})
 }

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -85,5 +87,30 @@ func TestForeignKeysWithoutAStore(t *testing.T) {
 	})
 	if told != 1 {
 		t.Errorf("%d findings, want one", told)
+	}
+}
+
+// Nothing is said against the keys of a user whose entry cannot be read: one of
+// them is served. Nor is advice to delete another user's, who may be the same
+// one, renamed.
+func TestKeysOfAnUnreadableEntry(t *testing.T) {
+	t.Parallel()
+	aws := &rotatetest.AWS{}
+	for _, u := range []string{"ann", "bob"} {
+		aws.AddUser(u, "/", nil)
+		if _, err := aws.Plant(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var told []string
+	p := Patient{IAM: aws, Policy: func(string) plan.Policy { return plan.Policy{} }, Entries: func(context.Context) ([]rotate.Entry, error) {
+		return []rotate.Entry{rotate.Unreadable("ann", 1, time.Time{}, errors.New("damaged"))}, nil
+	}}
+	p.keys(t.Context(), aws.Users(), func(check string, s Status, fix, format string, args ...any) {
+		told = append(told, fmt.Sprintf("%s %s: "+format+", "+fix, append([]any{s, check}, args...)...))
+	})
+	if len(told) != 2 || !strings.HasPrefix(told[0], "fail store: the entry of ann cannot be read: damaged") ||
+		!strings.HasPrefix(told[1], "warn foreign keys: user bob has key") || strings.Contains(strings.Join(told, ""), "delete") {
+		t.Errorf("told %q, want that ann's entry cannot be read, and that bob has an unknown key", told)
 	}
 }

@@ -166,6 +166,10 @@ func (s *simulation) operate(ctx context.Context) {
 			if s.isExcused(l.User.Name) {
 				continue
 			}
+			if l.Err != nil {
+				failed = true
+				continue
+			}
 			s.note(func() { s.lacking[l.User.Name] = tell })
 			failed = s.recover(ctx, rot, l) != nil || failed
 		}

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/bound"
@@ -49,8 +50,9 @@ func Check(raw string) error {
 	return errors.New("is not https")
 }
 
-// Post posts body and wants a 2xx answer within 10 s or until ctx ends. With a
-// key the request is signed. now is the timestamp.
+// Post posts body and wants a 2xx answer within 10 s or until ctx ends: no page
+// for people, as a log-in before the receiver answers. With a key the request is
+// signed. now is the timestamp.
 func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) error {
 	if err := Check(to); err != nil {
 		return fmt.Errorf("the webhook's URL %w", err)
@@ -77,9 +79,14 @@ func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) e
 		return fmt.Errorf("posting to %s: %w", req.URL.Hostname(), err)
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
-	if res.StatusCode/100 != 2 {
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
+	switch {
+	case res.StatusCode/100 != 2:
 		return &Refusal{Host: req.URL.Hostname(), Status: res.StatusCode, RetryAfter: retryAfter(res.Header)}
+	case err != nil:
+		return fmt.Errorf("reading the answer of %s: %w", req.URL.Hostname(), err)
+	case strings.HasPrefix(http.DetectContentType(answer), "text/html"):
+		return fmt.Errorf("%s answered %d with a page, which something before the receiver may have written", req.URL.Hostname(), res.StatusCode)
 	}
 	return nil
 }

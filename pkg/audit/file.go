@@ -18,9 +18,13 @@ import (
 
 // locked runs f under the lock between processes.
 func (l *Log) locked(ctx context.Context, f func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
-	defer cancel()
-	if _, err := l.lock.TryLockContext(ctx, time.Millisecond); err != nil {
+	free, err := l.lock.TryLock()
+	if err == nil && !free {
+		ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
+		defer cancel()
+		_, err = l.lock.TryLockContext(ctx, time.Millisecond)
+	}
+	if err != nil {
 		return fmt.Errorf("locking the audit log: %w", err)
 	}
 	return errors.Join(f(), l.lock.Unlock())

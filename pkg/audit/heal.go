@@ -172,9 +172,13 @@ func (l *Log) hold(at int64, b []byte) {
 		l.held = nil
 		return
 	}
-	if last := len(l.held) - 1; last >= 0 && l.held[last].at+int64(len(l.held[last].bytes)) == at {
-		l.held[last].bytes = append(l.held[last].bytes, b...)
-		return
+	if last := len(l.held) - 1; last >= 0 {
+		c := &l.held[last]
+		// A longer one would be copied again and again as it grows.
+		if c.at+int64(len(c.bytes)) == at && len(c.bytes)+len(b) <= blockSize {
+			c.bytes = append(c.bytes, b...)
+			return
+		}
 	}
 	l.held = append(l.held, chunk{at, append([]byte(nil), b...)})
 }

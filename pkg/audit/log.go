@@ -290,9 +290,8 @@ func (l *Log) write(repairs, events [][]byte) error {
 	l.tail = tail
 	if l.o.Sync == Always {
 		l.succeed()
-		_ = l.writeTail() // an anchor may lag: the settler does it again
 	}
-	l.tellSettler()
+	l.tellSettler() // of the anchors, which may lag
 	return nil
 }
 

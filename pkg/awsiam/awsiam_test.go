@@ -207,11 +207,15 @@ func TestEmptyAnswersAreErrors(t *testing.T) {
 	}
 }
 
+// another is an answer of IAM to a call that nobody here makes, as a cache may
+// give it: as one to a list of keys it would be an empty list.
+const another = "<TagUserResponse><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></TagUserResponse>"
+
 // What somebody else answers with status 200 is neither yes nor no, and an
 // empty list is not one.
 func TestAnswersOfSomebodyElseAreUnknown(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string]string{"a page": "<!DOCTYPE html><html><body>Please sign in</body></html>", "nothing": ""} {
+	for name, body := range map[string]string{"a page": "<!DOCTYPE html><html><body>Please sign in</body></html>", "nothing": "", "another call's answer": another} {
 		_, cfg := newService(t, func(w http.ResponseWriter, _ string, _ url.Values) { _, _ = io.WriteString(w, body) })
 		clock, ctx := &rotate.Clock{}, t.Context()
 		a := New(cfg, clock)

@@ -47,12 +47,13 @@ func dating(c *rotate.Clock) middleware.DeserializeMiddleware {
 }
 
 // dateOf returns the Date of an answer; zero if there is none, if a cache kept
-// the answer, or if it is not AWS's: what stands between answers in HTML.
+// the answer, or if it is not AWS's: what stands between answers in HTML or
+// JSON, and without AWS's request id.
 func dateOf(h http.Header) time.Time {
 	date, err := http.ParseTime(h.Get("Date"))
 	kind := h.Get("Content-Type")
-	own := h.Get("X-Amzn-Requestid") != "" || h.Get("X-Amz-Request-Id") != "" || strings.Contains(kind, "xml") ||
-		strings.Contains(kind, "json")
+	own := h.Get("X-Amzn-Requestid") != "" || h.Get("X-Amz-Request-Id") != "" ||
+		strings.Contains(kind, "xml") && !strings.Contains(kind, "html")
 	if err != nil || h.Get("Age") != "" || !own {
 		return time.Time{}
 	}

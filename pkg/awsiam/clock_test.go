@@ -52,6 +52,9 @@ func TestWhoMayTellTheTime(t *testing.T) {
 		{"a refusal of AWS", 403, map[string]string{"Content-Type": "text/xml"}, `<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>`, true},
 		{"a refusal with a request id", 403, map[string]string{"X-Amzn-Requestid": "r", "Content-Type": "text/plain"}, "no", true},
 		{"a page of a proxy", 403, map[string]string{"Content-Type": "text/html"}, "<html>blocked</html>", false},
+		{"a gateway's refusal", 403, map[string]string{"Content-Type": "application/json"}, `{"message":"Forbidden"}`, false},
+		{"a page of a proxy that is XML", 502, map[string]string{"Content-Type": "application/xhtml+xml"}, "<html/>", false},
+		{"a refusal in JSON", 400, map[string]string{"X-Amzn-Requestid": "r", "Content-Type": "application/x-amz-json-1.0"}, `{"__type":"x"}`, true},
 		{"a page of a proxy that says OK", 200, map[string]string{"Content-Type": "text/html"}, "<html>welcome</html>", false},
 		{"an answer that a cache kept", 403, map[string]string{"Content-Type": "text/xml", "Age": "5400"}, `<ErrorResponse/>`, false},
 	}

@@ -164,3 +164,44 @@ func TestAskingAgainEndsWithTheCaller(t *testing.T) {
 		}
 	})
 }
+
+// TestAStrangersAnswerIsNotBelieved: caches and gateways on the way answer 304
+// and 200 for reasons of their own. Whoever believed such a 304 would not notice
+// that a key was withdrawn; whoever took its Date for the server's would judge
+// every Expiration by it.
+func TestAStrangersAnswerIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	const cred = `{"AccessKeyId":"AKIA1","SecretAccessKey":"s","Expiration":"2000-01-01T00:12:00Z"}`
+	for _, tc := range []struct {
+		name      string
+		status    int
+		tag, body string
+		want      error
+	}{
+		{"304 with the tag that was sent", 304, `"tag"`, "", client.ErrNotModified},
+		{"304 with the tag as a proxy weakens it that compresses", 304, `W/"tag"`, "", client.ErrNotModified},
+		{"304 without a tag", 304, "", "", client.ErrNotKeyrot},
+		{"304 with another tag", 304, `"page"`, "", client.ErrNotKeyrot},
+		{"200 with a key", 200, `"new"`, cred, nil},
+		{"200 with an empty object", 200, `"new"`, "{}", client.ErrNotKeyrot},
+		{"200 with half a key", 200, `"new"`, `{"AccessKeyId":"AKIA1"}`, client.ErrNotKeyrot},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := inside(&fake{key: func(w http.ResponseWriter, _ *http.Request) {
+				if tc.tag != "" {
+					w.Header().Set("ETag", tc.tag)
+				}
+				w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, tc.body)
+			}})
+			_, _, err := c.CredentialIfChanged(t.Context(), "a+b@c", `"tag"`)
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%s: CredentialIfChanged = %v, want %v", tc.name, err, tc.want)
+			}
+			if believed := c.Ahead() > time.Minute; believed != (tc.want != client.ErrNotKeyrot) {
+				t.Errorf("%s: the answer's Date is believed: %v", tc.name, believed)
+			}
+		})
+	}
+}

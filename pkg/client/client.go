@@ -154,12 +154,12 @@ func (c *Client) outdated(err error) bool {
 
 func (c *Client) activeKey(ctx context.Context, key, user, token, tag string) (cred api.Credential, newTag string, err error) {
 	r := call{method: http.MethodGet, path: api.PathActiveKey, query: url.Values{api.ParamUser: {user}}, key: key, token: token, tag: tag}
-	if newTag, err = c.call(ctx, r, &cred); err != nil {
+	newTag, err = c.call(ctx, r, &cred, func() bool {
+		another := cred.UserName != "" && cred.UserName != user // from a cache that does not look at queries
+		return cred.AccessKeyID != "" && cred.SecretAccessKey != "" && !cred.Expiration.IsZero() && !another
+	})
+	if err != nil {
 		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, err)
-	}
-	another := cred.UserName != "" && cred.UserName != user // from a cache that does not look at queries
-	if cred.AccessKeyID == "" || cred.SecretAccessKey == "" || cred.Expiration.IsZero() || another {
-		return api.Credential{}, "", fmt.Errorf("reading the key of %q: %w", user, ErrNotKeyrot)
 	}
 	return cred, newTag, nil
 }
@@ -196,9 +196,6 @@ func (c *Client) currentToken(ctx context.Context, key string) (token string, fr
 	if err != nil {
 		return "", false, err
 	}
-	if t.Token == "" {
-		return "", false, fmt.Errorf("getting a token: %w", ErrNotKeyrot)
-	}
 	c.token, c.owner, c.until = t.Token, key, now.Add(time.Duration(t.ExpiresIn)*time.Second-tokenSpare)
 	return c.token, true, nil
 }
@@ -214,8 +211,8 @@ func (c *Client) newToken(ctx context.Context, key string) (t api.Token, err err
 			return t, fmt.Errorf("proving the caller's identity: %w", err)
 		}
 	}
-	if _, err := c.call(ctx, r, &t); err != nil {
-		return t, fmt.Errorf("getting a token: %w", err)
+	if _, err := c.call(ctx, r, &t, func() bool { return t.Token != "" }); err != nil {
+		return api.Token{}, fmt.Errorf("getting a token: %w", err)
 	}
 	return t, nil
 }
@@ -238,9 +235,10 @@ type call struct {
 	header, value string // of a proof, in place of the API key
 }
 
-// call makes one request and returns the answer's tag. No retry here: the
-// caller knows how long it can wait.
-func (c *Client) call(ctx context.Context, r call, into any) (tag string, err error) {
+// call makes one request, decodes the answer, of which whole tells whether it is
+// keyrot's, and returns its tag. No retry here: the caller knows how long it can
+// wait.
+func (c *Client) call(ctx context.Context, r call, into any, whole func() bool) (tag string, err error) {
 	base, err := c.base()
 	if err != nil {
 		return "", err
@@ -280,7 +278,7 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
-	case res.StatusCode == http.StatusNotModified && r.tag != "":
+	case res.StatusCode == http.StatusNotModified && r.tag != "" && sameTag(res.Header.Get("ETag"), r.tag):
 		c.learn(res.Header, sent)
 		return r.tag, ErrNotModified
 	case res.StatusCode != http.StatusOK:
@@ -290,11 +288,18 @@ func (c *Client) call(ctx context.Context, r call, into any) (tag string, err er
 		}
 		return "", err
 	}
-	if err := json.Unmarshal(raw, into); err != nil { // the cause may quote the answer
+	if err := json.Unmarshal(raw, into); err != nil || !whole() { // the cause may quote the answer
 		return "", ErrNotKeyrot
 	}
 	c.learn(res.Header, sent)
 	return res.Header.Get("ETag"), nil
+}
+
+// sameTag compares entity tags weakly (RFC 9110 §8.8.3.2): a proxy that
+// compresses weakens them. A 304 without the tag that was asked about is not
+// keyrot's, which sends it always.
+func sameTag(a, b string) bool {
+	return strings.TrimPrefix(a, "W/") == strings.TrimPrefix(b, "W/")
 }
 
 func refusal(res *http.Response, raw []byte) (own bool, err error) {

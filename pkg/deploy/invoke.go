@@ -80,5 +80,5 @@ func Invoke(ctx context.Context, cfg aws.Config, address string, payload []byte,
 	case res.Header.Get("X-Amz-Function-Error") != "":
 		return nil, fmt.Errorf("%w: %.300s", ErrInvocation, body)
 	}
-	return body, doing(awsanswer.Check(req.Header, res.Header, body), "invoking the rotator")
+	return body, doing(awsanswer.Check("Invoke", req.Header, res.Header, body), "invoking the rotator")
 }

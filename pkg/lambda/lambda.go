@@ -27,7 +27,7 @@ const (
 	maxPatience   = time.Minute
 
 	tellTime   = 8 * time.Second // for Tell, before
-	answerTime = time.Second     // the deadline
+	answerTime = time.Second     // the deadline, half of which is for Overdue
 )
 
 // Function answers events. Its fields must not change once it does. Lambda
@@ -171,14 +171,27 @@ func (f *Function) pass(ctx context.Context, o rotate.Options) (any, error) {
 	if !res.Stopped && !o.DryRun {
 		m.Passes = 1
 	}
-	if f.Overdue != nil {
-		if m.Overdue, err = f.Overdue(ctx); err != nil {
-			return nil, err
-		}
+	if m.Overdue, err = f.overdue(ctx); err != nil {
+		f.emit(metrics{Errors: 1})
+		return nil, fmt.Errorf("counting who is overdue: %w", err)
 	}
 	f.emit(m)
 	f.log().Info("pass", "users", len(rep.Users), "failed", m.Failed, "overdue", m.Overdue, "stopped", res.Stopped)
 	return res, nil
+}
+
+// overdue counts who is late, in time for the answer: a function that does not
+// answer is ended, with what it keeps in memory.
+func (f *Function) overdue(ctx context.Context) (int, error) {
+	if f.Overdue == nil {
+		return 0, nil
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		limited, cancel := context.WithDeadline(ctx, deadline.Add(-answerTime/2))
+		defer cancel()
+		ctx = limited
+	}
+	return f.Overdue(ctx)
 }
 
 // telling makes the pass and has told what it met, in time of its own: what

@@ -229,3 +229,26 @@ func TestWhatAPassMetIsTold(t *testing.T) {
 		})
 	}
 }
+
+// A table that hangs to the end costs the function its answer at most, not its
+// process, which Lambda ends at the deadline with what is kept in memory.
+func TestTheAnswerComesInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		var out bytes.Buffer
+		f := &Function{
+			RunOnce: func(ctx context.Context, _ rotate.Options) (rotate.Report, error) { return rotate.Report{}, hang(ctx) },
+			Tell:    func(ctx context.Context) { _ = hang(ctx) },
+			Overdue: func(ctx context.Context) (int, error) { return 0, hang(ctx) },
+			Metrics: &out,
+		}
+		begin := time.Now()
+		_, err := f.Invoke(ctx, json.RawMessage(schedule(begin)))
+		if took := time.Since(begin); err == nil || took >= time.Minute || !strings.Contains(out.String(), `"Errors":1`) {
+			t.Errorf("the answer %v came after %s, metrics %s; want an error before the minute is over, and counted", err, took, out.String())
+		}
+	})
+}

@@ -33,11 +33,22 @@ func (n *Notifier) Run(ctx context.Context) error {
 
 // Flush writes down and sends, once, what has been taken down, without
 // gathering; for programs that end. Messages that cannot be sent keep for the
-// next one.
+// next one. A store that hangs takes two thirds of the time at most, so that what
+// is kept in memory is sent.
 func (n *Notifier) Flush(ctx context.Context) error {
 	n.init()
-	n.rejoin(ctx, false)
-	if _, err := n.write(ctx, true); err != nil {
+	part := func(f func(context.Context)) {
+		third, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok {
+			third, cancel = context.WithTimeout(ctx, time.Until(end)/3)
+		}
+		defer cancel()
+		f(third)
+	}
+	part(func(ctx context.Context) { n.rejoin(ctx, false) })
+	var err error
+	part(func(ctx context.Context) { _, err = n.write(ctx, true) })
+	if err != nil {
 		return err
 	}
 	errs := make([]error, len(n.Channels))

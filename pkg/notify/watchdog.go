@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -117,8 +118,8 @@ func (w *Watchdog) Review(ctx context.Context) {
 	n := w.Notifier
 	n.init()
 	entries, err := w.Store.List(ctx)
-	if ctx.Err() != nil {
-		return
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // the program ends
 	}
 	if err != nil {
 		n.Tell(Item{

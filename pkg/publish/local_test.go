@@ -242,6 +242,30 @@ func TestWebhookRefuses(t *testing.T) {
 	}
 }
 
+// A page in the receiver's place, as of a log-in or a captive network, says
+// nothing about the pair: the key before it must stay. Whatever else is said
+// with a 2xx confirms, also where the type of the answer is left to a default.
+func TestAPageConfirmsNothing(t *testing.T) {
+	t.Parallel()
+	for body, confirms := range map[string]bool{
+		"": true, "ok": true, `{"ok":true}`: true, "<received/>": true,
+		"<!DOCTYPE html><html><body>Please sign in</body></html>": false, "\n<html>\n": false, "<script>location='/login'</script>": false,
+	} {
+		for _, status := range []int{200, 202} {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html")
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			}))
+			w := &publish.Webhook{URL: srv.URL, Key: keyIs(rotate.NewSecret(strings.Repeat("k", publish.MinKey)))}
+			if err := w.Publish(t.Context(), pair("AKIA1")); (err == nil) != confirms {
+				t.Errorf("answered %d %q: Publish() = %v, want it to confirm: %t", status, body, err, confirms)
+			}
+			srv.Close()
+		}
+	}
+}
+
 func TestOnlySomeUsers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x")

@@ -12,7 +12,7 @@ import (
 )
 
 // Webhook posts the pair as a JSON object (the fields of a Hook's), signed:
-// see internal/webhook for the headers. A 2xx answer confirms. The same pair
+// see internal/webhook for the headers. A 2xx answer that is no page confirms. The same pair
 // may be posted again and then carries the same Idempotency-Key.
 type Webhook struct {
 	Label string                        // Name; default webhook

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,10 +38,9 @@ type Clock struct {
 	Ask  func(ctx context.Context) error // makes a call whose answer reaches Begin; nil: nobody can be asked
 	Log  *slog.Logger                    // nil: discarded
 
-	mu    sync.Mutex
-	known *reading // nil: no answer yet
-	doubt *reading // an answer that contradicts known
-	turns int      // how often the time was corrected
+	told  atomic.Pointer[told] // nil: no answer yet
+	mu    sync.Mutex           // held by whoever changes told
+	turns int                  // how often the time was corrected
 
 	once   sync.Once
 	asking chan struct{} // held by the caller that asks
@@ -51,6 +51,12 @@ type Clock struct {
 type reading struct {
 	low, high, best time.Time
 	mono, wall      time.Time // the same instant by this machine's two clocks
+}
+
+// told is what AWS's answers have told. It is not changed, but replaced.
+type told struct {
+	known reading
+	doubt *reading // an answer that contradicts known
 }
 
 // at carries r forward to the monotonic instant mono.
@@ -65,31 +71,35 @@ func (r reading) fits(o reading) bool {
 	return !r.low.After(o.high.Add(clockSlack)) && !o.low.After(r.high.Add(clockSlack))
 }
 
-func (c *Clock) wall() time.Time {
-	if c.Wall != nil {
-		return c.Wall().Round(0)
-	}
-	return time.Now().Round(0) //nolint:forbidigo // the default of the field
-}
-
 // mono is an instant on the monotonic clock, which cannot be set.
 func mono() time.Time { return time.Now() } //nolint:forbidigo // the monotonic reading is wanted
+
+// instant is this one, by this machine's two clocks.
+func (c *Clock) instant() (m, wall time.Time) {
+	m = mono()
+	if c.Wall != nil {
+		return m, c.Wall().Round(0)
+	}
+	return m, m.Round(0)
+}
 
 // parted reports whether this machine's clocks moved apart since the instant
 // (mono, wall): it was suspended in between, or its clock was set.
 func (c *Clock) parted(m, wall time.Time) bool {
-	return (c.wall().Sub(wall) - mono().Sub(m)).Abs() > clockSlack
+	nowMono, nowWall := c.instant()
+	return (nowWall.Sub(wall) - nowMono.Sub(m)).Abs() > clockSlack
 }
 
 // Begin is called before a request is sent to AWS, and its result with the
 // date of the answer.
 func (c *Clock) Begin() (dated func(time.Time)) {
-	sent, wall := mono(), c.wall()
+	sent, wall := c.instant()
 	return func(date time.Time) {
 		if date.IsZero() || c.parted(sent, wall) {
 			return // nobody knows how old the answer is
 		}
-		r := reading{low: date, mono: mono(), wall: c.wall()}
+		r := reading{low: date}
+		r.mono, r.wall = c.instant()
 		r.high = date.Add(time.Second + r.mono.Sub(sent))
 		c.read(r)
 	}
@@ -100,11 +110,12 @@ func (c *Clock) read(r reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.best = clamp(r.wall, r.low, r.high)
-	if c.known == nil {
+	t := c.told.Load()
+	if t == nil {
 		c.adopt(r, r.wall)
 		return
 	}
-	old := c.known.at(r.mono)
+	old := t.known.at(r.mono)
 	switch {
 	case old.fits(r):
 		low, high := later(old.low, r.low), earlier(old.high, r.high)
@@ -112,18 +123,18 @@ func (c *Clock) read(r reading) {
 			low, high = r.low, r.high
 		}
 		r.low, r.high, r.best = low, high, clamp(old.best, low, high)
-		c.known, c.doubt = &r, nil
-	case c.doubt != nil && c.doubt.at(r.mono).fits(r), c.parted(c.known.mono, c.known.wall):
+		c.told.Store(&told{known: r})
+	case t.doubt != nil && t.doubt.at(r.mono).fits(r), c.parted(t.known.mono, t.known.wall):
 		c.adopt(r, old.best)
 	default:
-		c.doubt = &r
+		c.told.Store(&told{t.known, &r})
 		c.log().Warn("an answer of AWS contradicts the time that earlier ones told; another one will decide", "offset", r.best.Sub(old.best))
 	}
 }
 
 // adopt makes r the time. was is what it was taken for until now.
 func (c *Clock) adopt(r reading, was time.Time) {
-	c.known, c.doubt = &r, nil
+	c.told.Store(&told{known: r})
 	if off := r.best.Sub(was); off.Abs() > clockSlack {
 		c.turns++
 		c.log().Warn("this machine's clock differs from AWS's, which is used instead", "offset", off)
@@ -141,19 +152,18 @@ func (c *Clock) log() *slog.Logger {
 // answered for the first time. It is the clock for everything that is compared
 // with a promise.
 func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known == nil {
-		return c.wall()
+	t := c.told.Load()
+	if t == nil {
+		_, wall := c.instant()
+		return wall
 	}
-	return c.known.best.Add(mono().Sub(c.known.mono))
+	return t.known.best.Add(mono().Sub(t.known.mono))
 }
 
 // Known reports whether Now is AWS's time for certain.
 func (c *Clock) Known() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known != nil && c.doubt == nil && !c.parted(c.known.mono, c.known.wall)
+	t := c.told.Load()
+	return t != nil && t.doubt == nil && !c.parted(t.known.mono, t.known.wall)
 }
 
 // corrections returns how often the time was corrected: what was judged by it
@@ -168,8 +178,8 @@ func (c *Clock) corrections() int {
 // and reports whether it is known now. Callers at the same time share one
 // question; for 5 s after one that was not answered nobody is asked.
 func (c *Clock) Settle(ctx context.Context) bool {
-	if c.Known() || c.Ask == nil {
-		return c.Known()
+	if known := c.Known(); known || c.Ask == nil {
+		return known
 	}
 	c.once.Do(func() { c.asking = make(chan struct{}, 1) })
 	select {

@@ -33,8 +33,9 @@ type Dispenser struct {
 	Late     *Late                         // records instead of Audit and Handouts; nil: what cannot be recorded is refused
 	Clock    *Clock                        // AWS's time, which promises are made in
 
-	last  sync.Map                  // user → Credential: what was handed out last, for when the store is down
-	hangs atomic.Pointer[time.Time] // until when a store that hung is not asked again, by the monotonic clock
+	last     sync.Map // user → Credential: what was handed out last, for when the store is down
+	patience patience
+	hangs    atomic.Pointer[time.Time] // until when a store that hung is not asked again, by the monotonic clock
 }
 
 // Give returns the key that works now, with the instant until which it will.
@@ -102,7 +103,7 @@ func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) 
 		}
 		c := Credential{User: user, UserID: e.Record.UserID, KeyID: o.KeyID, Secret: secret, Created: o.Created, Expiration: o.Expiration}
 		if !o.Roll {
-			d.last.Store(user, c)
+			d.remember(c)
 			return c, nil
 		}
 		old := e.Record.Key(o.KeyID).Promise.Truncate(time.Second)
@@ -121,7 +122,7 @@ func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) 
 		_, err = d.Store.Save(ctx, promised)
 		switch {
 		case err == nil:
-			d.last.Store(user, c)
+			d.remember(c)
 			return c, nil
 		case errors.Is(err, ErrConflict):
 			continue
@@ -131,6 +132,13 @@ func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) 
 			return c, nil
 		}
 		return Credential{}, fmt.Errorf("saving the promise for %q: %w", user, errors.Join(ErrNoKeyReady, err))
+	}
+}
+
+// remember keeps c, whose promise is saved.
+func (d *Dispenser) remember(c Credential) {
+	if last, ok := d.last.Load(c.User); !ok || last != c {
+		d.last.Store(c.User, c)
 	}
 }
 
@@ -160,7 +168,8 @@ func (d *Dispenser) Promised() (n int) {
 var errHangs = errors.New("the store does not answer")
 
 // load loads the user's entry. It waits for a store that hangs as long as the
-// request does, but not if there is something to hand out from memory.
+// request does, but for a moment only if there is something to hand out from
+// memory.
 func (d *Dispenser) load(ctx context.Context, user string, now time.Time) (Entry, error) {
 	if _, ok := d.remembered(user, now); !ok {
 		return d.Store.Load(ctx, user)
@@ -168,7 +177,7 @@ func (d *Dispenser) load(ctx context.Context, user string, now time.Time) (Entry
 	if until := d.hangs.Load(); until != nil && time.Now().Before(*until) { //nolint:forbidigo // a pause, not a deadline
 		return Entry{}, errHangs
 	}
-	attempt, cancel := context.WithTimeout(ctx, recordTime)
+	attempt, cancel := d.patience.bound(ctx)
 	defer cancel()
 	e, err := d.Store.Load(attempt, user)
 	if errors.Is(attempt.Err(), context.DeadlineExceeded) && ctx.Err() == nil {

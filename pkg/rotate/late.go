@@ -13,10 +13,9 @@ import (
 const ActionLate = "handouts_late"
 
 const (
-	lateLimit   = 10_000          // different hand-outs that are kept
-	latePause   = time.Second     // between attempts while recording fails
-	recordTime  = 2 * time.Second // for one attempt, so that a log that hangs delays a hand-out only
-	lateWriters = 64              // lines written side by side: they share a sync
+	lateLimit   = 10_000      // different hand-outs that are kept
+	latePause   = time.Second // between attempts while recording fails
+	lateWriters = 64          // lines written side by side: they share a sync
 )
 
 // Late is an audit log that lets hand-outs pass while the log behind it, or the
@@ -31,7 +30,8 @@ type Late struct {
 	Log      *slog.Logger     // default: nobody is told
 	Now      func() time.Time // for the event that tells of the gap; default time.Now
 
-	turn sync.Mutex // held by whoever records what was kept
+	patience patience
+	turn     sync.Mutex // held by whoever records what was kept
 
 	mu    sync.Mutex
 	kept  map[recipient]*unrecorded
@@ -92,7 +92,7 @@ func (l *Late) lacking() bool {
 func (l *Late) Handout(ctx context.Context, e Event) error {
 	r := recipient{caller: e.Caller, addr: e.Addr, user: e.User, key: e.Key}
 	if !l.pausing() {
-		attempt, cancel := context.WithTimeout(ctx, recordTime)
+		attempt, cancel := l.patience.bound(ctx)
 		defer cancel()
 		err := l.Flush(attempt)
 		if err == nil {

@@ -233,6 +233,38 @@ func TestHangingStoreServesFromMemory(t *testing.T) {
 	})
 }
 
+// Attempts that begin at different moments each get their time, and a caller
+// that has less keeps to that.
+func TestEachAttemptHasItsTime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		log := &diskLog{}
+		late := &rotate.Late{Audit: log}
+		give := func(ctx context.Context) (took time.Duration, err error) {
+			began := time.Now()
+			_, err = (&rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store, Late: late}).Give(ctx, "ci", rotate.Recipient{Caller: "web"})
+			return time.Since(began), err
+		}
+		if _, err := give(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.set(func() { log.hangs = true })
+		for _, since := range []time.Duration{0, 50 * time.Millisecond, time.Second, 10 * time.Second} {
+			time.Sleep(since + 2*time.Second) // no attempt is made for a moment after one that failed
+			if took, err := give(t.Context()); err != nil || took < 1900*time.Millisecond || took > 2*time.Second {
+				t.Errorf("a hand-out while the log hangs took %s, %v, want about 2 s", took, err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		hasty, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if took, err := give(hasty); !errors.Is(err, context.DeadlineExceeded) || took != 300*time.Millisecond {
+			t.Errorf("a hand-out in 300 ms took %s, %v, want no longer", took, err)
+		}
+	})
+}
+
 type hangingStore struct {
 	*rotatetest.MemStore
 	hangs bool

@@ -158,6 +158,7 @@ func (p *once) unselected(users []User) []User {
 
 // visitAll returns the reports of the users that there was time for.
 func (p *once) visitAll(ctx context.Context, users []User) []UserReport {
+	users = failedLast(p.Rotator, users, func(u User) string { return u.Name })
 	reports := make([]UserReport, len(users))
 	p.each(ctx, len(users), func(i int, free func()) {
 		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.all, p.o, free)

@@ -27,6 +27,7 @@ type Loss struct {
 	Bereft bool
 	// Full: a new key needs the place of one of them.
 	Full bool
+	Err  error    // why the user could not be looked at; nothing else is known then
 	held []string // those that the record holds as keyrot's
 }
 
@@ -34,10 +35,14 @@ type Loss struct {
 var ErrLastKey = errors.New("it is the only active key of its user")
 
 // Losses finds the selected users, or those named, whose keys were lost, and
-// those for whom the store has no key that works.
+// those for whom the store has no key that works. A user that cannot be looked at
+// hides no other.
 func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 	r.init()
 	users, err := r.choose(ctx, names)
+	if len(names) == 0 {
+		err = r.known(users, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +53,12 @@ func (r *Rotator) Losses(ctx context.Context, names []string) ([]Loss, error) {
 	var all []Loss
 	for _, u := range users {
 		l, err := r.loss(ctx, u, stored)
-		if err != nil {
-			return nil, err
-		}
-		if l.any() {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			all = append(all, Loss{User: u, Err: err})
+		case l.any():
 			all = append(all, l)
 		}
 	}

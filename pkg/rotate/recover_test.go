@@ -218,3 +218,25 @@ func TestRecoverOfARenamedUser(t *testing.T) {
 		}
 	})
 }
+
+// An entry that cannot be read hides no other user's loss.
+func TestLossesBesideAnUnreadableEntry(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ann", "bob")
+		h.turn(t, rotate.Options{})
+		if _, err := h.aws.Plant("bob"); err != nil {
+			t.Fatal(err)
+		}
+		damaged := errors.New("damaged")
+		h.store.Before = func(op, user string) error {
+			if op == rotatetest.OpLoad && user == "ann" {
+				return damaged
+			}
+			return nil
+		}
+		all, err := h.Losses(t.Context(), nil)
+		if err != nil || len(all) != 2 || !errors.Is(all[0].Err, damaged) || all[1].User.Name != "bob" || len(all[1].Lost) != 1 {
+			t.Errorf("Losses() = %+v, %v, want ann's failure and bob's key", all, err)
+		}
+	})
+}

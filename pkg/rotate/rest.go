@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -75,6 +76,18 @@ func (p *pass) unreadable(user string, cause error) error {
 		}
 	}
 	return err
+}
+
+// failedLast returns the users, those that this process failed to look at behind
+// the others: failing may take all the time, or all the workers, that there are.
+func failedLast[User any](r *Rotator, users []User, name func(User) string) []User {
+	failed := func(u User) int {
+		if _, failed := r.rested.Load(name(u)); failed {
+			return 1
+		}
+		return 0
+	}
+	return slices.SortedStableFunc(slices.Values(users), func(a, b User) int { return failed(a) - failed(b) })
 }
 
 // sleepers returns how many users rest or did until now, and those that are not

@@ -200,7 +200,8 @@ func (s *scheduler) due(ctx context.Context) ([]string, error) {
 	if s.reconciled {
 		n, asleep := s.sleepers()
 		users, err := s.Store.Due(ctx, s.now(), 16*s.Workers+n)
-		return slices.DeleteFunc(users, func(u string) bool { return asleep[u] }), err
+		users = slices.DeleteFunc(users, func(u string) bool { return asleep[u] })
+		return failedLast(s.Rotator, users, func(u string) string { return u }), err
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {

@@ -94,3 +94,55 @@ func TestUnreadableEntriesKeepNobodyWaiting(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowFailuresKeepNobodyWaiting has entries before a good one whose reading
+// takes 10 s and then fails, more than a daemon has workers for, or a function
+// time in its passes: the good one has its turn.
+func TestSlowFailuresKeepNobodyWaiting(t *testing.T) {
+	const while = 2 * time.Hour
+	for name, tc := range map[string]struct {
+		bad int
+		run func(context.Context, *house)
+	}{
+		"a daemon": {200, func(ctx context.Context, h *house) { _ = h.Run(ctx) }},
+		"passes of 30 s each minute": {40, func(ctx context.Context, h *house) {
+			for ctx.Err() == nil {
+				pass, cancel := context.WithTimeout(ctx, 30*time.Second)
+				began := time.Now()
+				_, _ = h.RunOnce(pass, rotate.Options{Unattended: true}) // ends for lack of time
+				cancel()
+				time.Sleep(time.Minute - time.Since(began))
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var users []string
+				for i := range tc.bad {
+					users = append(users, fmt.Sprintf("bad-%03d", i))
+				}
+				h := newHouse(append(users, "well")...)
+				h.turn(t, rotate.Options{})
+				h.store.Before = func(op, user string) error {
+					if op == rotatetest.OpLoad && strings.HasPrefix(user, "bad-") {
+						time.Sleep(10 * time.Second)
+						return errors.New("no answer")
+					}
+					return nil
+				}
+				var promoted atomic.Int64
+				h.Observe = func(user string, step plan.Step, err error) {
+					if user == "well" && err == nil && step.Action == plan.Promote {
+						promoted.Add(1)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), while)
+				defer cancel()
+				tc.run(ctx, h)
+				if n := promoted.Load(); n < 11 {
+					t.Errorf("the healthy user got %d keys in %s, want one every 10 min", n, while)
+				}
+			})
+		})
+	}
+}

@@ -38,6 +38,8 @@ type answer struct {
 	etag   string
 }
 
+const jsonType = "application/json"
+
 // identify finds out who calls, before anything else of the request is read.
 type identify func(*http.Request) (auth.Key, error)
 
@@ -71,8 +73,7 @@ func (s *Server) route(method string, who identify, fn func(context.Context, req
 			w.Header().Set("ETag", a.etag)
 		}
 		if a.raw != nil {
-			w.Header().Set("Content-Type", a.media)
-			_, _ = w.Write(a.raw) // the client is gone: nobody to tell
+			send(w, http.StatusOK, a.media, a.raw)
 			return
 		}
 		write(w, max(a.status, http.StatusOK), a.body)
@@ -84,12 +85,14 @@ func (s *Server) route(method string, who identify, fn func(context.Context, req
 // failures learns nothing from further ones.
 func (s *Server) admit(r *http.Request, who identify) (auth.Key, error) {
 	caller, err := who(r)
-	status, _ := api.Answer(translate(err))
 	switch {
-	case err != nil && status < http.StatusInternalServerError:
-		return caller, cmp.Or(s.failures.take(network(host(r.RemoteAddr))), err)
-	case err != nil || caller.ID == "":
+	case err != nil:
+		if status, _ := api.Answer(translate(err)); status < http.StatusInternalServerError {
+			err = cmp.Or(s.failures.take(network(host(r.RemoteAddr))), err)
+		}
 		return caller, err
+	case caller.ID == "":
+		return caller, nil
 	}
 	return caller, s.callers.take(caller.ID)
 }
@@ -227,10 +230,15 @@ func write(w http.ResponseWriter, status int, body any) {
 	if err != nil { // unreachable: all bodies are plain structs
 		status, raw = http.StatusInternalServerError, []byte(`{"message":"Internal Server Error","code":"internal"}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(raw)+1))
+	send(w, status, jsonType, append(raw, '\n'))
+}
+
+func send(w http.ResponseWriter, status int, media string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n')) // the client is gone: nobody to tell
+	_, _ = w.Write(body) // the client is gone: nobody to tell
 }
 
 // open lets everybody in.

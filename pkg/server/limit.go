@@ -117,6 +117,9 @@ func network(host string) string {
 	if err != nil {
 		return host
 	}
+	if a.Is4() {
+		return host // has one form only
+	}
 	if a = a.Unmap(); a.Is4() {
 		return a.String()
 	}

@@ -62,6 +62,9 @@ func forwarded(value string) (netip.Addr, bool) {
 
 // seenFrom makes r come from its client, for limits and records.
 func (s *Server) seenFrom(r *http.Request) {
+	if len(s.Proxies) == 0 {
+		return
+	}
 	if from := s.client(r); from != host(r.RemoteAddr) {
 		r.RemoteAddr = net.JoinHostPort(from, "0")
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -38,17 +41,22 @@ func (s *Server) activeKey(ctx context.Context, r request) (answer, error) {
 		return answer{}, &api.BadRequest{Text: "username is not a valid IAM user name"}
 	}
 	unchanged := false
-	c, err := s.give(ctx, r, users[0], func(c rotate.Credential) bool {
-		unchanged = matches(r.header.Values("If-None-Match"), etag(c))
-		return unchanged
-	})
+	var held func(rotate.Credential) bool
+	if tags := r.header.Values("If-None-Match"); len(tags) > 0 {
+		held = func(c rotate.Credential) bool {
+			unchanged = matches(tags, etag(c))
+			return unchanged
+		}
+	}
+	c, err := s.give(ctx, r, users[0], held)
 	if err != nil {
+		s.ready.users.Delete(users[0])
 		return answer{}, err
 	}
 	if unchanged {
 		return answer{status: http.StatusNotModified, etag: etag(c)}, nil
 	}
-	return answer{etag: etag(c), body: credential(c)}, nil
+	return s.ready.answer(c)
 }
 
 // container answers GET /container-credentials/{user}.
@@ -61,6 +69,28 @@ func (s *Server) container(ctx context.Context, r request) (answer, error) {
 		return answer{}, err
 	}
 	return answer{body: api.ContainerOf(credential(c), r.header.Get("User-Agent"))}, nil
+}
+
+// ready keeps the answer that each user's credential makes, for as long as the
+// credential is the same. The zero value is ready; safe for concurrent use.
+type ready struct{ users sync.Map } // user → prepared
+
+type prepared struct {
+	of rotate.Credential
+	answer
+}
+
+func (r *ready) answer(c rotate.Credential) (answer, error) {
+	if p, ok := r.users.Load(c.User); ok && p.(prepared).of == c {
+		return p.(prepared).answer, nil
+	}
+	raw, err := json.Marshal(credential(c))
+	if err != nil {
+		return answer{}, fmt.Errorf("encoding a credential: %w", err)
+	}
+	a := answer{etag: etag(c), raw: append(raw, '\n'), media: jsonType}
+	r.users.Store(c.User, prepared{c, a})
+	return a, nil
 }
 
 // give hands out the user's credential if the caller may read it.

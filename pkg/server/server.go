@@ -61,6 +61,7 @@ type Server struct {
 	callers  *buckets
 	failures *buckets
 	flight   *flight
+	ready    ready
 }
 
 func (s *Server) init() {

@@ -185,6 +185,12 @@ func TestActiveKey(t *testing.T) {
 	if res.Code != 200 {
 		t.Errorf("with an extended Expiration = %d, want 200", res.Code)
 	}
+	c.KeyID, c.Secret = "AKIAI44QH8DHBEXAMPLE", rotate.NewSecret("another")
+	w.disp.creds["ci"] = c
+	res = w.do(t, "GET", "/active-key?username=ci", "X-Api-Key", w.reader, "Authorization", "Bearer "+w.token)
+	if got := res.Body.String(); !strings.Contains(got, `"AKIAI44QH8DHBEXAMPLE","SecretAccessKey":"another"`) {
+		t.Errorf("after a rotation = %s, want the new key", got)
+	}
 	if strings.Contains(w.log.String(), secret) || strings.Contains(w.log.String(), w.token) || strings.Contains(w.log.String(), w.reader) {
 		t.Error("the log holds a secret")
 	}

@@ -91,7 +91,10 @@ func TestMiddlebox(t *testing.T) {
 	if _, err := k.Run(ctx, "rotate-once"); err != nil {
 		t.Fatal(err)
 	}
-	for user, body := range map[string]string{"ann": "<html><body>Please sign in</body></html>", "bob": ""} {
+	for user, body := range map[string]string{
+		"ann": "<html><body>Please sign in</body></html>", "bob": "",
+		"cyd": "<TagUserResponse><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></TagUserResponse>", // of another call
+	} {
 		key := activeKey(t, c.admin, user)
 		toIAM.Answer(body, 1, "UpdateAccessKey")
 		_, err := k.Run(ctx, "burn", user, "--key", key, "--wait", "3s")

@@ -37,6 +37,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
 	},
 	{
+		Name: "slow-failures-first", Rule: "on time",
+		File: "pkg/rotate/rest.go", Old: "return failed(a) - failed(b)", New: "return 0 * (failed(a) - failed(b))",
+		Pkg: "./pkg/rotate", Test: "TestSlowFailuresKeepNobodyWaiting", Says: "the healthy user got",
+	},
+	{
 		Name: "unsaved-promise", Rule: "served works",
 		File: "pkg/rotate/dispense.go", Old: "promised.Record = e.Record.Promised(o)", New: "promised.Record = e.Record",
 		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "before its Expiration",
@@ -142,6 +147,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestFullDiskServesFromMemoryAndRecordsLater", Says: "the log has",
 	},
 	{
+		Name: "ended-attempt-is-shared", Rule: "on record",
+		File: "pkg/rotate/patience.go", Old: "a == nil || !now.Before(a.until)", New: "a == nil",
+		Pkg: "./pkg/rotate", Test: "TestEachAttemptHasItsTime", Says: "a hand-out while the log hangs took 0s",
+	},
+	{
+		Name: "answer-kept-too-long", Rule: "served works",
+		File: "pkg/server/routes.go", Old: "ok && p.(prepared).of == c {", New: "ok {",
+		Pkg: "./pkg/server", Test: "TestActiveKey", Says: "after a rotation = ",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
@@ -168,7 +183,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "believe-any-call", Rule: "served works",
-		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(h, res.Header, raw); err != nil && false {",
+		File: "internal/awscall/awscall.go", Old: "if err := awsanswer.Check(operation, h, res.Header, raw); err != nil {", New: "if err := awsanswer.Check(operation, h, res.Header, raw); err != nil && false {",
 		Pkg: "./internal/awscall", Test: "TestAnswersOfSomebodyElse", Says: "answered with a page",
 	},
 	{
@@ -317,7 +332,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-local-clock", Rule: "served works",
-		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tif", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tif",
+		File: "pkg/rotate/clock.go", Old: "r.best = clamp(r.wall, r.low, r.high)\n\tt :=", New: "r.low, r.high, r.best = r.wall, r.wall, r.wall\n\tt :=",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "served works|one hand", Args: []string{"-sim.hours=48"},
 	},
 	{

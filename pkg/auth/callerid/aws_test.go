@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -350,7 +351,13 @@ func TestAnswersOfSTS(t *testing.T) {
 		{"as it must be", say(200, good), "accepted"},
 		{"a refusal", say(403, "<Error><Code>InvalidClientTokenId</Code></Error>"), "refused"},
 		{"a success of another status", say(203, good), "unavailable"},
-		{"a refusal with a good body", say(403, good), "refused"},
+		{"a refusal as AWS writes it", say(403, "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code></Error></ErrorResponse>"), "refused"},
+		{"a refusal with a good body", say(403, good), "unavailable"},
+		{"a firewall's refusal", say(403, "<html><body>Forbidden</body></html>"), "unavailable"},
+		{"a gateway's refusal", say(403, `{"message":"Forbidden"}`), "unavailable"},
+		{"a proxy that wants to know who asks", say(407, "<html>log in</html>"), "unavailable"},
+		{"nothing but a status", say(404, ""), "unavailable"},
+		{"a refusal that is cut", say(403, "<ErrorResponse><Error><Code>InvalidClientTo"), "unavailable"},
 		{"throttled", say(400, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"), "unavailable"},
 		{"throttled by status", say(429, ""), "unavailable"},
 		{"broken", say(500, good), "unavailable"},
@@ -401,7 +408,8 @@ func (w *waiting) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer w.under.Add(-1)
 	select {
 	case <-w.release:
-		return &http.Response{StatusCode: http.StatusForbidden, Body: http.NoBody, Request: r}, nil
+		body := io.NopCloser(strings.NewReader("<ErrorResponse><Error><Code>InvalidClientTokenId</Code></Error></ErrorResponse>"))
+		return &http.Response{StatusCode: http.StatusForbidden, Body: body, Request: r}, nil
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}

@@ -48,10 +48,26 @@ func (v *Verifier) ask(ctx context.Context, endpoint, query string) (arn string,
 		return "", fmt.Errorf("reading the answer of STS: %w", withoutURL(err))
 	case res.StatusCode == http.StatusOK:
 		return identityIn(raw)
-	case res.StatusCode/100 == 4 && res.StatusCode != http.StatusTooManyRequests && !bytes.Contains(raw, []byte("<Code>Throttling")):
+	case res.StatusCode/100 == 4 && refuses(raw):
 		return "", refused("STS answered %d", res.StatusCode)
 	}
 	return "", fmt.Errorf("asking STS: it answered %d", res.StatusCode)
+}
+
+// refuses reports whether an answer of status 4xx is STS's own word about the
+// caller. What a proxy or a firewall on the way there says is none: a refusal
+// takes from the caller what it was given before.
+func refuses(raw []byte) bool {
+	var body struct {
+		XMLName xml.Name
+		Error   string `xml:"Error>Code"` // in an ErrorResponse
+		Code    string `xml:"Code"`       // in an Error
+	}
+	if xml.Unmarshal(raw, &body) != nil {
+		return false
+	}
+	code := map[string]string{"ErrorResponse": body.Error, "Error": body.Code}[body.XMLName.Local]
+	return code != "" && !strings.HasPrefix(code, "Throttling") && code != "RequestLimitExceeded"
 }
 
 // identityIn returns the caller in an answer of STS.

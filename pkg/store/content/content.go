@@ -29,6 +29,16 @@ func DecodeRecord(b []byte, user string) (plan.Record, error) {
 	if r.User != user {
 		return plan.Record{}, fmt.Errorf("record of %q is that of %q: %w", user, r.User, ErrCorrupt)
 	}
+	for _, k := range r.Keys {
+		switch k.Stage {
+		case plan.Pending, plan.Current, plan.Previous, plan.Retiring:
+		default: // damaged, or of a later version: to act on the rest could take away the key that is served
+			return plan.Record{}, fmt.Errorf("record of %q: a key in stage %q: %w", user, k.Stage, ErrCorrupt)
+		}
+		if k.ID == "" {
+			return plan.Record{}, fmt.Errorf("record of %q: a key without an id: %w", user, ErrCorrupt)
+		}
+	}
 	return r, nil
 }
 

@@ -86,7 +86,10 @@ func TestDecodeRecord(t *testing.T) {
 	if r, err := DecodeRecord([]byte(`{"user":"ann"}`), "ann"); err != nil || r.User != "ann" {
 		t.Errorf("DecodeRecord = %v, %v", r, err)
 	}
-	for _, b := range []string{``, `{`, `{"user":"bob"}`} {
+	for _, b := range []string{
+		``, `{`, `null`, `[]`, `{"user":"bob"}`, `{"user":"ann","keys":[null]}`, `{"user":"ann","keys":[{"id":"AKIA1"}]}`,
+		`{"user":"ann","keys":[{"id":"AKIA1","stage":"Curr"}]}`, `{"user":"ann","keys":[{"stage":"Current"}]}`,
+	} {
 		if _, err := DecodeRecord([]byte(b), "ann"); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("DecodeRecord(%q) = %v, want %v", b, err, ErrCorrupt)
 		}
