@@ -177,6 +177,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "SetStatus, answered with a page",
 	},
 	{
+		Name: "believe-anothers-answer", Rule: "served works",
+		File: "internal/awsanswer/awsanswer.go", Old: "x.XMLName.Local == operation+\"Response\"", New: "strings.HasSuffix(x.XMLName.Local, \"Response\") && operation != \"\"",
+		Pkg: "./pkg/awsiam", Test: "TestAnswersOfSomebodyElseAreUnknown", Says: "answered with another call's answer",
+	},
+	{
 		Name: "believe-any-write", Rule: "on record",
 		File: "pkg/store/dynamodb/metered.go", Old: "err == nil && consumed(out) == nil", New: "err == nil && consumed(out) == nil && false",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAnswersOfSomebodyElse", Says: "Append, answered with an empty object",
