@@ -157,6 +157,16 @@ var mutants = []mutant{
 		Pkg: "./pkg/server", Test: "TestActiveKey", Says: "after a rotation = ",
 	},
 	{
+		Name: "old-entry-confirmed", Rule: "served works",
+		File: "pkg/store/sqlite/cache.go", Old: "ok && f.entry.Version == saved {", New: "ok {",
+		Pkg: "./pkg/store/sqlite", Test: "TestLoadIsNeverOld", Says: "Load = version",
+	},
+	{
+		Name: "leaving-fails-others", Rule: "on record",
+		File: "pkg/store/sqlite/handouts.go", Old: "context.WithDeadline(context.WithoutCancel(ctx), deadline)", New: "context.WithDeadline(ctx, deadline)",
+		Pkg: "./pkg/store/sqlite", Test: "TestHandoutsShareATransaction", Says: "add = context canceled",
+	},
+	{
 		Name: "shutdown-loses-secret", Rule: "orphans die",
 		File: "pkg/rotate/save.go", Old: "ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)\n\tdefer cancel()\n\tfor {", New: "ctx, cancel := context.WithTimeout(p.ctx, saveTime)\n\tdefer cancel()\n\tfor {",
 		Pkg: "./pkg/rotate", Test: "TestShutdownKeepsTheSecret", Says: "secret",
