@@ -18,21 +18,22 @@ import (
 type result struct {
 	rate float64 // answers per second
 	p99  time.Duration
+	cpu  time.Duration // of the server, for each answer
 }
 
 // load sends the requests in turn over n connections, each waiting for its
 // answer, and fails if any answer is not 200. It does as little as it can:
 // what the generator uses, the server lacks.
-func load(ctx context.Context, addr string, n int, span time.Duration, requests [][]byte) (result, error) {
+func load(ctx context.Context, p *process, n int, span time.Duration, requests [][]byte) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, span)
 	defer cancel()
 	var wg sync.WaitGroup
 	var failed atomic.Pointer[error]
 	times := make([][]time.Duration, n)
-	began := time.Now()
+	began, used := time.Now(), p.cpu()
 	for i := range n {
 		wg.Go(func() {
-			t, err := one(ctx, addr, i, requests)
+			t, err := one(ctx, p.addr, i, requests)
 			times[i] = t
 			if err != nil {
 				failed.CompareAndSwap(nil, &err)
@@ -50,7 +51,7 @@ func load(ctx context.Context, addr string, n int, span time.Duration, requests 
 		return result{}, errors.New("no answer at all")
 	}
 	slices.Sort(all)
-	return result{float64(len(all)) / took.Seconds(), all[len(all)*99/100]}, nil
+	return result{float64(len(all)) / took.Seconds(), all[len(all)*99/100], (p.cpu() - used) / time.Duration(len(all))}, nil
 }
 
 func one(ctx context.Context, addr string, i int, requests [][]byte) ([]time.Duration, error) {

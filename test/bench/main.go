@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -103,7 +104,7 @@ func (b bench) compare(ctx context.Context, sync string) error {
 		return err
 	}
 	bareRequests := floorRequests(bare.addr, b.users)
-	fmt.Println("connections  floor req/s  keyrot req/s  ratio  floor p99  keyrot p99  ratio")
+	fmt.Println("connections  floor req/s  keyrot req/s  ratio  floor p99  keyrot p99  ratio  floor CPU  keyrot CPU  of each answer")
 	for text := range strings.SplitSeq(b.conns, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -111,30 +112,30 @@ func (b bench) compare(ctx context.Context, sync string) error {
 		}
 		var floors, ours []result
 		for range max(1, b.rounds) + 1 {
-			ra, err := load(ctx, bare.addr, n, b.span, bareRequests)
+			ra, err := load(ctx, bare, n, b.span, bareRequests)
 			if err != nil {
 				return fmt.Errorf("floor: %w", err)
 			}
-			rb, err := load(ctx, keyrot.addr, n, b.span, requests)
+			rb, err := load(ctx, keyrot, n, b.span, requests)
 			if err != nil {
 				return fmt.Errorf("keyrot: %w", err)
 			}
 			floors, ours = append(floors, ra), append(ours, rb)
 		}
 		fa, fb := median(floors[1:]), median(ours[1:]) // the first round warms up
-		fmt.Printf("%11d  %11.0f  %12.0f  %5.2f  %9s  %10s  %5.2f\n", n, fa.rate, fb.rate, fb.rate/fa.rate,
-			fa.p99.Round(10*time.Microsecond), fb.p99.Round(10*time.Microsecond), float64(fb.p99)/float64(fa.p99))
+		fmt.Printf("%11d  %11.0f  %12.0f  %5.2f  %9s  %10s  %5.2f  %9s  %10s\n", n, fa.rate, fb.rate, fb.rate/fa.rate,
+			fa.p99.Round(10*time.Microsecond), fb.p99.Round(10*time.Microsecond), float64(fb.p99)/float64(fa.p99),
+			fa.cpu.Round(100*time.Nanosecond), fb.cpu.Round(100*time.Nanosecond))
 	}
 	return nil
 }
 
-// median returns the medians of both figures, each for itself.
+// median returns the medians of all figures, each for itself.
 func median(rs []result) result {
-	rate, p99 := make([]float64, len(rs)), make([]time.Duration, len(rs))
-	for i, r := range rs {
-		rate[i], p99[i] = r.rate, r.p99
+	at := func(less func(a, b result) int) result { return slices.SortedFunc(slices.Values(rs), less)[len(rs)/2] }
+	return result{
+		rate: at(func(a, b result) int { return cmp.Compare(a.rate, b.rate) }).rate,
+		p99:  at(func(a, b result) int { return cmp.Compare(a.p99, b.p99) }).p99,
+		cpu:  at(func(a, b result) int { return cmp.Compare(a.cpu, b.cpu) }).cpu,
 	}
-	slices.Sort(rate)
-	slices.Sort(p99)
-	return result{rate: rate[len(rs)/2], p99: p99[len(rs)/2]}
 }

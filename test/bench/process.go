@@ -80,6 +80,20 @@ func (p *process) memory() float64 {
 	return kib / 1024
 }
 
+// cpu returns the processor time used so far (Linux; zero elsewhere).
+func (p *process) cpu() time.Duration {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(raw), ") ")
+	var user, system time.Duration // in hundredths of a second: proc(5), fields 14 and 15
+	if f := strings.Fields(after); len(f) > 12 {
+		_, _ = fmt.Sscan(f[11]+" "+f[12], &user, &system)
+	}
+	return (user + system) * time.Second / 100
+}
+
 func startKeyrot(ctx context.Context, bin, sync string, args ...string) (*process, error) {
 	env := []string{"KEYROT_API_KEY=" + apiKey, "KEYROT_LOG_LEVEL=error", "KEYROT_SERVER_CALLER_RATE=1000000", "KEYROT_AUDIT_SYNC=" + sync}
 	return start(ctx, env, func(addr string) []string {

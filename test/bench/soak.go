@@ -27,7 +27,7 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 		if err != nil {
 			return err
 		}
-		r, err := load(ctx, p.addr, soakConns, stretch, requests)
+		r, err := load(ctx, p, soakConns, stretch, requests)
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,10 @@ func openCache(ctx context.Context, db *sql.DB) (*cache, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &cache{conn: conn, stmt: stmt, current: current, turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]fresh{}}, nil
+	return &cache{
+		conn: conn, stmt: stmt, current: current,
+		turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]fresh{},
+	}, nil
 }
 
 func (c *cache) close() {
