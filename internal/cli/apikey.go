@@ -229,24 +229,24 @@ func viewOf(k auth.Key, now time.Time) keyView {
 
 func (e Env) listKeys(ctx context.Context, c common) error {
 	return e.withKeys(ctx, c, false, func(keys *auth.Keys) error {
-		all, err := keys.List(ctx)
-		if err != nil {
-			return err
+		all, failed := keys.List(ctx)
+		if len(all) == 0 && failed != nil {
+			return failed
 		}
 		views := make([]keyView, len(all))
 		rows := [][]string{{"ID", "NAME", "ROLE", "USERS", "STATE", "LAST USED", "EXPIRES"}}
 		for i, k := range all {
 			v := viewOf(k, keys.Now())
-			if v.Used, err = keys.LastUsed(ctx, k.ID); err != nil {
-				return err
-			}
+			var err error
+			v.Used, err = keys.LastUsed(ctx, k.ID)
+			failed = errors.Join(failed, err)
 			views[i] = v
 			rows = append(rows, []string{v.ID, v.Name, string(v.Role), strings.Join(v.Users, ","), v.State, orNever(v.Used), orNever(v.Expires)})
 		}
 		if c.Output == "json" {
-			return writeJSON(e.Out, views)
+			return errors.Join(failed, writeJSON(e.Out, views))
 		}
-		return writeTable(e.Out, rows)
+		return errors.Join(failed, writeTable(e.Out, rows))
 	})
 }
 

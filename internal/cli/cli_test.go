@@ -247,6 +247,41 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
+// An API key whose record is damaged hides no other from the list.
+func TestADamagedAPIKeyHidesNoOther(t *testing.T) {
+	t.Parallel()
+	e, out, errs := testEnv(t, nil)
+	for range 2 {
+		if code := Run(t.Context(), e, []string{"api-key", "create", "--users", "ci", "-o", "json"}); code != 0 {
+			t.Fatalf("create = %d", code)
+		}
+	}
+	cfg, err := e.loadValid(common{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := openStore(t.Context(), cfg, e.Getenv, rotatetest.Clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := st.SettingNames(t.Context(), "apikey/")
+	if err != nil || len(names) != 2 {
+		t.Fatal(names, err)
+	}
+	_, version, err := st.Setting(t.Context(), names[0])
+	if err == nil {
+		_, err = st.SaveSetting(t.Context(), names[0], []byte("x"), version)
+	}
+	if err := errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	bad, good := strings.TrimPrefix(names[0], "apikey/"), strings.TrimPrefix(names[1], "apikey/")
+	if code := Run(t.Context(), e, []string{"api-key", "list"}); code == 0 || !strings.Contains(out.String(), good) || !strings.Contains(errs.String(), bad) {
+		t.Errorf("list = %d:\n%s%s\nwant %s, and that %s cannot be read", code, out, errs, good, bad)
+	}
+}
+
 func TestRevokeTwice(t *testing.T) {
 	t.Parallel()
 	e, out, _ := testEnv(t, nil)

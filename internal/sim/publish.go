@@ -33,10 +33,18 @@ func (q required) Publish(_ context.Context, c rotate.Credential) error {
 		return fmt.Errorf("target did not take %s: %w", c.Secret.Reveal(), errStore)
 	}
 	p.holds[c.User] = c
+	p.promise(c.KeyID, c.Expiration) // its readers are told
 	if x < 2*p.Faults.Publish {
 		return errStore
 	}
 	return nil
+}
+
+// promise notes what somebody was told. The caller holds s.mu.
+func (s *simulation) promise(id string, until time.Time) {
+	if until.After(s.promised[id]) {
+		s.promised[id] = until
+	}
 }
 
 // optional is the publisher that must never stand in the way.

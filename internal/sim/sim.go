@@ -88,7 +88,7 @@ type simulation struct {
 	result   Result
 	foreign  map[string]bool              // keys that keyrot did not create
 	excused  map[string]time.Time         // users whose keys somebody else spoiled, until when
-	promised map[string]time.Time         // latest Expiration handed out, by key
+	promised map[string]time.Time         // latest Expiration handed out or published, by key
 	recorded map[string]string            // latest audited step, by user
 	hands    map[string]string            // who is changing a user's keys right now
 	holds    map[string]rotate.Credential // what the required publisher's target holds, by user
@@ -230,9 +230,7 @@ func (s *simulation) client(ctx context.Context, i int) {
 		served = true
 		s.note(func() {
 			s.result.Handouts++
-			if c.Expiration.After(s.promised[c.KeyID]) {
-				s.promised[c.KeyID] = c.Expiration
-			}
+			s.promise(c.KeyID, c.Expiration)
 		})
 		s.judgePublication(c)
 		if !c.Expiration.After(time.Now()) {

@@ -79,12 +79,10 @@ func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) e
 		return fmt.Errorf("posting to %s: %w", req.URL.Hostname(), err)
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
 	switch {
 	case res.StatusCode/100 != 2:
 		return &Refusal{Host: req.URL.Hostname(), Status: res.StatusCode, RetryAfter: retryAfter(res.Header)}
-	case err != nil:
-		return fmt.Errorf("reading the answer of %s: %w", req.URL.Hostname(), err)
 	case strings.HasPrefix(http.DetectContentType(answer), "text/html"):
 		return fmt.Errorf("%s answered %d with a page, which something before the receiver may have written", req.URL.Hostname(), res.StatusCode)
 	}

@@ -174,24 +174,26 @@ func (s *Keys) stale(id string, now time.Time, err error) (Key, error) {
 	return c.key, nil
 }
 
-// List returns all stored keys, ordered by id.
+// List returns all stored keys, ordered by id. One that cannot be read hides no
+// other: it is in the error, beside those that can.
 func (s *Keys) List(ctx context.Context) ([]Key, error) {
 	names, err := s.Settings.SettingNames(ctx, keySettings)
 	if err != nil {
 		return nil, fmt.Errorf("listing API keys: %w", err)
 	}
 	var keys []Key
+	var errs []error
 	for _, name := range names {
 		k, _, err := s.load(ctx, strings.TrimPrefix(name, keySettings))
-		if errors.Is(err, ErrNoSuchKey) {
-			continue // deleted meanwhile
+		switch {
+		case errors.Is(err, ErrNoSuchKey): // deleted meanwhile
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			keys = append(keys, k)
 		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
 	}
-	return keys, nil
+	return keys, errors.Join(errs...)
 }
 
 // Revoke ends the key and its tokens: here at once, in other processes within

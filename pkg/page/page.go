@@ -268,8 +268,11 @@ func (p *Page) all(ctx context.Context) (*Status, error) {
 
 func (p *Page) callers(ctx context.Context, now time.Time) ([]Caller, error) {
 	stored, err := p.Keys.List(ctx)
-	if err != nil {
+	switch {
+	case err != nil && len(stored) == 0:
 		return nil, err
+	case err != nil:
+		p.log().Debug("some API keys cannot be read", "err", err)
 	}
 	var out []Caller
 	for _, k := range append(slices.Clone(p.Keys.Fixed), stored...) {

@@ -1,6 +1,7 @@
 package rotate_test
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -15,9 +16,17 @@ import (
 // while after it was made. last is what was handed out right before the loss.
 func restored(t *testing.T, after time.Duration) (h *house, last rotate.Credential) {
 	t.Helper()
+	return restoredFrom(t, 25*time.Minute, after)
+}
+
+// restoredFrom is the same for a copy of a given age of the house, with
+// publishers.
+func restoredFrom(t *testing.T, age, after time.Duration, to ...rotate.Publisher) (h *house, last rotate.Credential) {
+	t.Helper()
 	h = newHouse("ci")
+	h.Publishers = to
 	h.turn(t, rotate.Options{})
-	h.run(t, 25*time.Minute)
+	h.run(t, age)
 	copied, err := h.store.Load(t.Context(), "ci")
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +51,10 @@ func (h *house) loss(t *testing.T) rotate.Loss {
 		t.Fatalf("Losses() = %+v, %v, want one user", all, err)
 	}
 	return all[0]
+}
+
+func older(keys []plan.Key) string {
+	return slices.MinFunc(keys, func(a, b plan.Key) int { return a.Created.Compare(b.Created) }).ID
 }
 
 // recover orders the replacement and sees it done.
@@ -74,9 +87,7 @@ func TestRecoverAfterARestore(t *testing.T) {
 				l := h.loss(t)
 				room := ""
 				if l.Full {
-					if room = l.Idle(); room == "" { // the operator chooses the older one
-						room = slices.MinFunc(l.Keys, func(a, b plan.Key) int { return a.Created.Compare(b.Created) }).ID
-					}
+					room = cmp.Or(l.Idle(), older(l.Keys)) // which the operator chooses
 				}
 				done := make(chan error, 1)
 				go func() { done <- h.recover(t, l, room) }()

@@ -27,13 +27,16 @@ type credential struct {
 
 // serveFloor answers GET /active-key with what a map holds, after verifying
 // an HS256 token: no API key, no permission, no record.
-func serveFloor(ctx context.Context, addr string) error {
+func serveFloor(ctx context.Context, addr string, users []string) error {
 	var mu sync.RWMutex
-	creds := map[string]credential{"demo-app": {
-		AccessKeyID:     "AKIAIOSFODNN7EXAMPLE",
-		SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", // #nosec G101 -- AWS's documented example
-		Expiration:      time.Now().Add(time.Hour), CreateDate: time.Now(), UserName: "demo-app",
-	}}
+	creds := map[string]credential{}
+	for _, user := range users {
+		creds[user] = credential{
+			AccessKeyID:     "AKIAIOSFODNN7EXAMPLE",
+			SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", // #nosec G101 -- AWS's documented example
+			Expiration:      time.Now().Add(time.Hour), CreateDate: time.Now(), UserName: user,
+		}
+	}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(),
 		jwt.WithIssuer("keyrot"), jwt.WithAudience("keyrot-api"))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +64,7 @@ func serveFloor(ctx context.Context, addr string) error {
 	return hs.Serve(ln)
 }
 
-func floorRequest(addr string) []byte {
+func floorRequests(addr string, users []string) (out [][]byte) {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
 		Issuer: "keyrot", Audience: jwt.ClaimStrings{"keyrot-api"}, Subject: "bench", ID: "bench",
 		ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour)), IssuedAt: jwt.NewNumericDate(time.Now()),
@@ -69,5 +72,8 @@ func floorRequest(addr string) []byte {
 	if err != nil {
 		panic(err) // the key has the right type
 	}
-	return fmt.Appendf(nil, "GET /active-key?username=demo-app HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", addr, token)
+	for _, u := range users {
+		out = append(out, fmt.Appendf(nil, "GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, addr, token))
+	}
+	return out
 }

@@ -26,18 +26,27 @@ func main() {
 	rounds := flag.Int("rounds", 5, "measurements of each, in turns; the median counts")
 	conns := flag.String("conns", "16,64", "connections")
 	soak := flag.Duration("soak", 0, "load keyrot for so long while keys rotate")
+	many := flag.Int("users", 0, "ask for so many users in turn, of a server in a process of this command (0: the sandbox's three, of the binary)")
+	syncs := flag.String("sync", "second,always", "values of audit.sync")
 	floor := flag.String("floor", "", "serve the floor on this address (used by the command itself)")
+	serve := flag.String("serve", "", "serve -users on this address (used by the command itself)")
 	flag.Parse()
+	b := bench{bin: *bin, users: demoUsers, span: *span, rounds: *rounds, conns: *conns}
+	if *many > 0 {
+		b.bin, b.users = "", manyUsers(*many)
+	}
 	var err error
 	switch {
 	case *floor != "":
-		err = serveFloor(ctx, *floor)
+		err = serveFloor(ctx, *floor, b.users)
+	case *serve != "":
+		err = serveMany(ctx, *serve, *syncs, b.users)
 	case *soak > 0:
 		err = runSoak(ctx, *bin, *soak)
 	default:
-		for _, sync := range []string{"second", "always"} { // each with a floor of its own sitting
+		for sync := range strings.SplitSeq(*syncs, ",") { // each with a floor of its own sitting
 			fmt.Printf("audit.sync: %s\n", sync)
-			if err = compare(ctx, *bin, sync, *span, *rounds, *conns); err != nil {
+			if err = b.compare(ctx, sync); err != nil {
 				break
 			}
 		}
@@ -48,45 +57,71 @@ func main() {
 	}
 }
 
-func compare(ctx context.Context, bin, sync string, span time.Duration, rounds int, conns string) error {
+// bench says what is compared.
+type bench struct {
+	bin    string // none: this command serves
+	users  []string
+	span   time.Duration
+	rounds int
+	conns  string
+}
+
+func (b bench) start(ctx context.Context, sync string) (bare, keyrot *process, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	bare, err := start(ctx, nil, func(addr string) []string { return []string{self, "-floor", addr} })
+	many := "0"
+	if b.bin == "" {
+		many = strconv.Itoa(len(b.users))
+	}
+	bare, err = start(ctx, nil, func(addr string) []string { return []string{self, "-floor", addr, "-users", many} })
+	if err != nil {
+		return nil, nil, err
+	}
+	if b.bin == "" {
+		keyrot, err = start(ctx, nil, func(addr string) []string { return []string{self, "-serve", addr, "-users", many, "-sync", sync} })
+	} else {
+		keyrot, err = startKeyrot(ctx, b.bin, sync)
+	}
+	if err != nil {
+		bare.stop()
+		return nil, nil, err
+	}
+	return bare, keyrot, nil
+}
+
+func (b bench) compare(ctx context.Context, sync string) error {
+	bare, keyrot, err := b.start(ctx, sync)
 	if err != nil {
 		return err
 	}
 	defer bare.stop()
-	keyrot, err := startKeyrot(ctx, bin, sync)
-	if err != nil {
-		return err
-	}
 	defer keyrot.stop()
-	requests, err := keyrotRequests(ctx, keyrot)
+	requests, err := keyrotRequests(ctx, keyrot, b.users)
 	if err != nil {
 		return err
 	}
-	bareRequests := [][]byte{floorRequest(bare.addr)}
+	bareRequests := floorRequests(bare.addr, b.users)
 	fmt.Println("connections  floor req/s  keyrot req/s  ratio  floor p99  keyrot p99  ratio")
-	for text := range strings.SplitSeq(conns, ",") {
+	for text := range strings.SplitSeq(b.conns, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			return err
 		}
-		var a, b []result
-		for range max(1, rounds) + 1 {
-			ra, err := load(ctx, bare.addr, n, span, bareRequests)
+		var floors, ours []result
+		for range max(1, b.rounds) + 1 {
+			ra, err := load(ctx, bare.addr, n, b.span, bareRequests)
 			if err != nil {
 				return fmt.Errorf("floor: %w", err)
 			}
-			rb, err := load(ctx, keyrot.addr, n, span, requests)
+			rb, err := load(ctx, keyrot.addr, n, b.span, requests)
 			if err != nil {
 				return fmt.Errorf("keyrot: %w", err)
 			}
-			a, b = append(a, ra), append(b, rb)
+			floors, ours = append(floors, ra), append(ours, rb)
 		}
-		fa, fb := median(a[1:]), median(b[1:]) // the first round warms up
+		fa, fb := median(floors[1:]), median(ours[1:]) // the first round warms up
 		fmt.Printf("%11d  %11.0f  %12.0f  %5.2f  %9s  %10s  %5.2f\n", n, fa.rate, fb.rate, fb.rate/fa.rate,
 			fa.p99.Round(10*time.Microsecond), fb.p99.Round(10*time.Microsecond), float64(fb.p99)/float64(fa.p99))
 	}

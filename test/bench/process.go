@@ -16,7 +16,7 @@ import (
 
 const apiKey = "bench-key-of-the-sandbox-only" // #nosec G101 -- lets nobody in anywhere else
 
-var users = []string{"demo-app", "demo-ci", "demo-mailer"} //nolint:gochecknoglobals // a constant
+var demoUsers = []string{"demo-app", "demo-ci", "demo-mailer"} //nolint:gochecknoglobals // a constant
 
 // process is a server under load.
 type process struct {
@@ -108,7 +108,7 @@ func (p *process) call(ctx context.Context, method, path, token string) ([]byte,
 }
 
 // keyrotRequests gets a token and returns one request for each user.
-func keyrotRequests(ctx context.Context, p *process) ([][]byte, error) {
+func keyrotRequests(ctx context.Context, p *process, users []string) ([][]byte, error) {
 	body, err := p.call(ctx, http.MethodPost, "/generate-token", "")
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 	var answers, early, late float64
 	n := max(2, int(span/stretch))
 	for i := range n {
-		requests, err := keyrotRequests(ctx, p)
+		requests, err := keyrotRequests(ctx, p, demoUsers)
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 		late = max(late, mem)
 		fmt.Printf("%6s  %6.0f req/s  p99 %8s  %5.1f MiB  %d keys seen\n", time.Duration(i+1)*stretch, r.rate, r.p99.Round(10*time.Microsecond), mem, len(keys))
 	}
-	if len(keys) <= len(users) {
+	if len(keys) <= len(demoUsers) {
 		return errors.New("no key rotated meanwhile")
 	}
 	if late > 1.5*early+16 {
@@ -61,7 +61,7 @@ func noteKeys(ctx context.Context, p *process, keys map[string]bool) error {
 	if err := json.Unmarshal(body, &t); err != nil {
 		return err
 	}
-	for _, u := range users {
+	for _, u := range demoUsers {
 		body, err := p.call(ctx, http.MethodGet, "/active-key?username="+u, t.Token)
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@ var ofRecovery = []mutant{
 	},
 	{
 		Name: "recover-breaks-promise", Rule: "served works",
-		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.p.deactivateDue(k); d.now.Before(due) {", New: "if due := d.p.deactivateDue(k); d.now.Before(due) && false {",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryRecovery", Says: "served works",
 	},
 	{
@@ -24,7 +24,7 @@ var ofRecovery = []mutant{
 	},
 	{
 		Name: "recover-early-in-every-world", Rule: "served works",
-		File: "pkg/rotate/plan/recover.go", Old: "if due := d.deactivateDue(k); d.now.Before(due) {", New: "if due := d.deactivateDue(k); d.now.Before(due) && false {",
+		File: "pkg/rotate/plan/recover.go", Old: "if due := d.p.deactivateDue(k); d.now.Before(due) {", New: "if due := d.p.deactivateDue(k); d.now.Before(due) && false {",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorldWithARecovery", Says: "served works",
 	},
 	{
@@ -51,5 +51,25 @@ var ofRecovery = []mutant{
 		Name: "sim-copy-knows-the-targets", Rule: "served works",
 		File: "pkg/rotate/plan/recover.go", Old: "\tr.unpublish()\n", New: "",
 		Pkg: "./internal/sim", Test: "TestRestores$", Says: "published:",
+	},
+	{
+		Name: "readers-of-a-lost-key-are-forgotten", Rule: "served works",
+		File: "pkg/rotate/plan/recover.go", Old: "if told && age >", New: "if told && age <",
+		Pkg: "./pkg/rotate", Test: "TestARecoveryKeepsWhatReadersWereTold", Says: "before the Expiration that they were told",
+	},
+	{
+		Name: "a-stop-is-a-delay", Rule: "on time",
+		File: "pkg/rotate/plan/targets.go", Old: "now.Add(old.Sub(could))", New: "now.Add(now.Sub(could))",
+		Pkg: "./pkg/rotate", Test: "TestRotationGoesOnInTime$", Says: "the user is overdue since",
+	},
+	{
+		Name: "a-place-is-free-at-once", Rule: "on time",
+		File: "pkg/rotate/plan/targets.go", Old: "if old.Stage != Previous || !old.Burned.IsZero() {", New: "if true {",
+		Pkg: "./pkg/rotate/plan", Test: "TestHowLongReadersAreTold", Says: "its place is free in a while",
+	},
+	{
+		Name: "an-old-list-puts-off", Rule: "on time",
+		File: "pkg/rotate/plan/next.go", Old: "d.now.Before(again) {\n\t\t\t\td.later(NotDue, k.ID, again)", New: "d.now.Before(again) {",
+		Pkg: "./pkg/rotate/plan", Test: "TestAnOldListDoesNotPutADeletionOff", Says: "want a wait until minute 15",
 	},
 }

@@ -207,13 +207,17 @@ func (d *decision) deactivate() *Step {
 			continue
 		}
 		if !k.Deactivated.IsZero() {
+			if seen.Status != Active {
+				continue
+			}
 			// Reactivated by somebody else: they get until it is due to
-			// be deleted, then it is made inactive once more.
-			if seen.Status != Active || d.now.Before(latest(k.Deactivated.Add(d.p.Lag), d.deleteDue(k))) {
+			// be deleted, then it is made inactive once more. Or the list is old.
+			if again := latest(k.Deactivated.Add(d.p.Lag), d.r.deleteDue(d.p, k)); d.now.Before(again) {
+				d.later(NotDue, k.ID, again)
 				continue
 			}
 		}
-		due := d.deactivateDue(k)
+		due := d.p.deactivateDue(k)
 		if d.now.Before(due) {
 			d.later(NotDue, k.ID, due)
 			continue
@@ -240,10 +244,10 @@ func (d *decision) deactivate() *Step {
 
 // deactivateDue is when a superseded key may stop working: at age D, and never
 // before the latest promise given for it has passed.
-func (d *decision) deactivateDue(k *Held) time.Time {
-	due := k.Slot.Add(d.p.DeactivateAfter)
+func (p Policy) deactivateDue(k *Held) time.Time {
+	due := k.Slot.Add(p.DeactivateAfter)
 	if !k.Promise.IsZero() {
-		due = latest(due, k.Promise.Add(d.p.Grace))
+		due = latest(due, k.Promise.Add(p.Grace))
 	}
 	return due
 }
@@ -295,7 +299,7 @@ func (d *decision) delete() *Step {
 		if !k.Burned.IsZero() && k.Dead.IsZero() {
 			continue // first AWS is seen to refuse it; see burn
 		}
-		due := d.deleteDue(k)
+		due := d.r.deleteDue(d.p, k)
 		if n, _ := d.occupied(); n >= Quota && !k.Burned.IsZero() && d.p.Evidence <= 0 && d.r.In(Pending) == nil {
 			need, _ := d.createDue() // kept until its slot is needed
 			due = earliest(due, latest(need, k.Dead))
@@ -313,16 +317,16 @@ func (d *decision) delete() *Step {
 // was late. If it was early, because the schedule was made longer since, the key
 // does not stand in the way of the next one. A burned key that was never handed
 // out only takes a slot.
-func (d *decision) deleteDue(k *Held) time.Time {
+func (r *Record) deleteDue(p Policy, k *Held) time.Time {
 	if !k.Burned.IsZero() && k.Promoted.IsZero() && !k.Adopted {
-		return k.Deactivated.Add(d.p.Evidence)
+		return k.Deactivated.Add(p.Evidence)
 	}
-	grace := d.p.DeleteAfter - d.p.DeactivateAfter
+	grace := p.DeleteAfter - p.DeactivateAfter
 	if !k.Burned.IsZero() {
-		grace = max(grace, d.p.Evidence)
+		grace = max(grace, p.Evidence)
 	}
-	due := k.Slot.Add(d.p.DeleteAfter)
-	if next := d.p.NextSlot(d.r.Slot); k.Burned.IsZero() && next.Before(due) {
+	due := k.Slot.Add(p.DeleteAfter)
+	if next := p.NextSlot(r.Slot); k.Burned.IsZero() && next.Before(due) {
 		due = next
 	}
 	return latest(due, k.Deactivated.Add(grace))

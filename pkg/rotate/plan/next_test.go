@@ -277,3 +277,16 @@ func TestCreateKeepsToTheSlot(t *testing.T) {
 		}
 	}
 }
+
+// TestAnOldListDoesNotPutADeletionOff: a list that still shows a key as active is
+// a reason to look again when the key is due to be deleted, not to forget it
+// until something else is due.
+func TestAnOldListDoesNotPutADeletionOff(t *testing.T) {
+	t.Parallel()
+	for _, now := range []float64{12.1, 13.5, 14.9} {
+		w := World{Record: rec(deactivated("A", 0), checked("B", 10, now)), UserID: "AIDA1", Keys: []Key{surveyed(active("A", 0)), active("B", 10)}}
+		if s := Next(w, Policy{}, at(now)); s.Action != Wait || !s.Wake.Equal(at(15)) {
+			t.Errorf("minute %v: %+v, want a wait until minute 15", now, s)
+		}
+	}
+}

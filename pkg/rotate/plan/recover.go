@@ -108,7 +108,7 @@ func (d *decision) makeRoom(k *Held) *Step {
 	case !d.worksBeside(k.ID):
 		return d.step(Dismiss, k.ID, OrderPointless)
 	}
-	if due := d.deactivateDue(k); d.now.Before(due) {
+	if due := d.p.deactivateDue(k); d.now.Before(due) {
 		return d.later(Recovering, k.ID, due)
 	}
 	return d.step(Deactivate, k.ID, Recovering)
@@ -125,16 +125,26 @@ func (d *decision) worksBeside(id string) bool {
 }
 
 // adopt takes a lost key in as a Previous one. What may have been promised for
-// it is kept: all that the schedule gives a key, and what was handed out by the
-// minute while its successor was late.
+// it is kept: all that the schedule gives a key, and what it was promised for
+// beyond that while its successor was late.
 func (r *Record) adopt(p Policy, k Key, now time.Time) {
 	promise := k.Created.Add(p.DeactivateAfter - p.Grace)
-	if rolled := now.Add(p.Roll()); rolled.After(promise) {
-		promise = rolled
-	}
+	promise = latest(promise, now.Add(p.longestRoll(now.Sub(k.Created))))
 	r.known(k.ID)
 	r.Keys = slices.DeleteFunc(r.Keys, func(h Held) bool { return h.ID == k.ID })
 	r.Keys = append(r.Keys, Held{
 		ID: k.ID, Stage: Previous, Slot: k.Created, Created: k.Created, Made: k.Created, Promise: promise, Adopted: true,
 	})
+}
+
+// longestRoll is how far ahead a key of that age may have been promised: by the
+// minute to whom it was handed out, by up to an interval to readers of targets,
+// see [Record.rollPublished], if its end was near. Its slot is older than the key
+// is, but not by half an interval.
+func (p Policy) longestRoll(age time.Duration) time.Duration {
+	told := slices.ContainsFunc(p.Outlets, func(o Outlet) bool { return o.Expires })
+	if told && age > p.DeactivateAfter-p.RotateEvery/2 {
+		return p.RotateEvery
+	}
+	return p.Roll()
 }

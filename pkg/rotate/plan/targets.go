@@ -114,7 +114,7 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 		at, until := t.Until.Add(-p.Roll()/2), k.Slot.Add(p.DeactivateAfter-p.Grace)
 		if !until.After(t.Until.Add(time.Second)) {
 			at = latest(at, p.NextSlot(k.Slot))
-			until = now.Add(p.rollPublished(now.Sub(p.NextSlot(k.Slot))))
+			until = r.rollPublished(p, k, t.Until, now)
 		}
 		if at.Before(w.at) || !now.Before(at) {
 			w = debt{at: at, until: until, why: Rolled}
@@ -126,14 +126,48 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 	return w
 }
 
-// rollPublished is how far ahead the Expiration is set that readers of a target
-// are told while a successor is late. Each time is a new version of what the
-// target holds, and those are few, but a promise also keeps the key's slot from
-// the rotation after the next. So it is short at first, and as long as an
-// interval once the delay is.
-func (p Policy) rollPublished(late time.Duration) time.Duration {
+// rollPublished is the Expiration that readers of a target are told while a
+// successor is late, after they were told old. Each one is a new version of what
+// the target holds, and those are few, but a promise also keeps the key's slot
+// from the rotation after the next. So it is short at first, and as long as an
+// interval once readers were told as much beyond the instant at which the
+// successor could be there. While nobody rotated they were told nothing: however
+// long that was, it begins anew.
+func (r *Record) rollPublished(p Policy, k *Held, old, now time.Time) time.Time {
+	could := r.succeeds(p, k)
+	slot := latest(now, could) // of the successor
+	if next := r.In(Pending); next != nil && k.Stage == Current {
+		slot = next.Slot
+	}
 	harmless := max(p.RotateEvery, p.DeleteAfter)/2 - (p.DeleteAfter - p.DeactivateAfter)
-	return max(p.Roll(), min(max(late, harmless*3/4), p.RotateEvery))
+	until := latest(slot.Add(harmless*3/4), now.Add(p.Roll()), now.Add(old.Sub(could)))
+	return earliest(until, now.Add(p.RotateEvery))
+}
+
+// succeeds is when the Current key's successor can be there at the earliest, as
+// far as the record says: at its slot, and not before it is made and proven or,
+// if it is not made yet, before the superseded keys have left their places.
+func (r *Record) succeeds(p Policy, k *Held) time.Time {
+	due := p.NextSlot(k.Slot)
+	if k.Stage != Current {
+		return due
+	}
+	for _, t := range r.Gone {
+		due = latest(due, t.At)
+	}
+	if next := r.In(Pending); next != nil {
+		return latest(due, next.Made, next.Proven)
+	}
+	for _, old := range r.Keys {
+		if old.Stage != Previous || !old.Burned.IsZero() {
+			continue
+		}
+		if old.Deactivated.IsZero() {
+			old.Deactivated = p.deactivateDue(&old)
+		}
+		due = latest(due, r.deleteDue(p, &old))
+	}
+	return due
 }
 
 // held reports whether a pause keeps the Pending key from becoming Current: its

@@ -10,16 +10,22 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// maxCached bounds how many entries are kept decoded and opened.
-const maxCached = 4096
+// maxCached bounds how many entries are kept decoded and opened, at some 3 kB
+// each.
+const maxCached = 16_384
 
-// cache keeps entries as they were decoded, for as long as nothing at all was
-// committed to the file. That is asked anew for every Load, so that a cached
-// entry is never older than the Load that returns it; requests that wait side
-// by side share one asking.
+// maxJoined bounds what is done at once for callers that wait side by side.
+const maxJoined = 1024
+
+// cache keeps entries as they were decoded, for as long as they are not saved
+// anew. That is asked for every Load, so that a cached entry is never older
+// than the Load that returns it; requests that wait side by side share one
+// asking. While nothing at all is committed to the file one question does for
+// all users, otherwise each entry's version is compared.
 type cache struct {
-	conn *sql.Conn // its data_version changes when another connection commits
-	stmt *sql.Stmt
+	conn    *sql.Conn // its data_version changes when another connection commits
+	stmt    *sql.Stmt
+	current *sql.Stmt // an entry's version
 
 	turn    chan struct{} // held by whoever asks
 	mu      sync.Mutex
@@ -27,7 +33,7 @@ type cache struct {
 	entries map[string]fresh
 }
 
-// fresh is an entry and the data_version that it was read at or after.
+// fresh is an entry and the data_version that it was the saved one at or after.
 type fresh struct {
 	at    int64
 	entry rotate.Entry
@@ -35,6 +41,7 @@ type fresh struct {
 
 // asking is one reading of data_version that several Loads wait for.
 type asking struct {
+	users   []string      // whom the Loads are for; under the cache's mu
 	done    chan struct{} // closed when the rest is set
 	version int64
 	err     error
@@ -52,18 +59,29 @@ func openCache(ctx context.Context, db *sql.DB) (*cache, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &cache{conn: conn, stmt: stmt, turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]fresh{}}, nil
+	current, err := conn.PrepareContext(ctx, `SELECT version FROM entries WHERE user = ?`)
+	if err != nil {
+		_ = stmt.Close()
+		_ = conn.Close()
+		return nil, err
+	}
+	return &cache{conn: conn, stmt: stmt, current: current, turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]fresh{}}, nil
 }
 
 func (c *cache) close() {
 	_ = c.stmt.Close() // nothing was written through them
+	_ = c.current.Close()
 	_ = c.conn.Close()
 }
 
-// version returns a data_version that was read after the call began.
-func (c *cache) version(ctx context.Context) (int64, error) {
+// version returns a data_version that was read after the call began. The user's
+// entry, if it is cached and still the saved one, is marked as read then.
+func (c *cache) version(ctx context.Context, user string) (int64, error) {
 	c.mu.Lock()
 	a := c.joining
+	if len(a.users) < maxJoined { // while a disk hangs, others join and leave
+		a.users = append(a.users, user)
+	}
 	c.mu.Unlock()
 	runtime.Gosched() // whoever is about to ask too may join
 	select {
@@ -88,8 +106,34 @@ func (c *cache) ask(ctx context.Context, a *asking) {
 	c.joining = newAsking() // who comes from now on may need a later answer
 	c.mu.Unlock()
 	// The context of the one who asks must not fail the others.
-	a.err = c.stmt.QueryRowContext(context.WithoutCancel(ctx)).Scan(&a.version)
+	ctx = context.WithoutCancel(ctx)
+	if a.err = c.stmt.QueryRowContext(ctx).Scan(&a.version); a.err == nil {
+		for _, user := range a.users {
+			c.confirm(ctx, user, a.version)
+		}
+	}
 	close(a.done)
+}
+
+// confirm marks the user's entry as read at that version if it was not saved
+// anew: an entry that is has a version of its own. The turn is held.
+func (c *cache) confirm(ctx context.Context, user string, version int64) {
+	c.mu.Lock()
+	f, ok := c.entries[user]
+	c.mu.Unlock()
+	if !ok || f.at == version {
+		return
+	}
+	var saved int64
+	if err := c.current.QueryRowContext(ctx, user).Scan(&saved); err != nil {
+		return // reading the entry anew will say what is wrong
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.entries[user]; ok && f.entry.Version == saved {
+		f.at = version
+		c.entries[user] = f
+	}
 }
 
 // get returns the user's entry if it was read at that version.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -42,6 +43,44 @@ func TestLoadIsNeverOld(t *testing.T) {
 	if _, err := reader.Load(t.Context(), "ci"); !errors.Is(err, rotate.ErrNotFound) {
 		t.Errorf("Load after Remove = %v, want ErrNotFound", err)
 	}
+}
+
+// TestOtherCommitsKeepAnEntry makes what is cached tell itself apart from what
+// is stored.
+func TestOtherCommitsKeepAnEntry(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyrot.db")
+	s, other := openShared(t, path), openShared(t, path)
+	e := rotate.Entry{Record: plan.Record{User: "ci"}, Secrets: map[string]rotate.Secret{}}
+	var err error
+	if e.Version, err = s.Save(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	load := func(want string) {
+		t.Helper()
+		if got, err := s.Load(t.Context(), "ci"); err != nil || got.Record.Error != want {
+			t.Errorf("Load = %q, %v, want %q", got.Record.Error, err, want)
+		}
+	}
+	load("")
+	s.cache.mu.Lock()
+	f := s.cache.entries["ci"]
+	f.entry.Record.Error = "cached"
+	s.cache.entries["ci"] = f
+	s.cache.mu.Unlock()
+	now := time.Now()
+	if err := other.Acquire(t.Context(), "ci", "somebody", now, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Save(t.Context(), rotate.Entry{Record: plan.Record{User: "mailer"}}); err != nil {
+		t.Fatal(err)
+	}
+	load("cached")
+	e.Record.Error = "stored"
+	if _, err := other.Save(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	load("stored")
 }
 
 // TestCacheIsNotSharedWithCallers changes what Load returned.

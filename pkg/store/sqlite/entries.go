@@ -15,7 +15,7 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	version, err := s.cache.version(ctx)
+	version, err := s.cache.version(ctx, user)
 	if err == nil {
 		if e, ok := s.cache.get(user, version); ok {
 			return e, nil

@@ -40,6 +40,7 @@ type Store struct {
 	stmt   statements
 	path   string
 	recent content.Recent // see RecordHandout
+	notes  *notes
 	cache  *cache
 }
 
@@ -91,7 +92,7 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := prepareFile(o.Path); err != nil {
 		return nil, explain(ctx, "opening the store", err)
 	}
-	s := &Store{path: o.Path}
+	s := &Store{path: o.Path, notes: newNotes()}
 	defer func() {
 		if err != nil {
 			_ = s.Close() // the first error matters
