@@ -204,7 +204,12 @@ func (e Env) loadValid(c common) (config.Config, error) {
 	cfg, err := e.load(c)
 	switch {
 	case err == nil:
-		err = usage(cfg.Validate(), `"keyrot plan" draws the timeline of a schedule`)
+		err = cfg.Validate()
+		advice := ""
+		if _, ok := errors.AsType[config.ScheduleError](err); ok {
+			advice = `"keyrot plan" draws the timeline of a schedule`
+		}
+		err = usage(err, advice)
 	case cfg.Store.Path != "": // unknown keys; the others can be judged
 		err = usage(errors.Join(err, cfg.Validate()), "")
 	}

@@ -76,6 +76,11 @@ func (c Config) validateSchedules() []error {
 	return errs
 }
 
+// ScheduleError says what of a schedule contradicts the rest of it.
+type ScheduleError string
+
+func (e ScheduleError) Error() string { return string(e) }
+
 func (s Schedule) validate(prefix string) []error {
 	var errs []error
 	if _, ok := plan.Preset(s.Preset); !ok {
@@ -89,7 +94,7 @@ func (s Schedule) validate(prefix string) []error {
 	}
 	if err := s.policy().Validate(Tick); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			errs = append(errs, fmt.Errorf("%s%s", prefix, line))
+			errs = append(errs, ScheduleError(prefix+line))
 		}
 	}
 	return errs
