@@ -199,7 +199,7 @@ func TestAStrangersAnswerIsNotBelieved(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Errorf("%s: CredentialIfChanged = %v, want %v", tc.name, err, tc.want)
 			}
-			if believed := c.Ahead() > time.Minute; believed != (tc.want != client.ErrNotKeyrot) {
+			if believed := c.Ahead() > time.Minute; believed == errors.Is(tc.want, client.ErrNotKeyrot) {
 				t.Errorf("%s: the answer's Date is believed: %v", tc.name, believed)
 			}
 		})
