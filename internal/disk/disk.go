@@ -5,6 +5,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,13 +19,25 @@ import (
 var ErrExposed = errors.New("can be read or changed by others")
 
 // ReadTrusted returns what a file holds that is believed: settings, a key, a
-// token, certificates. It refuses a path whose target others can change.
+// token, certificates. It refuses a path whose target others can change, and
+// what holds more than 16 MiB: a device, say, has no end.
 func ReadTrusted(path string) ([]byte, error) {
 	if err := Trusted(path); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	raw, err := io.ReadAll(io.LimitReader(f, maxTrusted+1))
+	if err == nil && len(raw) > maxTrusted {
+		return nil, fmt.Errorf("%s holds more than %d MiB", path, maxTrusted>>20)
+	}
+	return raw, err
 }
+
+const maxTrusted = 16 << 20 // bytes
 
 // Trusted refuses a path whose target others can change (package trust).
 func Trusted(path string) error {

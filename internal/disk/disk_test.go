@@ -47,3 +47,22 @@ func TestPrivate(t *testing.T) {
 		}
 	}
 }
+
+func TestReadTrustedHasAnEnd(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := Create(path, []byte("users:")); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := ReadTrusted(path); err != nil || string(raw) != "users:" {
+		t.Errorf("ReadTrusted = %q, %v", raw, err)
+	}
+	for size, ok := range map[int64]bool{maxTrusted: true, maxTrusted + 1: false, 1 << 30: false} {
+		if err := os.Truncate(path, size); err != nil { // it takes no room
+			t.Fatal(err)
+		}
+		if _, err := ReadTrusted(path); (err == nil) != ok {
+			t.Errorf("ReadTrusted of %d bytes = %v", size, err)
+		}
+	}
+}

@@ -169,6 +169,7 @@ func (p *once) visitAll(ctx context.Context, users []User) []UserReport {
 // report says what was done of a pass over n users, and what was not. unread is
 // why the selection could not be read. nil: it could.
 func (p *once) report(ctx context.Context, reports []UserReport, n int, unread error) Report {
+	slices.SortFunc(reports, func(a, b UserReport) int { return cmp.Compare(a.User, b.User) })
 	rep := Report{Users: reports}
 	if ctx.Err() == nil {
 		return rep

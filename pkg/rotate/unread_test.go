@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,4 +146,29 @@ func TestSlowFailuresKeepNobodyWaiting(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAReportIsOrderedByUser also when a user that failed had its turn last.
+func TestAReportIsOrderedByUser(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ann", "bob", "cyd")
+		h.turn(t, rotate.Options{})
+		h.store.Before = func(op, user string) error {
+			if op == rotatetest.OpLoad && user == "ann" {
+				return errors.New("damaged")
+			}
+			return nil
+		}
+		for range 2 {
+			time.Sleep(10 * time.Minute)
+			rep, err := h.RunOnce(t.Context(), rotate.Options{})
+			var names []string
+			for _, u := range rep.Users {
+				names = append(names, u.User)
+			}
+			if err != nil || !slices.Equal(names, []string{"ann", "bob", "cyd"}) {
+				t.Errorf("RunOnce = %v, %v", names, err)
+			}
+		}
+	})
 }
