@@ -71,7 +71,6 @@ func TestDynamoDBStore(t *testing.T) {
 			}
 			t.Cleanup(p.Stop)
 			cfg := config(p.URL, anyKey)
-			cfg.RetryMaxAttempts = 5 // moto drops connections now and then
 			open := func(t *testing.T) *dynamodb.Store {
 				t.Helper()
 				table, err := newTable(t.Context(), cfg)

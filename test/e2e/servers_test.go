@@ -16,9 +16,11 @@ import (
 	"github.com/aws/smithy-go"
 )
 
+// config reaches a server of this machine. Calls are repeated, because
+// connections are dropped now and then; a refusal is not.
 func config(url string, c aws.Credentials) aws.Config {
 	return aws.Config{
-		Region: Region, BaseEndpoint: &url, RetryMaxAttempts: 1,
+		Region: Region, BaseEndpoint: &url, RetryMaxAttempts: 5,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
 	}
 }
