@@ -94,7 +94,7 @@ func (k *Keyrot) Stop() { k.server.Stop() }
 // Kill ends the daemon as a power cut would.
 func (k *Keyrot) Kill() {
 	_ = k.server.cmd.Process.Kill()
-	<-k.server.done
+	k.server.done <- <-k.server.done // for who stops it
 }
 
 // Pair is what get-key prints.

@@ -76,6 +76,7 @@ func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, env []st
 			"KEYROT_USERS_NAMES=" + strings.Join(users, ","), "KEYROT_IAM_RATE=100", "KEYROT_IAM_BURST=100",
 		}, env...)},
 	}
+	t.Cleanup(func() { s.Stop() }) // a test that fails has not stopped it
 	s.get = s.GetKey
 	for _, u := range users {
 		s.keys[u] = map[string]bool{}
