@@ -73,7 +73,8 @@ func floorRequests(addr string, users []string) (out [][]byte) {
 		panic(err) // the key has the right type
 	}
 	for _, u := range users {
-		out = append(out, fmt.Appendf(nil, "GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, addr, token))
+		out = append(out, fmt.Appendf(nil,
+			"GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, addr, token))
 	}
 	return out
 }

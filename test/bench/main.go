@@ -27,7 +27,8 @@ func main() {
 	rounds := flag.Int("rounds", 5, "measurements of each, in turns; the median counts")
 	conns := flag.String("conns", "16,64", "connections")
 	soak := flag.Duration("soak", 0, "load keyrot for so long while keys rotate")
-	many := flag.Int("users", 0, "ask for so many users in turn, of a server in a process of this command (0: the sandbox's three, of the binary)")
+	many := flag.Int("users", 0,
+		"ask for so many users in turn, of a server in a process of this command (0: the sandbox's three, of the binary)")
 	syncs := flag.String("sync", "second,always", "values of audit.sync")
 	floor := flag.String("floor", "", "serve the floor on this address (used by the command itself)")
 	serve := flag.String("serve", "", "serve -users on this address (used by the command itself)")

@@ -133,7 +133,8 @@ func keyrotRequests(ctx context.Context, p *process, users []string) ([][]byte, 
 	}
 	var out [][]byte
 	for _, u := range users {
-		out = append(out, fmt.Appendf(nil, "GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, p.addr, apiKey, t.Token))
+		out = append(out, fmt.Appendf(nil,
+			"GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, p.addr, apiKey, t.Token))
 	}
 	return out, nil
 }

@@ -355,7 +355,7 @@ func TestAnswersOfSTS(t *testing.T) {
 		{"a refusal with a good body", say(403, good), "unavailable"},
 		{"a firewall's refusal", say(403, "<html><body>Forbidden</body></html>"), "unavailable"},
 		{"a gateway's refusal", say(403, `{"message":"Forbidden"}`), "unavailable"},
-		{"a proxy that wants to know who asks", say(407, "<html>log in</html>"), "unavailable"},
+		{"a proxy that asks for credentials", say(407, "<html>log in</html>"), "unavailable"},
 		{"nothing but a status", say(404, ""), "unavailable"},
 		{"a refusal that is cut", say(403, "<ErrorResponse><Error><Code>InvalidClientTo"), "unavailable"},
 		{"throttled", say(400, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"), "unavailable"},

@@ -126,13 +126,12 @@ func (r *Record) owes(p Policy, o Outlet, t *Target, k *Held, now time.Time) deb
 	return w
 }
 
-// rollPublished is the Expiration that readers of a target are told while a
-// successor is late, after they were told old. Each one is a new version of what
-// the target holds, and those are few, but a promise also keeps the key's slot
-// from the rotation after the next. So it is short at first, and as long as an
-// interval once readers were told as much beyond the instant at which the
-// successor could be there. While nobody rotated they were told nothing: however
-// long that was, it begins anew.
+// rollPublished returns the Expiration to publish while a successor is late,
+// after old was published. A long extension needs few new versions of the target,
+// but occupies the key's slot and can delay the rotation after the next. So
+// extensions are short at first. They grow with the time that was already
+// published past the earliest possible arrival of the successor, up to one
+// interval. Time in which no process rotated does not count.
 func (r *Record) rollPublished(p Policy, k *Held, old, now time.Time) time.Time {
 	could := r.succeeds(p, k)
 	slot := latest(now, could) // of the successor
@@ -144,7 +143,7 @@ func (r *Record) rollPublished(p Policy, k *Held, old, now time.Time) time.Time 
 	return earliest(until, now.Add(p.RotateEvery))
 }
 
-// succeeds is when the Current key's successor can be there at the earliest, as
+// succeeds returns when the Current key's successor can be there at the earliest, as
 // far as the record says: at its slot, and not before it is made and proven or,
 // if it is not made yet, before the superseded keys have left their places.
 func (r *Record) succeeds(p Policy, k *Held) time.Time {
