@@ -28,6 +28,7 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
+	may    Call      // what the pace has let through and was not used yet
 	report UserReport
 }
 
@@ -143,6 +144,9 @@ func (p *pass) steps(user string) error {
 		if p.ctx.Err() != nil {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
+		}
+		if err := p.turn(step); err != nil {
+			return err
 		}
 		if err := p.timely(); err != nil {
 			return err
@@ -300,6 +304,7 @@ func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	p.may = ""
 	out, err := p.act(step)
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.

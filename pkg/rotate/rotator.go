@@ -29,6 +29,7 @@ const (
 // may share one Store.
 type Rotator struct {
 	IAM        IAM
+	Pace       Pace // of the calls that change IAM; nil: as fast as they can be made
 	Store      Store
 	Audit      Audit                                      // nil: nothing is recorded
 	Handouts   Handouts                                   // nil: nobody is known to hold a key
