@@ -113,6 +113,16 @@ func (p *pass) crowded(step plan.Step) bool {
 		p.gates.turn[CreateAccessKey].crowded(p.gates.begin.size)
 }
 
+// leadsOn reports whether the step makes a call that had its turn, or is a quick
+// look before one that has.
+func leadsOn(step plan.Step) bool {
+	switch step.Action {
+	case plan.Identify, plan.Inspect, plan.Survey, plan.Probe:
+		return true
+	}
+	return callOf(step.Action) != ""
+}
+
 // giveBack gives back what was let through and not used, and the place of what
 // was.
 func (p *pass) giveBack() {

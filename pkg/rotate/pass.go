@@ -350,8 +350,13 @@ func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	if !leadsOn(step) {
+		p.giveBack()
+	}
 	out, err := p.act(step)
-	p.giveBack()
+	if callOf(step.Action) != "" {
+		p.giveBack()
+	}
 	if errors.Is(err, errUnsent) {
 		return err
 	}
