@@ -160,7 +160,7 @@ func (p *pass) setStatus(id string, s plan.Status) error {
 	ctx, cancel := p.effect()
 	defer cancel()
 	err := p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s)
-	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
+	if errors.Is(err, ErrNoKey) && s == plan.Inactive && !p.world.Unseen {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
 	}

@@ -25,6 +25,7 @@ type pass struct {
 	later  []func(*Entry)  // what changed since and waits for the next save
 	entry  Entry           // saved with later
 	looked bool            // AWS was asked since the store was
+	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
@@ -128,7 +129,8 @@ func (p *pass) steps(user string) error {
 	for range maxSteps {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
-		if step.Action == plan.Wait {
+		idle := step.Action == plan.Wait && p.world.Unseen && !p.acted // a reconciliation
+		if step.Action == plan.Wait && !idle {
 			p.report.Wait = step
 			if patient(step, limit) {
 				if err := p.flush(); err != nil {
@@ -150,6 +152,12 @@ func (p *pass) steps(user string) error {
 		if err := p.lease(user); err != nil {
 			return err
 		}
+		if step.Action == plan.Look || idle {
+			if err := p.look(user); err != nil {
+				return err
+			}
+			continue
+		}
 		if again, err := p.settle(step); err != nil {
 			return err
 		} else if again {
@@ -162,11 +170,14 @@ func (p *pass) steps(user string) error {
 		if err := do(step); err != nil {
 			return err
 		}
+		p.acted = true
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// begin loads the entry and looks at the user's keys.
+// begin loads the entry. The user's keys are looked at when a step depends on
+// it, or when there is none to take, which is a reconciliation. An operator's pass
+// looks at once, and so does one over a user that seems to have been renamed.
 func (p *pass) begin(user string) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
@@ -174,20 +185,12 @@ func (p *pass) begin(user string) error {
 		return p.unreadable(user, err)
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
+	p.world = plan.Unseen(p.saved.Record)
+	if p.private || p.renamed() != "" {
+		if err := p.look(user); err != nil {
+			return err
 		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
 	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
 	return p.redate()
 }
 
@@ -267,40 +270,17 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func (p *pass) observe() error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	name := p.nameNow(ctx)
-	keys, err := p.IAM.Keys(ctx, name)
-	switch {
-	case errors.Is(err, ErrNoUser):
-		p.world = plan.World{Absent: true}
-	case err != nil:
-		return err
-	default:
-		p.world = plan.World{Keys: keys, Name: name}
-	}
-	return nil
-}
-
-// nameNow returns what IAM calls the user: as before, or as the selection found
-// its unique id if IAM confirms that.
-func (p *pass) nameNow(ctx context.Context) string {
-	rec := p.entry.Record
-	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
-		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
-			return name
-		}
-	}
-	return rec.IAMName()
-}
-
 // do audits the step, has its effect and saves the result.
 func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
 	out, err := p.act(step)
+	if p.world.Unseen && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoUser)) {
+		// The key is gone, or has its user's new name now. Only a look can tell.
+		_ = p.audit(step, err.Error())
+		return p.look(p.report.User)
+	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
 		if err := p.enter(step, answer(out)); err != nil {
@@ -335,6 +315,7 @@ func (p *pass) finish(step plan.Step) error {
 	if step.Reason.Stuck() {
 		waiting = step.Reason
 	}
+	p.awake(p.report.User)
 	told := p.entry.Record.Waiting == waiting
 	if told && len(p.later) == 0 && p.entry.Due.Equal(p.wake(step)) {
 		return nil

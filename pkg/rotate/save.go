@@ -152,7 +152,7 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
 // costs as much as the save.
 func (p *pass) dueOf(e Entry) time.Time {
 	w := p.world
-	w.Record, w.Blind = e.Record, false
+	w.Record, w.Blind, w.Unseen = e.Record, false, false
 	now := p.now()
 	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
 		return p.wake(s)
