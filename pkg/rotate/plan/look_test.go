@@ -112,3 +112,27 @@ func TestUnseen(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoseListItIs(t *testing.T) {
+	t.Parallel()
+	r := rec(current("A", 10))
+	for name, tc := range map[string]struct {
+		keys []Key
+		want Action
+	}{
+		"a held key is listed, which no other user can have": {[]Key{active("A", 10)}, Create},
+		"nothing is listed":                     {nil, Identify},
+		"somebody's key is listed, and not his": {[]Key{active("X", -60)}, Identify},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := r.Clone()
+			if tc.want == Identify {
+				r.Keys, r.Foreign = nil, []string{"X"}[:len(tc.keys)]
+			}
+			if got := Next(World{Record: r, Keys: tc.keys}, Policy{}, at(20)); got.Action != tc.want {
+				t.Errorf("%s %s, want %s", got.Action, got.Reason, tc.want)
+			}
+		})
+	}
+}
