@@ -28,7 +28,7 @@ var ofCalls = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestWhoseListItIs", Says: "want identify",
 	},
 	{
-		Name: "look-at-every-pass", Rule: "few calls",
+		Name: "look-at-every-pass", Rule: "on time",
 		File: "pkg/rotate/plan/look.go", Old: "case Verify, Probe, Survey:", New: "case Survey:",
 		Pkg: "./pkg/rotate", Test: "TestFewCalls", Says: "ListAccessKeys was called",
 	},
