@@ -10,7 +10,9 @@ import (
 
 // look asks IAM for the user's keys.
 func (p *pass) look(user string) error {
-	if err := p.observe(); err != nil {
+	if err := p.observe(); errors.Is(err, errUnsent) {
+		return err
+	} else if err != nil {
 		if late := p.timely(); late != nil {
 			return late
 		}
@@ -28,10 +30,12 @@ func (p *pass) look(user string) error {
 }
 
 func (p *pass) observe() error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	name := p.nameNow(ctx)
-	keys, err := p.IAM.Keys(ctx, name)
+	name := p.nameNow()
+	var keys []plan.Key
+	err := p.ask(func(ctx context.Context) (err error) {
+		keys, err = p.IAM.Keys(ctx, name)
+		return err
+	})
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
@@ -45,14 +49,22 @@ func (p *pass) observe() error {
 
 // nameNow returns what IAM calls the user: as before, or as the selection found
 // its unique id if IAM confirms that.
-func (p *pass) nameNow(ctx context.Context) string {
-	rec := p.entry.Record
-	if name := p.renamed(); name != "" {
-		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
-			return name
-		}
+func (p *pass) nameNow() string {
+	rec, name := p.entry.Record, p.renamed()
+	if name == "" {
+		return rec.IAMName()
 	}
-	return rec.IAMName()
+	err := p.ask(func(ctx context.Context) error {
+		u, err := p.IAM.User(ctx, name)
+		if err == nil && !rec.Is(u.ID) {
+			err = ErrNoUser
+		}
+		return err
+	})
+	if err != nil {
+		return rec.IAMName()
+	}
+	return name
 }
 
 // renamed returns the name that the selection found the user's unique id under,

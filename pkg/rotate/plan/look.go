@@ -19,12 +19,18 @@ func Unseen(r Record) World {
 
 // unseen names what comes next if all is as the record expects, or a look.
 func (d *decision) unseen() Step {
-	if d.routine() {
-		if s := d.next(); d.sure(s) {
-			return s
-		}
+	look := Step{Action: Look, Reason: NotSeen}
+	if !d.routine() {
+		return look
 	}
-	return Step{Action: Look, Reason: NotSeen}
+	s := d.next()
+	if d.sure(s) {
+		return s
+	}
+	if look.Then = s.Action; s.Action == Identify {
+		look.Then = Create
+	}
+	return look
 }
 
 // routine reports whether nothing but the schedule moves the user's keys: no

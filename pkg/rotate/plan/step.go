@@ -116,4 +116,5 @@ type Step struct {
 	Wake   time.Time // Wait: when to look again at the latest
 	Slot   time.Time // Create: the slot the new key counts from
 	Name   string    // Follow: what IAM calls the user now
+	Then   Action    // Look: what is likely to be right afterwards; empty: not known
 }
