@@ -214,3 +214,17 @@ func (p *pass) retry(step plan.Step, err error) error {
 	p.looked = true
 	return p.sleep(d)
 }
+
+// sleep returns after d, or with an error if the pass ended before.
+func (p *pass) sleep(d time.Duration) error {
+	t := time.NewTimer(max(d, time.Millisecond))
+	defer t.Stop()
+	return p.keeping(func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return nil
+		}
+	})
+}

@@ -229,20 +229,6 @@ func patient(step plan.Step, limit time.Time) bool {
 	return false
 }
 
-// sleep returns after d, or with an error if the pass ended before.
-func (p *pass) sleep(d time.Duration) error {
-	t := time.NewTimer(max(d, time.Millisecond))
-	defer t.Stop()
-	return p.keeping(func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-t.C:
-			return nil
-		}
-	})
-}
-
 // acquire takes or extends the user's lease and returns when it ends.
 func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
 	now := r.now()
