@@ -38,8 +38,8 @@ const (
 // reason than this machine's is waited for outside all of them.
 type gates struct {
 	begin *gate          // keys to be made whose turn has not come: the others are left in the store
-	turn  map[Call]*gate // one at a time waits for the pace
-	ready *gate          // those whose turn has come: no more than will soon have a slot
+	ready *gate          // those that wait for the pace or for a slot
+	turn  map[Call]*gate // one of them at a time waits for the pace
 	slot  *gate          // calls in flight that change IAM
 	reads *gate          // calls in flight that do not
 }
@@ -87,21 +87,12 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 	}
 	p.giveBack()
 	began := p.now()
-	first := p.gates.turn[call].join(p.urgency)
-	defer first.leave()
-	err = p.keeping(first.wait)
-	if err == nil && p.Pace != nil {
-		err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })
-	}
-	var ready *place
-	if err == nil {
-		ready = p.gates.ready.join(p.urgency)
-		err = p.keeping(ready.wait)
+	ready := p.gates.ready.join(p.urgency)
+	if err = p.keeping(ready.wait); err == nil {
+		err = p.paced(call)
 	}
 	if err != nil {
-		if ready != nil {
-			ready.leave()
-		}
+		ready.leave()
 		return false, err
 	}
 	p.may, p.ready = call, ready
@@ -113,7 +104,18 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 // and the pass did not begin with a place among them.
 func (p *pass) crowded(step plan.Step) bool {
 	return p.defers && (step.Action == plan.Create || step.Then == plan.Create) && p.rank == plan.RankCreate && p.may == "" &&
-		p.gates.turn[CreateAccessKey].crowded(p.gates.begin.size)
+		p.gates.ready.crowded(p.gates.begin.size)
+}
+
+// paced waits for the pace, once those that are more urgent have.
+func (p *pass) paced(call Call) error {
+	first := p.gates.turn[call].join(p.urgency)
+	defer first.leave()
+	err := p.keeping(first.wait)
+	if err == nil && p.Pace != nil {
+		err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })
+	}
+	return err
 }
 
 // leadsOn reports whether the step makes a call that had its turn, or is a quick
