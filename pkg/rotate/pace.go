@@ -79,6 +79,9 @@ var errUnsent = errors.New("waiting")
 // again: it took long, and what the step rests on has to be looked at again.
 func (p *pass) turn(step plan.Step) (again bool, err error) {
 	call := callOf(step.Action)
+	if step.Action == plan.Look { // which is to be fresh when the call is made
+		call = callOf(step.Then)
+	}
 	if call == "" || p.may == call {
 		return false, nil
 	}
@@ -100,7 +103,7 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 // crowded reports whether the step makes a key while many others wait to do so,
 // and the pass did not begin with a place among them.
 func (p *pass) crowded(step plan.Step) bool {
-	return p.defers && step.Action == plan.Create && p.rank == plan.RankCreate && p.may == "" &&
+	return p.defers && (step.Action == plan.Create || step.Then == plan.Create) && p.rank == plan.RankCreate && p.may == "" &&
 		p.gates.ready.crowded(p.gates.begin.size)
 }
 
@@ -212,4 +215,18 @@ func (p *pass) retry(step plan.Step, err error) error {
 	p.refusals++
 	p.looked = true
 	return p.sleep(d)
+}
+
+// sleep returns after d, or with an error if the pass ended before.
+func (p *pass) sleep(d time.Duration) error {
+	t := time.NewTimer(max(d, time.Millisecond))
+	defer t.Stop()
+	return p.keeping(func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return nil
+		}
+	})
 }
