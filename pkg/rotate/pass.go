@@ -27,8 +27,12 @@ type pass struct {
 	looked bool            // AWS was asked since the store was
 	world  plan.World
 	policy plan.Policy
-	leased time.Time // when the lease ends
-	report UserReport
+	limit  time.Time // until when it waits for a key to settle
+	left   bool      // a save gave the lease up
+
+	recorded bool      // something was recorded
+	leased   time.Time // when the lease ends; zero: it was given up
+	report   UserReport
 }
 
 // way is how a pass is made.
@@ -36,31 +40,51 @@ type way struct {
 	patience time.Duration // how long it waits for a key to settle
 	free     func()        // gives the worker back; nil: there is none
 	private  bool          // an operator waits for it: its failures are not saved
+	anyway   bool          // also over a user that is not due
+	ahead    Entry         // read before the lease was taken; zero: it was not
 	turns    int           // corrections of the clock before the lease was taken
+}
+
+// lease is a lease as it was taken: until when, and the version of the entry
+// that it was taken on.
+type lease struct {
+	until   time.Time
+	version int64
 }
 
 // errClock ends a pass that began by a wrong clock, or can no longer be sure of
 // the time: its lease may be over.
 var errClock = errors.New("the clock was corrected")
 
-// pass takes the user's lease and makes a pass, unless this process rests. Of
-// several daemons all but one are refused the lease, at every tick: that must
-// be cheap.
-func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
+// pass takes the user's lease and makes a pass, unless this process rests, or
+// the entry says that the user is not due: an index may lag behind, and what is
+// known of other processes, too. Of several daemons all but one are refused the
+// lease, at every tick: that must be cheap.
+func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
-	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
-	until, err := r.acquire(ctx, user)
+	if !w.anyway {
+		var err error
+		if w.ahead, err = r.Store.Load(ctx, user); err != nil {
+			p := &pass{Rotator: r, way: w, ctx: ctx}
+			return r.leased(ctx, user, w, lease{}, p.unreadable(user, err))
+		}
+		if due := w.ahead.Due; due.After(r.now()) {
+			return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: due}}
+		}
+	}
+	w.turns = r.Clock.corrections()
+	l, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
 		return UserReport{User: user}
 	}
-	return r.leased(ctx, user, w, until, err)
+	return r.leased(ctx, user, w, l, err)
 }
 
 // timed sees to it that the time is known before a lease is taken by it: if it
@@ -78,19 +102,20 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 	return errors.Join(ErrNoTime, err)
 }
 
-// leased goes on with a pass once the lease was asked for, with err.
-func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
+// leased goes on with a pass once the lease was asked for, with err; or says why
+// it was not even asked for.
+func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err error) UserReport {
 	report := UserReport{User: user}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
-		err = p.run(user)
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: l.until, report: UserReport{User: user}}
+		err = p.run(user, l.version)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
 		r.Clock.Settle(ctx)
 		w.turns = r.Clock.corrections()
-		until, err = r.acquire(ctx, user) // once more, with the right time
+		l, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
 	case err == nil:
@@ -106,13 +131,22 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	return report
 }
 
-func (p *pass) run(user string) error {
+func (p *pass) run(user string, version int64) error {
+	p.limit = p.now().Add(p.patience)
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
+		if p.recorded && p.Recorded != nil {
+			if err := p.Recorded(ctx); err != nil { // the events are on record
+				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
+			}
+		}
+		if p.left {
+			return
+		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	err := p.begin(user)
+	err := p.begin(user, version)
 	if err == nil {
 		err = p.steps(user)
 	}
@@ -124,13 +158,12 @@ func (p *pass) run(user string) error {
 
 // steps takes one step after the other until there is nothing to do.
 func (p *pass) steps(user string) error {
-	limit := p.now().Add(p.patience)
 	for range maxSteps {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
 		if step.Action == plan.Wait {
 			p.report.Wait = step
-			if patient(step, limit) {
+			if patient(step, p.limit) {
 				if err := p.flush(); err != nil {
 					return err
 				}
@@ -147,7 +180,7 @@ func (p *pass) steps(user string) error {
 		if err := p.timely(); err != nil {
 			return err
 		}
-		if err := p.lease(user); err != nil {
+		if err := p.lease(user, leaseTTL/2); err != nil {
 			return err
 		}
 		if again, err := p.settle(step); err != nil {
@@ -166,12 +199,14 @@ func (p *pass) steps(user string) error {
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// begin loads the entry and looks at the user's keys.
-func (p *pass) begin(user string) error {
+// begin loads the entry and looks at the user's keys. version is the entry's
+// under the lease: one that was read before the lease may be out of date.
+func (p *pass) begin(user string, version int64) error {
 	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return p.unreadable(user, err)
+	if p.saved = p.ahead; version == 0 || p.ahead.Version != version {
+		if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+			return p.unreadable(user, err)
+		}
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	if err := p.observe(); err != nil {
@@ -211,29 +246,35 @@ func (p *pass) sleep(d time.Duration) bool {
 	}
 }
 
-// acquire takes or extends the user's lease and returns when it ends.
-func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
+// acquire takes or extends the user's lease.
+func (r *Rotator) acquire(ctx context.Context, user string) (lease, error) {
 	now := r.now()
-	err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
+	version, err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
 	if errors.Is(err, ErrLeased) {
-		return time.Time{}, err // an answer, which says enough
+		return lease{}, err // an answer, which says enough
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
+		return lease{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
 	}
-	return now.Add(leaseTTL), nil
+	return lease{now.Add(leaseTTL), version}, nil
 }
 
-// lease extends the user's lease if less than half of it is left.
-func (p *pass) lease(user string) error {
-	if p.leased.Sub(p.now()) > leaseTTL/2 {
+// lease extends the user's lease if less than left of it is left. One that was
+// given up is taken again, unless the entry has changed meanwhile.
+func (p *pass) lease(user string, left time.Duration) error {
+	if p.leased.Sub(p.now()) > left {
 		return nil
 	}
-	until, err := p.acquire(p.ctx, user)
-	if err == nil {
-		p.leased = until
+	l, err := p.acquire(p.ctx, user)
+	if err != nil {
+		return err
 	}
-	return err
+	changed := p.leased.IsZero() && l.version != p.saved.Version
+	p.leased, p.left = l.until, false
+	if changed {
+		return fmt.Errorf("leasing %q: %w", user, ErrConflict)
+	}
+	return nil
 }
 
 // redate gives an order that was dated by a machine whose clock was ahead, and

@@ -130,12 +130,8 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential) (said verdict, 
 		d = defaultPublication
 	}
 	d = min(d, LongestPublication)
-	if p.leased.Sub(p.now()) < d+5*time.Second {
-		until, err := p.acquire(p.ctx, c.User)
-		if err != nil {
-			return noVerdict, false, err
-		}
-		p.leased = until
+	if err := p.lease(c.User, d+5*time.Second); err != nil {
+		return noVerdict, false, err
 	}
 	whole := true
 	if step.Action == plan.Copy && !step.Wake.IsZero() {
@@ -217,7 +213,7 @@ func (p *pass) serveReaders(user string) {
 	}
 	step := next()
 	if step.Action == plan.Publish {
-		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user) != nil {
+		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user, leaseTTL/2) != nil {
 			return
 		}
 		if err := p.publish(step); err != nil {

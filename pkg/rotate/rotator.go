@@ -43,6 +43,7 @@ type Rotator struct {
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
 	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users; no cause: it works
+	Recorded   func(ctx context.Context) error            // nil; called when a pass ends that has recorded something; see Event.More
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // users acted on at once; default 8
@@ -177,7 +178,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
 	}
 	if known.Version != 0 && !o.Force && !o.DryRun {
-		return r.pass(ctx, u.Name, o.Patience, free) // which loads the entry itself
+		return r.pass(ctx, u.Name, way{patience: o.Patience, free: free}) // which loads the entry itself
 	}
 	e, err := r.enrol(ctx, u, stored, o.DryRun)
 	if err != nil {
@@ -191,7 +192,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.pass(ctx, u.Name, o.Patience, free)
+	return r.pass(ctx, u.Name, way{patience: o.Patience, free: free})
 }
 
 // each runs f for 0..n-1 on at most Workers goroutines and waits for all. One

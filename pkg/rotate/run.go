@@ -150,7 +150,8 @@ func (s *scheduler) start(ctx context.Context) {
 			if !s.slot() {
 				return
 			}
-			if !s.reconciled {
+			anyway := !s.reconciled
+			if anyway {
 				s.seen[user] = true
 			}
 			s.background(user, func() {
@@ -162,7 +163,7 @@ func (s *scheduler) start(ctx context.Context) {
 					}
 				}
 				defer free()
-				s.pass(ctx, user, 0, free)
+				s.pass(ctx, user, way{free: free, anyway: anyway})
 			})
 		}
 		s.backlog = s.backlog[1:]
