@@ -45,13 +45,6 @@ type way struct {
 	turns    int           // corrections of the clock before the lease was taken
 }
 
-// lease is a lease as it was taken: until when, and the version of the entry
-// that it was taken on.
-type lease struct {
-	until   time.Time
-	version int64
-}
-
 // errClock ends a pass that began by a wrong clock, or can no longer be sure of
 // the time: its lease may be over.
 var errClock = errors.New("the clock was corrected")
@@ -244,37 +237,6 @@ func (p *pass) sleep(d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
-}
-
-// acquire takes or extends the user's lease.
-func (r *Rotator) acquire(ctx context.Context, user string) (lease, error) {
-	now := r.now()
-	version, err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
-	if errors.Is(err, ErrLeased) {
-		return lease{}, err // an answer, which says enough
-	}
-	if err != nil {
-		return lease{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
-	}
-	return lease{now.Add(leaseTTL), version}, nil
-}
-
-// lease extends the user's lease if less than left of it is left. One that was
-// given up is taken again, unless the entry has changed meanwhile.
-func (p *pass) lease(user string, left time.Duration) error {
-	if p.leased.Sub(p.now()) > left {
-		return nil
-	}
-	l, err := p.acquire(p.ctx, user)
-	if err != nil {
-		return err
-	}
-	changed := p.leased.IsZero() && l.version != p.saved.Version
-	p.leased, p.left = l.until, false
-	if changed {
-		return fmt.Errorf("leasing %q: %w", user, ErrConflict)
-	}
-	return nil
 }
 
 // redate gives an order that was dated by a machine whose clock was ahead, and
