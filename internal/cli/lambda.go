@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -74,9 +75,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	s := &system{clock: aws.Clock, store: tableStore{st}}
 	f := &function.Function{Log: log, Now: now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
-	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
+	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: e.chainOf(which), Now: now}
 	s.audit = tableAudit{record}
-	s.health = &health{store: st, policy: policy, now: now}
+	tick := &tickStore{Store: st}
+	s.health = &health{store: tick, policy: policy, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -84,8 +86,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Pace: aws.Pace, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
+			IAM: aws.IAM, Pace: aws.Pace, Store: tick, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
+			Rule: ruleOf(cfg.Users), Settings: st,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
+			Recorded: record.Flush,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
@@ -97,10 +101,13 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = hereOnly(st, log, r.RunOnce)
+		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+			tick.begin()
+			return r.RunOnce(ctx, o)
+		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
-			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: tick, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
@@ -124,6 +131,21 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		return nil, nil, usagef("%s: %q is not one of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
+}
+
+// apiChains is on how many chains the API's instances record hand-outs. They
+// append to one of them one after the other, some 75 times a second.
+const apiChains = 8
+
+// chainOf is the chain of the audit log that this instance of a function appends
+// to. The template names all of them.
+func (e Env) chainOf(which string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(e.Getenv(instanceVariable))) // never fails
+	if n := h.Sum32() % apiChains; which == "api" && n > 0 {
+		return fmt.Sprintf("%s-%d", which, n)
+	}
+	return which
 }
 
 type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)

@@ -38,9 +38,9 @@ type Operations struct {
 // audit log; in one look at a user with nothing due; and in one hand-out. The
 // numbers are counted by TestCost of pkg/store/dynamodb.
 var (
-	PerRotation = Operations{ReadUnits: 11, WriteUnits: 50, KMSCalls: 1.33}
+	PerRotation = Operations{ReadUnits: 11, WriteUnits: 25, KMSCalls: 1.33}
 	PerLook     = Operations{ReadUnits: 1}
-	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 4.3, KMSCalls: 1.15}
+	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 4.15, KMSCalls: 1.1}
 )
 
 // What one rotation and one hand-out leave in the audit log of a table, in bytes

@@ -189,7 +189,7 @@ func (p *pass) keeping(wait func(context.Context) error) error {
 			return fmt.Errorf("%w: %w", errUnsent, err)
 		}
 		if err = p.timely(); err == nil {
-			err = p.lease(p.report.User)
+			err = p.lease(p.report.User, leaseTTL/2)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUnsent, err)

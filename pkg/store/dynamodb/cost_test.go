@@ -34,7 +34,7 @@ func TestCost(t *testing.T) {
 		st := &Store{API: m.api(f), Table: "t", Sealer: sealer()}
 		record := &Audit{API: st.API, Table: "t", Sealer: st.Sealer, Chain: "rotator"}
 		r := &rotate.Rotator{
-			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Handouts: st, Log: slog.New(slog.DiscardHandler),
+			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Recorded: record.Flush, Handouts: st, Log: slog.New(slog.DiscardHandler),
 			Owner:  "lambda/2026/11/26/[$LATEST]0123456789abcdef0123456789abcdef/ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 			Select: func(context.Context) ([]rotate.User, error) { return iam.Users(), nil },
 		}

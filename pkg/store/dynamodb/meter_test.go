@@ -78,10 +78,15 @@ func (m *meter) write(call string, was, is item) {
 		kind += "#"
 	}
 	m.add(call+" "+kind, cost.Operations{WriteUnits: units(max(size(was), size(is)), 1024)})
-	index := 0.0
-	if was.text(attrDue) != is.text(attrDue) {
+	index, indexed := 0.0, func(it item) string {
+		if it[attrQueue] == nil {
+			return ""
+		}
+		return it.text(attrDue)
+	}
+	if indexed(was) != indexed(is) {
 		for _, it := range []item{was, is} {
-			if it[attrDue] != nil {
+			if indexed(it) != "" {
 				index++
 			}
 		}
