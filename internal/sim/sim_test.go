@@ -143,6 +143,18 @@ func TestOldLists(t *testing.T) {
 	}
 }
 
+// TestLateEffects has many calls time out and take effect up to 20 s later, while
+// operators burn keys: a key that such a call is about to take away must not be
+// put back into service.
+func TestLateEffects(t *testing.T) {
+	t.Parallel()
+	f := Faults{Consistency: true, Late: 0.2, Burn: 4 * time.Minute, Crash: 2 * time.Hour}
+	res := run(t, Config{Seed: 9, Users: 30, For: span(48 * time.Hour), Daemons: 2, Faults: f})
+	if res.Burns < 100 {
+		t.Errorf("only %d burns", res.Burns)
+	}
+}
+
 // TestSoak runs the seeds that once found something and then others, until
 // -sim.userdays are done: the same in every run, or new ones with -sim.fresh.
 // Without -sim.userdays it runs the kept seeds, shortly.

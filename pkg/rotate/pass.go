@@ -29,6 +29,8 @@ type pass struct {
 	policy plan.Policy
 	leased time.Time // when the lease ends
 	report UserReport
+
+	keepLease bool // until it ends by itself
 }
 
 // way is how a pass is made.
@@ -108,6 +110,9 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 
 func (p *pass) run(user string) error {
 	defer func() {
+		if p.keepLease {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
@@ -300,7 +305,12 @@ func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	began := p.now()
 	out, err := p.act(step)
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
+		defer p.hold(p.policy.Over(began))
+	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
 		if err := p.enter(step, answer(out)); err != nil {
@@ -326,6 +336,24 @@ func (p *pass) do(step plan.Step) error {
 	p.report.Steps = append(p.report.Steps, Done{Step: step, At: at, Err: errors.Join(missed, err)})
 	p.tell(step, out, errors.Join(missed, err))
 	return err
+}
+
+// ends reports whether the step takes its key away.
+func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
+
+// hold returns once it is saved that a key may be taken away by a call that got
+// no answer, or when that is over: nobody else may put the key back into service
+// meanwhile. If the process has to stop before, the lease stays.
+func (p *pass) hold(until time.Time) {
+	for err := p.flush(); err != nil && p.now().Before(until); err = p.flush() {
+		if p.free != nil {
+			p.free()
+		}
+		if errors.Is(err, ErrConflict) || !p.sleep(time.Second) {
+			p.keepLease = true
+			return
+		}
+	}
 }
 
 // finish notes when to look again, and why nothing moves if that is not as it
