@@ -143,12 +143,12 @@ func TestOldLists(t *testing.T) {
 	}
 }
 
-// TestLateEffects has many calls time out and take effect up to 20 s later, while
-// operators burn keys: a key that such a call is about to take away must not be
-// put back into service.
-func TestLateEffects(t *testing.T) {
+// TestKeysThatEndLate has many calls that take keys away time out and have their
+// effect up to 20 s later, while operators burn keys: a key that is about to end
+// must not be put back into service.
+func TestKeysThatEndLate(t *testing.T) {
 	t.Parallel()
-	f := Faults{Consistency: true, Late: 0.2, Burn: 4 * time.Minute, Crash: 2 * time.Hour}
+	f := Faults{Consistency: true, Ending: 0.3, Burn: 4 * time.Minute, Crash: 2 * time.Hour}
 	res := run(t, Config{Seed: 9, Users: 30, For: span(48 * time.Hour), Daemons: 2, Faults: f})
 	if res.Burns < 100 {
 		t.Errorf("only %d burns", res.Burns)

@@ -338,24 +338,6 @@ func (p *pass) do(step plan.Step) error {
 	return err
 }
 
-// ends reports whether the step takes its key away.
-func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
-
-// hold returns once it is saved that a key may be taken away by a call that got
-// no answer, or when that is over: nobody else may put the key back into service
-// meanwhile. If the process has to stop before, the lease stays.
-func (p *pass) hold(until time.Time) {
-	for err := p.flush(); err != nil && p.now().Before(until); err = p.flush() {
-		if p.free != nil {
-			p.free()
-		}
-		if errors.Is(err, ErrConflict) || !p.sleep(time.Second) {
-			p.keepLease = true
-			return
-		}
-	}
-}
-
 // finish notes when to look again, and why nothing moves if that is not as it
 // should be.
 func (p *pass) finish(step plan.Step) error {

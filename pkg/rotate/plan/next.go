@@ -308,6 +308,10 @@ func (d *decision) delete() *Step {
 			d.later(NotDue, k.ID, due)
 			continue
 		}
+		if over := d.lostCalls(); d.now.Before(over) {
+			d.later(LostCreate, k.ID, over)
+			continue
+		}
 		return &Step{Action: Delete, KeyID: k.ID, Reason: GraceOver, Due: due}
 	}
 	return nil

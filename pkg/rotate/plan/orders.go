@@ -177,6 +177,9 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	case !usable && !d.r.leaked(k).IsZero() && d.now.Before(k.Deactivated.Add(d.p.Evidence)):
 		return nil // told to keep it
 	case !usable && (idle || !k.Deactivated.IsZero()), usable && idle && !k.Refused.IsZero():
+		if over := d.lostCalls(); d.now.Before(over) {
+			return d.later(Burning, k.ID, over)
+		}
 		return d.step(Delete, k.ID, Burning)
 	case gone && (!usable || !k.Refused.IsZero()):
 		return d.ours(d.step(Forget, k.ID, Vanished))
