@@ -13,11 +13,6 @@ var ofEnding = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
 	},
 	{
-		Name: "rollback-promotes-what-ends", Rule: "served works",
-		File: "pkg/rotate/plan/orders.go", Old: "case d.now.Before(ending):", New: "case false:",
-		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
-	},
-	{
 		Name: "lease-is-given-up", Rule: "served works",
 		File: "pkg/rotate/pass.go", Old: "if p.keepLease {", New: "if false {",
 		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
