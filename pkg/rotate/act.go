@@ -167,6 +167,21 @@ func certain(err error) bool {
 		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
 }
 
+// ends reports whether the step takes its key away.
+func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
+
+// hold returns once it is saved that a key may be taken away by a call that got
+// no answer, or when that is over: nobody else may put the key back into service
+// meanwhile. If the process has to stop before, the lease stays.
+func (p *pass) hold(until time.Time) {
+	for err := p.flush(); err != nil && p.now().Before(until); err = p.flush() {
+		if errors.Is(err, ErrConflict) || p.sleep(time.Second) != nil {
+			p.keepLease = true
+			return
+		}
+	}
+}
+
 func (p *pass) setStatus(id string, s plan.Status) error {
 	err := p.change(func(ctx context.Context) error { return p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s) })
 	if errors.Is(err, ErrNoKey) && s == plan.Inactive && !p.world.Unseen {

@@ -156,6 +156,7 @@ func (p *pass) change(call func(context.Context) error) error {
 	defer leave()
 	ctx, cancel := p.effect()
 	defer cancel()
+	p.sent = p.now()
 	return call(ctx)
 }
 

@@ -39,6 +39,9 @@ type pass struct {
 	may      Call   // what the pace has let through and was not used yet
 	ready    *place // held with it
 	refusals int    // of calls, for their pace
+	sent     time.Time // when the last call that changes IAM was made
+
+	keepLease bool // until it ends by itself
 }
 
 // way is how a pass is made.
@@ -148,7 +151,7 @@ func (p *pass) run(user string, version int64) error {
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
 			}
 		}
-		if p.left {
+		if p.left || p.keepLease {
 			return
 		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
@@ -301,6 +304,10 @@ func (p *pass) do(step plan.Step) error {
 		// The key is gone, or has its user's new name now. Only a look can tell.
 		_ = p.audit(step, err.Error())
 		return p.look(p.report.User)
+	}
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.sent) })
+		defer p.hold(p.policy.Over(p.sent))
 	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.

@@ -131,7 +131,7 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, ove
 		next := p.entry
 		change(&next)
 		over := false
-		if next.Due, over = due(next); over {
+		if next.Due, over = due(next); over && !p.keepLease {
 			next.Leave = p.Owner
 		}
 		next.Creates = p.creates(next)
