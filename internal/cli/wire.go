@@ -19,6 +19,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/metrics"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -81,6 +82,7 @@ type system struct {
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
+	pace    *pace.Budget // nil: nothing is learnt
 }
 
 // open joins the parts. The caller closes the result.
@@ -114,6 +116,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
+	}
+	if aws.SDK != nil {
+		s.remember(aws.SDK.Pace)
 	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
@@ -154,6 +159,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	return s, nil
+}
+
+// remember lets the pace begin with what the store knows of it.
+func (s *system) remember(p *pace.Budget) {
+	p.Settings, s.pace = s.store, p
 }
 
 // tlsConfig returns nil if the server speaks plain HTTP.
@@ -231,6 +241,7 @@ func (s *system) close(ctx context.Context) error {
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
+		s.pace.Flush(ctx)
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)

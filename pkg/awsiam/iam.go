@@ -8,6 +8,7 @@ package awsiam
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -49,7 +51,7 @@ type IAM struct {
 	API API
 	// Pace learns from the calls that change something; who makes them waits for
 	// it before. All that work on one account should share one. nil: no limit.
-	Pace *Pace
+	Pace *pace.Budget
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
 	// PageSize is how many items to ask for per page. Zero: 1,000, the most that
@@ -81,7 +83,7 @@ func New(cfg aws.Config, clock *rotate.Clock) *IAM {
 			SimulatePrincipalPolicy:        i.SimulatePrincipalPolicy,
 			GetCallerIdentity:              freshSigner(s, clock),
 		},
-		Pace: &Pace{},
+		Pace: &pace.Budget{},
 	}
 }
 
@@ -164,7 +166,7 @@ func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
 func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret, error) {
 	doing := fmt.Sprintf("creating an access key for %q", name)
 	var out *iam.CreateAccessKeyOutput
-	err := a.change(doing, rotate.ErrNoUser, func() (err error) {
+	err := a.change(doing, rotate.CreateAccessKey, rotate.ErrNoUser, func() (err error) {
 		// No retry here: if the reply was lost, a second call makes a second
 		// key and fills both of the user's slots.
 		out, err = a.API.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name}, func(o *iam.Options) {
@@ -186,8 +188,10 @@ func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret,
 // SetStatus implements rotate.IAM.
 func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) error {
 	doing := fmt.Sprintf("setting an access key of %q to %s", name, s)
-	return a.change(doing, rotate.ErrNoKey, func() error {
-		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s)})
+	return a.change(doing, rotate.UpdateAccessKey, rotate.ErrNoKey, func() error {
+		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{
+			UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s),
+		}, a.paced(rotate.UpdateAccessKey))
 		return err
 	})
 }
@@ -195,8 +199,8 @@ func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) 
 // Delete implements rotate.IAM.
 func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
 	doing := fmt.Sprintf("deleting an access key of %q", name)
-	return a.change(doing, nil, func() error {
-		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID})
+	return a.change(doing, rotate.DeleteAccessKey, nil, func() error {
+		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID}, a.paced(rotate.DeleteAccessKey))
 		return err
 	})
 }
@@ -204,13 +208,40 @@ func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
 // change makes one call that changes something; the caller has waited for the
 // pace, which learns what came of it. absent is what NoSuchEntity means to the
 // caller; nil: success.
-func (a *IAM) change(doing string, absent error, call func() error) error {
+func (a *IAM) change(doing string, which rotate.Call, absent error, call func() error) error {
+	heard := a.Pace.Sent(which)
 	err := call()
-	a.Pace.note(err)
+	if known := codes[code(err)]; err == nil || known != nil || isAbsent(err) { // otherwise AWS may not have seen the call
+		heard(errors.Is(known, rotate.ErrThrottled))
+	}
 	if err == nil || absent == nil && isAbsent(err) {
 		return nil
 	}
 	return translate(doing, err, absent)
+}
+
+// paced has the SDK leave a call that is throttled to the caller, who waits for
+// the pace again, and counts the other calls that the SDK repeats by itself.
+func (a *IAM) paced(call rotate.Call) func(*iam.Options) {
+	return func(o *iam.Options) { o.Retryer = pacedRetryer{o.Retryer, a.Pace, call} }
+}
+
+type pacedRetryer struct {
+	aws.Retryer
+	budget *pace.Budget
+	call   rotate.Call
+}
+
+func (r pacedRetryer) IsErrorRetryable(err error) bool {
+	return !errors.Is(codes[code(err)], rotate.ErrThrottled) && r.Retryer.IsErrorRetryable(err)
+}
+
+func (r pacedRetryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
+	release, failed := r.Retryer.GetRetryToken(ctx, err)
+	if failed == nil {
+		r.budget.Spend(r.call)
+	}
+	return release, failed
 }
 
 const largestPage = 1000

@@ -22,8 +22,8 @@ const (
 type Pace interface {
 	// Wait returns when the call may be made. An error says that ctx ended
 	// before: the call must not be made. It is not part of the call: a call's
-	// deadline begins after it.
-	Wait(ctx context.Context, call Call) error
+	// deadline begins after it. Calls that are first go before all others.
+	Wait(ctx context.Context, call Call, first bool) error
 }
 
 // callOf returns the call that an action makes, "" if it changes nothing in IAM.
@@ -46,7 +46,7 @@ func (p *pass) turn(step plan.Step) error {
 	if call == "" || p.Pace == nil || p.may == call {
 		return nil
 	}
-	if err := p.Pace.Wait(p.ctx, call); err != nil {
+	if err := p.Pace.Wait(p.ctx, call, p.entry.Record.Burning()); err != nil {
 		return fmt.Errorf("waiting for the turn of %s: %w", call, err)
 	}
 	p.may = call
