@@ -125,7 +125,7 @@ func (b *bucket) note(sent time.Time, throttled bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	b.fill(now)       // at the rate so far
+	b.fill(now) // at the rate so far
 	if throttled {
 		b.learn.refuse(sent, now)
 		b.fill(now)

@@ -19,8 +19,8 @@ const (
 	saveTime  = 2 * time.Second  // bound on the store
 )
 
-// Learnt is what AWS was found to accept of one action.
-type Learnt struct {
+// learnt is what AWS was found to accept of one action.
+type learnt struct {
 	Rate float64   `json:"rate"` // calls per second
 	At   time.Time `json:"at"`   // when it was found
 }
@@ -30,19 +30,23 @@ type memory struct {
 	mu      sync.Mutex
 	read    bool
 	version int64
-	known   map[rotate.Call]Learnt
+	known   map[rotate.Call]learnt
 	saved   time.Time
 }
 
-// Recall returns what earlier processes have learnt, by action; nothing that is
-// too old to count.
-func Recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.Call]Learnt, error) {
+// Recall returns what earlier processes have found, as [Budget.Found] does;
+// nothing that is too old to count.
+func Recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.Call]float64, error) {
 	known, _, err := recall(ctx, s, now)
-	return known, err
+	found := make(map[rotate.Call]float64, len(known))
+	for c, l := range known {
+		found[c] = l.Rate
+	}
+	return found, err
 }
 
-func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.Call]Learnt, int64, error) {
-	known := map[rotate.Call]Learnt{}
+func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.Call]learnt, int64, error) {
+	known := map[rotate.Call]learnt{}
 	raw, version, err := s.Setting(ctx, setting)
 	if errors.Is(err, rotate.ErrNotFound) {
 		return known, 0, nil
@@ -51,7 +55,7 @@ func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.C
 		return nil, 0, err
 	}
 	if err := json.Unmarshal(raw, &known); err != nil {
-		return map[rotate.Call]Learnt{}, version, nil //nolint:nilerr // as good as nothing; it will be written over
+		return map[rotate.Call]learnt{}, version, nil //nolint:nilerr // as good as nothing; it will be written over
 	}
 	for c, l := range known {
 		if age := now.Sub(l.At); !(l.Rate > 0) || age > forgotten || age < -time.Hour {
@@ -63,7 +67,7 @@ func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.C
 
 // faded returns the rate to begin with: what was learnt, the closer to start the
 // older it is.
-func faded(l Learnt, start float64, now time.Time) float64 {
+func faded(l learnt, start float64, now time.Time) float64 {
 	old := min(1, max(0, now.Sub(l.At).Seconds()/forgotten.Seconds()))
 	return l.Rate + (start-l.Rate)*old
 }
@@ -166,8 +170,8 @@ func (b *Budget) save(ctx context.Context, now time.Time) error {
 }
 
 // next returns what is to be remembered, and whether that is news.
-func (b *Budget) next(now time.Time) (next map[rotate.Call]Learnt, changed bool) {
-	next = make(map[rotate.Call]Learnt, len(calls))
+func (b *Budget) next(now time.Time) (next map[rotate.Call]learnt, changed bool) {
+	next = make(map[rotate.Call]learnt, len(calls))
 	for _, c := range calls {
 		was, had := b.known[c]
 		if had {
@@ -176,7 +180,7 @@ func (b *Budget) next(now time.Time) (next map[rotate.Call]Learnt, changed bool)
 		rate, used, ok := b.buckets[c].found()
 		old := used && now.Sub(was.At) > time.Hour
 		if ok && (!had || old || rate < was.Rate*(1-notable) || rate > was.Rate*(1+notable)) {
-			next[c], changed = Learnt{Rate: rate, At: now}, true
+			next[c], changed = learnt{Rate: rate, At: now}, true
 		}
 	}
 	return next, changed

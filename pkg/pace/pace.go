@@ -113,6 +113,22 @@ func (b *Budget) Rates() map[rotate.Call]float64 {
 	return rates
 }
 
+// Found returns how many calls in a second each action was found to be allowed;
+// actions are missing whose limit was not met.
+func (b *Budget) Found() map[rotate.Call]float64 {
+	found := map[rotate.Call]float64{}
+	if b == nil {
+		return found
+	}
+	b.init()
+	for _, c := range calls {
+		if rate, _, ok := b.buckets[c].found(); ok {
+			found[c] = rate
+		}
+	}
+	return found
+}
+
 // State returns how many calls of the slowest action are allowed in a second
 // now, and the most that are. Both are zero for a nil Budget.
 func (b *Budget) State() (now, most float64) {

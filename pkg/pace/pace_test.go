@@ -135,7 +135,7 @@ func TestWhatWasLearntIsRemembered(t *testing.T) {
 		a.crowd(t, b, rotate.CreateAccessKey, 1000)
 		b.Flush(t.Context())
 		known, err := pace.Recall(t.Context(), store, time.Now())
-		if r := known[rotate.CreateAccessKey].Rate; err != nil || r < 8.5 || r > 10.2 {
+		if r := known[rotate.CreateAccessKey]; err != nil || r < 8.5 || r > 10.2 {
 			t.Fatalf("Recall() = %v, %v, want about 10 for CreateAccessKey", known, err)
 		}
 		if _, ok := known[rotate.DeleteAccessKey]; ok {
@@ -190,7 +190,7 @@ func TestASettingThatCannotBeRead(t *testing.T) {
 		b := &pace.Budget{Settings: store}
 		a.crowd(t, b, rotate.DeleteAccessKey, 300)
 		b.Flush(t.Context())
-		if known, err := pace.Recall(t.Context(), store, time.Now()); err != nil || known[rotate.DeleteAccessKey].Rate < 4 {
+		if known, err := pace.Recall(t.Context(), store, time.Now()); err != nil || known[rotate.DeleteAccessKey] < 4 {
 			t.Errorf("Recall() = %v, %v, want what was learnt to take its place", known, err)
 		}
 	})
@@ -209,7 +209,7 @@ func TestTwoProcessesRemember(t *testing.T) {
 		one.Flush(t.Context())
 		two.Flush(t.Context())
 		known, err := pace.Recall(t.Context(), store, time.Now())
-		if err != nil || known[rotate.CreateAccessKey].Rate < 4 || known[rotate.DeleteAccessKey].Rate < 4 {
+		if err != nil || known[rotate.CreateAccessKey] < 4 || known[rotate.DeleteAccessKey] < 4 {
 			t.Errorf("Recall() = %v, %v, want both actions", known, err)
 		}
 	})
