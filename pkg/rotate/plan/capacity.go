@@ -62,7 +62,7 @@ func (l Load) Capacity() Capacity {
 	if math.IsInf(possible, 1) || l.Users == 0 || l.Every <= 0 {
 		return c
 	}
-	c.Most = int(c.Allowed * l.Every.Seconds())
+	c.Most = int(c.Allowed*l.Every.Seconds() + 1e-6)
 	c.Shortest = seconds(math.Ceil(float64(l.Users) / c.Allowed))
 	c.AllAtOnce = seconds(float64(l.Users) / possible)
 	if c.Feasible = c.Needed <= c.Allowed; c.Feasible {
@@ -96,7 +96,7 @@ func MeanInterval(every []time.Duration) time.Duration {
 	if perSecond == 0 {
 		return 0
 	}
-	return time.Duration(float64(len(every)) / perSecond * float64(time.Second))
+	return time.Duration(float64(len(every)) / perSecond * float64(time.Second)).Round(time.Millisecond)
 }
 
 // Complaint says what cannot be kept, and what will come of it. It is empty for
