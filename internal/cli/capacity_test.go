@@ -79,7 +79,7 @@ func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 	if found.Creates != 0.1 || found.Deletes != 10 {
 		t.Errorf("doctor reckons with %+v, want what was found and iam.rate", found.Load)
 	}
-	if err := s.rotator.Pace.Wait(t.Context(), rotate.CreateAccessKey, false); err != nil { // which recalls
+	if err := s.rotator.Pace.Wait(t.Context(), rotate.CreateAccessKey); err != nil { // which recalls
 		t.Fatal(err)
 	}
 	if h, err := s.health.Health(t.Context()); err != nil || h.WillBeOverdue < 39 || h.WillBeOverdue > 41 {
@@ -94,7 +94,7 @@ func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 func TestTheStoreRemembersThePace(t *testing.T) {
 	t.Parallel()
 	e, c, s, _, _ := slow(t, 1)
-	if err := s.rotator.Pace.Wait(t.Context(), rotate.CreateAccessKey, false); err != nil {
+	if err := s.rotator.Pace.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.pace.Found()[rotate.CreateAccessKey]; got < 0.1 || got > 0.11 {

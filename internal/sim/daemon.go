@@ -268,11 +268,11 @@ func (m *mortalStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	return v, err
 }
 
-func (m *mortalStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (m *mortalStore) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	if before, _ := m.p.strike(); before {
 		return nil, m.p.troubledBy("", errStore)
 	}
-	return m.Store.Due(ctx, t, limit)
+	return m.Store.Due(ctx, t, creates, limit)
 }
 
 func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {

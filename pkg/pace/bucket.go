@@ -2,101 +2,68 @@ package pace
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
 
-// bucket is the budget of one action, and the queue of those that wait for it.
+// bucket is the budget of one action.
 type bucket struct {
 	burst float64
+	turn  chan struct{} // held by the one that waits for a token; the others wait for it, in the order they came
 
 	mu     sync.Mutex
 	learn  learner
 	tokens float64   // calls that may be made at once; negative: overdrawn
 	filled time.Time // when tokens was right
 	waited time.Time // when a call last had to wait
-	queue  []*waiter // who is first in turn comes first
-}
-
-type waiter struct {
-	first bool          // before all that are not
-	turn  chan struct{} // has one element when the waiter may be the first in turn
 }
 
 func newBucket(most float64, burst int) *bucket {
-	return &bucket{burst: float64(burst), tokens: float64(burst), learn: newLearner(most/2, most)}
+	return &bucket{
+		burst: float64(burst), turn: make(chan struct{}, 1), tokens: float64(burst), learn: newLearner(most/2, most),
+	}
 }
 
 // wait returns nil when a call may be made, or ctx's error.
-func (b *bucket) wait(ctx context.Context, first bool) error {
+func (b *bucket) wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &waiter{first: first, turn: make(chan struct{}, 1)}
-	b.mu.Lock()
-	at := len(b.queue)
-	if first {
-		at = slices.IndexFunc(b.queue, func(o *waiter) bool { return !o.first })
-		if at < 0 {
-			at = len(b.queue)
-		}
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	b.queue = slices.Insert(b.queue, at, w)
-	b.mu.Unlock()
+	defer func() { <-b.turn }()
 	for {
-		d, mine := b.try(w)
-		if mine && d <= 0 {
+		d := b.take()
+		if d <= 0 {
 			return nil
 		}
 		t := time.NewTimer(d)
-		if !mine { // whoever is before it says when its turn comes
-			t.Stop()
-		}
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			b.mu.Lock()
-			b.leave(w)
-			b.mu.Unlock()
 			return ctx.Err()
-		case <-w.turn:
-		case <-t.C:
+		case <-t.C: // the rate may have been cut meanwhile
 		}
-		t.Stop()
 	}
 }
 
-// try takes a token for w if it is its turn and there is one: then d is zero.
-// Otherwise d is how long it takes until there will be one at the present rate.
-func (b *bucket) try(w *waiter) (d time.Duration, mine bool) {
+// take takes a token if there is one. Otherwise it returns how long it takes
+// until there will be one at the present rate.
+func (b *bucket) take() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.fill(now)
-	if b.queue[0] != w {
-		b.waited = now
-		return time.Hour, false
-	}
 	if b.tokens >= 1 {
 		b.tokens--
-		b.leave(w)
-		return 0, true
+		return 0
 	}
 	b.waited = now
 	// A nanosecond more, so that rounding never leaves a part of a token missing.
-	return time.Duration((1-b.tokens)/b.learn.rate*float64(time.Second)) + 1, true
-}
-
-// leave takes w out of the queue and tells whose turn it is.
-func (b *bucket) leave(w *waiter) {
-	b.queue = slices.DeleteFunc(b.queue, func(o *waiter) bool { return o == w })
-	if len(b.queue) > 0 {
-		select {
-		case b.queue[0].turn <- struct{}{}:
-		default:
-		}
-	}
+	return time.Duration((1-b.tokens)/b.learn.rate*float64(time.Second)) + 1
 }
 
 // fill adds what has come since. Once AWS has refused a call, how much it takes

@@ -67,14 +67,14 @@ func (b *Budget) init() {
 }
 
 // Wait implements [rotate.Pace]: it returns when the call may be made, or with
-// ctx's error. Calls that are first are before all others of their action.
-func (b *Budget) Wait(ctx context.Context, call rotate.Call, first bool) error {
+// ctx's error. Who came first is let through first.
+func (b *Budget) Wait(ctx context.Context, call rotate.Call) error {
 	if b == nil {
 		return ctx.Err()
 	}
 	b.init()
 	b.recall(ctx)
-	err := b.buckets[call].wait(ctx, first)
+	err := b.buckets[call].wait(ctx)
 	b.keep(ctx, false)
 	return err
 }

@@ -38,9 +38,9 @@ func each(perSecond float64, burst int) func(rotate.Call) *rate.Limiter {
 }
 
 // call makes one call as package awsiam does, and again when it is throttled.
-func (a *account) call(ctx context.Context, b *pace.Budget, c rotate.Call, first bool) error {
+func (a *account) call(ctx context.Context, b *pace.Budget, c rotate.Call) error {
 	for {
-		if err := b.Wait(ctx, c, first); err != nil {
+		if err := b.Wait(ctx, c); err != nil {
 			return err
 		}
 		heard := b.Sent(c)
@@ -71,7 +71,7 @@ func (a *account) crowd(t *testing.T, b *pace.Budget, c rotate.Call, n int) time
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			if err := a.call(t.Context(), b, c, false); err != nil {
+			if err := a.call(t.Context(), b, c); err != nil {
 				t.Errorf("%s: %v", c, err)
 			}
 		})
@@ -168,7 +168,7 @@ func TestOldKnowledgeFades(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := &pace.Budget{Most: 10, Settings: store, Now: func() time.Time { return now }}
-			if err := b.Wait(t.Context(), rotate.CreateAccessKey, false); err != nil {
+			if err := b.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 				t.Fatal(err)
 			}
 			if got := b.Rates()[rotate.CreateAccessKey]; got != row.want {
@@ -203,7 +203,7 @@ func TestTwoProcessesRemember(t *testing.T) {
 		store := &rotatetest.MemStore{}
 		a := &account{limit: each(5, 5)}
 		one, two := &pace.Budget{Settings: store}, &pace.Budget{Settings: store}
-		_, _ = one.Wait(t.Context(), rotate.CreateAccessKey, false), two.Wait(t.Context(), rotate.DeleteAccessKey, false) // both have read
+		_, _ = one.Wait(t.Context(), rotate.CreateAccessKey), two.Wait(t.Context(), rotate.DeleteAccessKey) // both have read
 		a.crowd(t, one, rotate.CreateAccessKey, 300)
 		a.crowd(t, two, rotate.DeleteAccessKey, 300)
 		one.Flush(t.Context())
@@ -245,35 +245,14 @@ func TestCreationsDelayNothingElse(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 500 {
-			wg.Go(func() { _ = a.call(ctx, b, rotate.CreateAccessKey, false) })
+			wg.Go(func() { _ = a.call(ctx, b, rotate.CreateAccessKey) })
 		}
 		time.Sleep(10 * time.Second)
 		for _, c := range []rotate.Call{rotate.UpdateAccessKey, rotate.DeleteAccessKey} {
 			start := time.Now()
-			if err := a.call(t.Context(), b, c, false); err != nil || time.Since(start) > 0 {
+			if err := a.call(t.Context(), b, c); err != nil || time.Since(start) > 0 {
 				t.Errorf("%s beside 500 creations took %s, %v, want no time", c, time.Since(start), err)
 			}
-		}
-		cancel()
-		wg.Wait()
-	})
-}
-
-// What a burn needs goes before what was waiting already.
-func TestFirstGoesFirst(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		a := &account{limit: each(10, 10)}
-		b := &pace.Budget{}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		for range 500 {
-			wg.Go(func() { _ = a.call(ctx, b, rotate.UpdateAccessKey, false) })
-		}
-		time.Sleep(10 * time.Second)
-		start := time.Now()
-		if err := a.call(t.Context(), b, rotate.UpdateAccessKey, true); err != nil || time.Since(start) > 250*time.Millisecond {
-			t.Errorf("a first call beside 400 others took %s, %v, want the time of one call", time.Since(start), err)
 		}
 		cancel()
 		wg.Wait()
@@ -285,14 +264,14 @@ func TestAWaitThatIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := &pace.Budget{Most: 1, Burst: 1}
-		if err := b.Wait(t.Context(), rotate.DeleteAccessKey, false); err != nil {
+		if err := b.Wait(t.Context(), rotate.DeleteAccessKey); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
-				if err := b.Wait(ctx, rotate.DeleteAccessKey, false); !errors.Is(err, context.Canceled) {
+				if err := b.Wait(ctx, rotate.DeleteAccessKey); !errors.Is(err, context.Canceled) {
 					t.Errorf("Wait() = %v, want %v", err, context.Canceled)
 				}
 			})
@@ -300,7 +279,7 @@ func TestAWaitThatIsGivenUp(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		wg.Go(func() {
-			if err := b.Wait(t.Context(), rotate.DeleteAccessKey, false); err != nil || time.Since(start) > 3*time.Second {
+			if err := b.Wait(t.Context(), rotate.DeleteAccessKey); err != nil || time.Since(start) > 3*time.Second {
 				t.Errorf("the call behind 20 that were given up waited %s, %v, want 2 s", time.Since(start), err)
 			}
 		})
@@ -319,7 +298,7 @@ func TestLittleUseTestsNothing(t *testing.T) {
 		a.crowd(t, b, rotate.CreateAccessKey, 120)
 		a.reset()
 		for range 6 * 3600 {
-			if err := a.call(t.Context(), b, rotate.CreateAccessKey, false); err != nil {
+			if err := a.call(t.Context(), b, rotate.CreateAccessKey); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * time.Second)
@@ -357,7 +336,7 @@ func TestABucketThatActionsShare(t *testing.T) {
 func TestNoBudget(t *testing.T) {
 	t.Parallel()
 	var b *pace.Budget
-	if err := b.Wait(t.Context(), rotate.CreateAccessKey, false); err != nil {
+	if err := b.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 		t.Error(err)
 	}
 	b.Sent(rotate.CreateAccessKey)(true)

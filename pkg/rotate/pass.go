@@ -28,14 +28,20 @@ type pass struct {
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
-	may    Call      // what the pace has let through and was not used yet
 	report UserReport
+	limit  time.Time // until when it waits for a key to settle
+
+	urgency         // of the step at hand
+	may      Call   // what the pace has let through and was not used yet
+	ready    *place // held with it
+	refusals int    // of calls, for their pace
 }
 
 // way is how a pass is made.
 type way struct {
 	patience time.Duration // how long it waits for a key to settle
-	free     func()        // gives the worker back; nil: there is none
+	begun    func()        // called once its first call that changes IAM has had its turn
+	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
 	turns    int           // corrections of the clock before the lease was taken
 }
@@ -47,14 +53,14 @@ var errClock = errors.New("the clock was corrected")
 // pass takes the user's lease and makes a pass, unless this process rests. Of
 // several daemons all but one are refused the lease, at every tick: that must
 // be cheap.
-func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
+func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
-	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
+	w.turns = r.Clock.corrections()
 	until, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
@@ -82,6 +88,9 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 // leased goes on with a pass once the lease was asked for, with err.
 func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
+	if w.begun == nil {
+		w.begun = func() {}
+	}
 	for i := 0; err == nil; i++ {
 		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
 		err = p.run(user)
@@ -95,6 +104,8 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	}
 	switch {
 	case err == nil:
+	case errors.Is(err, errUnsent) && ctx.Err() != nil:
+		report.Err = ctx.Err() // it ends in time, and failed at nothing
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
 	case errors.Is(err, ErrUnreadable):
@@ -111,6 +122,7 @@ func (p *pass) run(user string) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
+		p.giveBack()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
 	err := p.begin(user)
@@ -125,17 +137,19 @@ func (p *pass) run(user string) error {
 
 // steps takes one step after the other until there is nothing to do.
 func (p *pass) steps(user string) error {
-	limit := p.now().Add(p.patience)
-	for range maxSteps {
+	p.limit = p.now().Add(p.patience)
+	for n := 0; n-p.refusals < maxSteps; n++ {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
+		p.urgency = urgency{p.world.Rank(step), p.entry.Due}
 		if step.Action == plan.Wait {
 			p.report.Wait = step
-			if patient(step, limit) {
+			p.giveBack()
+			if patient(step, p.limit) {
 				if err := p.flush(); err != nil {
 					return err
 				}
-				if p.sleep(step.Wake.Sub(p.now())) {
+				if p.sleep(step.Wake.Sub(p.now())) == nil {
 					continue
 				}
 			}
@@ -145,8 +159,15 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
-		if err := p.turn(step); err != nil {
+		if p.crowded(step) {
+			return p.commit(func(*Entry) {})
+		}
+		if again, err := p.turn(step); err != nil {
 			return err
+		} else if again {
+			if p.looked = true; p.observe() == nil {
+				continue
+			} // otherwise the step itself will tell
 		}
 		if err := p.timely(); err != nil {
 			return err
@@ -178,7 +199,10 @@ func (p *pass) begin(user string) error {
 		return p.unreadable(user, err)
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
+	p.urgency = urgency{plan.RankPromote, p.saved.Due} // until it is known what comes
+	if err := p.observe(); errors.Is(err, errUnsent) {
+		return err
+	} else if err != nil {
 		if late := p.timely(); late != nil {
 			return late
 		}
@@ -204,15 +228,18 @@ func patient(step plan.Step, limit time.Time) bool {
 	return false
 }
 
-func (p *pass) sleep(d time.Duration) bool {
+// sleep returns after d, or with an error if the pass ended before.
+func (p *pass) sleep(d time.Duration) error {
 	t := time.NewTimer(max(d, time.Millisecond))
 	defer t.Stop()
-	select {
-	case <-p.ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	return p.keeping(func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return nil
+		}
+	})
 }
 
 // acquire takes or extends the user's lease and returns when it ends.
@@ -229,9 +256,17 @@ func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
 }
 
 // lease extends the user's lease if less than half of it is left.
-func (p *pass) lease(user string) error {
-	if p.leased.Sub(p.now()) > leaseTTL/2 {
+func (p *pass) lease(user string) error { return p.outlast(user, leaseTTL/2) }
+
+// outlast extends the user's lease unless it lasts for longer than d. One that
+// has ended is not taken again: somebody may have had it in between.
+func (p *pass) outlast(user string, d time.Duration) error {
+	left := p.leased.Sub(p.now())
+	switch {
+	case left > d:
 		return nil
+	case left <= 0:
+		return fmt.Errorf("user %q: this process was too slow: %w", user, ErrLeased)
 	}
 	until, err := p.acquire(p.ctx, user)
 	if err == nil {
@@ -272,10 +307,12 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 }
 
 func (p *pass) observe() error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	name := p.nameNow(ctx)
-	keys, err := p.IAM.Keys(ctx, name)
+	name := p.nameNow()
+	var keys []plan.Key
+	err := p.ask(func(ctx context.Context) (err error) {
+		keys, err = p.IAM.Keys(ctx, name)
+		return err
+	})
 	switch {
 	case errors.Is(err, ErrNoUser):
 		p.world = plan.World{Absent: true}
@@ -289,14 +326,23 @@ func (p *pass) observe() error {
 
 // nameNow returns what IAM calls the user: as before, or as the selection found
 // its unique id if IAM confirms that.
-func (p *pass) nameNow(ctx context.Context) string {
+func (p *pass) nameNow() string {
 	rec := p.entry.Record
-	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
-		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
-			return name
-		}
+	name := p.selected.nameOf(rec.UserID)
+	if name == "" || name == rec.IAMName() {
+		return rec.IAMName()
 	}
-	return rec.IAMName()
+	err := p.ask(func(ctx context.Context) error {
+		u, err := p.IAM.User(ctx, name)
+		if err == nil && !rec.Is(u.ID) {
+			err = ErrNoUser
+		}
+		return err
+	})
+	if err != nil {
+		return rec.IAMName()
+	}
+	return name
 }
 
 // do audits the step, has its effect and saves the result.
@@ -304,8 +350,19 @@ func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
-	p.may = ""
+	if !leadsOn(step) {
+		p.giveBack()
+	}
 	out, err := p.act(step)
+	if callOf(step.Action) != "" {
+		p.giveBack()
+	}
+	if errors.Is(err, errUnsent) {
+		return err
+	}
+	if p.throttled(step, err) {
+		return p.retry(step, err)
+	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
 		if err := p.enter(step, answer(out)); err != nil {

@@ -130,6 +130,7 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
 		next := p.entry
 		change(&next)
 		next.Due = due(next)
+		next.Creates = p.creates(next)
 		v, err := p.Store.Save(ctx, next)
 		if err == nil {
 			next.Version = v
@@ -161,6 +162,17 @@ func (p *pass) dueOf(e Entry) time.Time {
 		return e.Due
 	}
 	return now
+}
+
+// creates reports whether making a key is the next step when the entry is due.
+func (p *pass) creates(e Entry) bool {
+	w := p.world
+	w.Record, w.Blind = e.Record, false
+	at := p.now()
+	if e.Due.After(at) {
+		at = e.Due
+	}
+	return w.Rank(plan.Next(w, p.policy, at)) == plan.RankCreate
 }
 
 // stillDue leaves a user that is due where it is, when more is to be saved in

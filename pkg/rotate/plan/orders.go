@@ -34,12 +34,6 @@ func (r Record) Ordered(o Order) (Record, Order) {
 	return r, o
 }
 
-// Burning reports whether a key of the user is known to have leaked: what the
-// user needs then goes before what others need.
-func (r Record) Burning() bool {
-	return slices.ContainsFunc(r.Keys, func(k Held) bool { return !k.Burned.IsZero() })
-}
-
 // OrderedAfter reports whether an order, or the burn of a key, is dated after t.
 func (r Record) OrderedAfter(t time.Time) bool {
 	return r.Order != nil && r.Order.At.After(t) ||
