@@ -8,7 +8,6 @@ package awsiam
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -49,8 +48,9 @@ type API struct {
 // IAM is rotate.IAM over the SDK. It is safe for concurrent use.
 type IAM struct {
 	API API
-	// Pace learns from the calls that change something; who makes them waits for
-	// it before. All that work on one account should share one. nil: no limit.
+	// Pace learns from all calls. Who changes something waits for it before; what
+	// only looks waits by itself. All that work on one account should share one.
+	// nil: no limit.
 	Pace *pace.Budget
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
@@ -118,7 +118,7 @@ func freshSigner(
 
 // User implements rotate.IAM.
 func (a *IAM) User(ctx context.Context, name string) (rotate.User, error) {
-	out, err := a.API.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	out, err := read(ctx, a, pace.GetUser, a.API.GetUser, &iam.GetUserInput{UserName: &name})
 	if err != nil {
 		return rotate.User{}, translate(fmt.Sprintf("looking up user %q", name), err, rotate.ErrNoUser)
 	}
@@ -135,7 +135,8 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 	doing := fmt.Sprintf("listing access keys of %q", name)
 	var all []plan.Key
 	err := pages(doing, func(marker *string) (*string, error) {
-		out, err := a.API.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()})
+		in := iam.ListAccessKeysInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()}
+		out, err := read(ctx, a, pace.ListAccessKeys, a.API.ListAccessKeys, &in)
 		if err != nil {
 			return nil, translate(doing, err, rotate.ErrNoUser)
 		}
@@ -152,7 +153,8 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 
 // LastUsed implements rotate.IAM. ErrNoKey if IAM does not know the key.
 func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
-	out, err := a.API.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID})
+	in := iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID}
+	out, err := read(ctx, a, pace.GetAccessKeyLastUsed, a.API.GetAccessKeyLastUsed, &in)
 	if err != nil {
 		return time.Time{}, translate("asking when an access key was last used", err, rotate.ErrNoKey)
 	}
@@ -203,45 +205,6 @@ func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
 		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID}, a.paced(rotate.DeleteAccessKey))
 		return err
 	})
-}
-
-// change makes one call that changes something; the caller has waited for the
-// pace, which learns what came of it. absent is what NoSuchEntity means to the
-// caller; nil: success.
-func (a *IAM) change(doing string, which rotate.Call, absent error, call func() error) error {
-	heard := a.Pace.Sent(which)
-	err := call()
-	if known := codes[code(err)]; err == nil || known != nil || isAbsent(err) { // otherwise AWS may not have seen the call
-		heard(errors.Is(known, rotate.ErrThrottled))
-	}
-	if err == nil || absent == nil && isAbsent(err) {
-		return nil
-	}
-	return translate(doing, err, absent)
-}
-
-// paced has the SDK leave a call that is throttled to the caller, who waits for
-// the pace again, and counts the other calls that the SDK repeats by itself.
-func (a *IAM) paced(call rotate.Call) func(*iam.Options) {
-	return func(o *iam.Options) { o.Retryer = pacedRetryer{o.Retryer, a.Pace, call} }
-}
-
-type pacedRetryer struct {
-	aws.Retryer
-	budget *pace.Budget
-	call   rotate.Call
-}
-
-func (r pacedRetryer) IsErrorRetryable(err error) bool {
-	return !errors.Is(codes[code(err)], rotate.ErrThrottled) && r.Retryer.IsErrorRetryable(err)
-}
-
-func (r pacedRetryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
-	release, failed := r.Retryer.GetRetryToken(ctx, err)
-	if failed == nil {
-		r.budget.Spend(r.call)
-	}
-	return release, failed
 }
 
 const largestPage = 1000

@@ -64,9 +64,43 @@ func TestThrottledCallsAreLeftToThePace(t *testing.T) {
 			if sent.Load() != row.sent || errors.Is(err, rotate.ErrThrottled) != row.throttled {
 				t.Errorf("sent %d times, %v; want %d times, throttled %t", sent.Load(), err, row.sent, row.throttled)
 			}
-			if now := a.Pace.Rates()[row.call]; (now < 5) != row.throttled {
+			if now := a.Pace.Rate(row.call); (now < 5) != row.throttled {
 				t.Errorf("the rate is %v a second, having begun at 5; want it lower: %t", now, row.throttled)
 			}
 		})
+	}
+}
+
+// Calls that only look are repeated by the SDK when they are throttled, which
+// slows down those that follow.
+func TestThrottledLooksSlowDown(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Amzn-Requestid", "r")
+		w.Header().Set("Content-Type", "text/xml")
+		if sent.Add(1) == 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>`)
+			return
+		}
+		_, _ = fmt.Fprint(w, `<ListAccessKeysResponse><ListAccessKeysResult></ListAccessKeysResult></ListAccessKeysResponse>`)
+	}))
+	defer srv.Close()
+	a := awsiam.New(aws.Config{
+		Region: "eu-west-1", BaseEndpoint: &srv.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+	}, &rotate.Clock{Wall: time.Now})
+	slowed := func() bool { return a.Pace.Rate(pace.ListAccessKeys) < 5*pace.DefaultRate/2 }
+	if slowed() {
+		t.Fatal("the rate is low before anything was throttled")
+	}
+	if _, err := a.Keys(t.Context(), "u"); err != nil || sent.Load() != 2 {
+		t.Errorf("Keys() = %v with %d requests, want success with 2", err, sent.Load())
+	}
+	if !slowed() {
+		t.Errorf("the rate of ListAccessKeys is still %v", a.Pace.Rate(pace.ListAccessKeys))
+	}
+	if now := a.Pace.Rate(rotate.CreateAccessKey); now != 5 {
+		t.Errorf("the rate of CreateAccessKey is %v, want 5: it was not refused", now)
 	}
 }

@@ -95,15 +95,15 @@ func (b *Budget) recall(ctx context.Context) {
 	b.known, b.version = known, version
 	for c, l := range known {
 		if k := b.buckets[c]; k != nil {
-			k.begin(faded(l, b.Most/2, now), b.Most)
+			k.begin(faded(l, k.learn.most/2, now))
 		}
 	}
 }
 
-func (b *bucket) begin(rate, most float64) {
+func (b *bucket) begin(rate float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.learn, b.tokens = settled(rate, most), 1
+	b.learn, b.tokens = settled(rate, b.learn.most), 1
 }
 
 // found returns the rate that the action is known to allow, and whether it was

@@ -8,7 +8,7 @@ package pace
 import (
 	"context"
 	"log/slog"
-	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +21,22 @@ const (
 	DefaultBurst = 5
 )
 
-// calls are the actions that have a budget.
-var calls = []rotate.Call{rotate.CreateAccessKey, rotate.UpdateAccessKey, rotate.DeleteAccessKey}
+// The calls that change nothing and have a budget.
+const (
+	ListAccessKeys       rotate.Call = "ListAccessKeys"
+	GetUser              rotate.Call = "GetUser"
+	GetAccessKeyLastUsed rotate.Call = "GetAccessKeyLastUsed"
+)
+
+var (
+	changes = []rotate.Call{rotate.CreateAccessKey, rotate.UpdateAccessKey, rotate.DeleteAccessKey}
+	reads   = []rotate.Call{ListAccessKeys, GetUser, GetAccessKeyLastUsed}
+	calls   = slices.Concat(changes, reads)
+)
+
+// readsOf is how many times as many calls that change nothing may be sent: AWS
+// allows more of them.
+const readsOf = 5
 
 // Budget is rotate.Pace, one for each account. Every action has a bucket of its
 // own, as in AWS: creations never delay deactivations and deletions. A nil
@@ -31,7 +45,7 @@ var calls = []rotate.Call{rotate.CreateAccessKey, rotate.UpdateAccessKey, rotate
 // The zero value is ready to use. A Budget is safe for concurrent use; its
 // fields must not change once it is used.
 type Budget struct {
-	Most  float64 // calls per second of one action that are never exceeded; zero: DefaultRate
+	Most  float64 // calls per second of one action that changes something, never exceeded; zero: DefaultRate
 	Burst int     // how many calls of one action may come at once while AWS refuses none; zero: DefaultBurst
 	// Settings remember what was learnt, for other processes and later ones. nil: nothing is.
 	Settings rotate.Settings
@@ -60,8 +74,11 @@ func (b *Budget) init() {
 			b.Now = time.Now
 		}
 		b.buckets = make(map[rotate.Call]*bucket, len(calls))
-		for _, c := range calls {
+		for _, c := range changes {
 			b.buckets[c] = newBucket(b.Most, b.Burst)
+		}
+		for _, c := range reads {
+			b.buckets[c] = newBucket(readsOf*b.Most, readsOf*b.Burst)
 		}
 	})
 }
@@ -100,17 +117,14 @@ func (b *Budget) Spend(call rotate.Call) {
 	b.buckets[call].spend()
 }
 
-// Rates returns how many calls of each action are allowed in a second now.
-func (b *Budget) Rates() map[rotate.Call]float64 {
+// Rate returns how many calls of the action are allowed in a second now. Zero for
+// a nil Budget.
+func (b *Budget) Rate(call rotate.Call) float64 {
 	if b == nil {
-		return nil
+		return 0
 	}
 	b.init()
-	rates := make(map[rotate.Call]float64, len(calls))
-	for _, c := range calls {
-		rates[c] = b.buckets[c].now()
-	}
-	return rates
+	return b.buckets[call].now()
 }
 
 // Found returns how many calls in a second each action was found to be allowed;
@@ -130,14 +144,16 @@ func (b *Budget) Found() map[rotate.Call]float64 {
 }
 
 // State returns how many calls of the slowest action are allowed in a second
-// now, and the most that are. Both are zero for a nil Budget.
+// now, among those that change something, and the most that are. Both are zero for
+// a nil Budget.
 func (b *Budget) State() (now, most float64) {
 	if b == nil {
 		return 0, 0
 	}
-	now = math.Inf(1)
-	for _, r := range b.Rates() {
-		now = min(now, r)
+	b.init()
+	now = b.Most
+	for _, c := range changes {
+		now = min(now, b.Rate(c))
 	}
 	return now, b.Most
 }

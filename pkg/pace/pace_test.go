@@ -171,7 +171,7 @@ func TestOldKnowledgeFades(t *testing.T) {
 			if err := b.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 				t.Fatal(err)
 			}
-			if got := b.Rates()[rotate.CreateAccessKey]; got != row.want {
+			if got := b.Rate(rotate.CreateAccessKey); got != row.want {
 				t.Errorf("the rate is %v, want %v", got, row.want)
 			}
 		})
@@ -306,7 +306,7 @@ func TestLittleUseTestsNothing(t *testing.T) {
 		if n := a.refused[rotate.CreateAccessKey]; n > 0 {
 			t.Errorf("%d calls were refused in an hour of little use, want none", n)
 		}
-		if r := b.Rates()[rotate.CreateAccessKey]; r > 1.1 {
+		if r := b.Rate(rotate.CreateAccessKey); r > 1.1 {
 			t.Errorf("the rate after an hour of little use is %.2f, want it as found: AWS allows 1", r)
 		}
 	})
@@ -329,8 +329,8 @@ func TestABucketThatActionsShare(t *testing.T) {
 		for c, n := range a.accepted {
 			refused, accepted = refused+a.refused[c], accepted+n
 		}
-		if took := time.Since(start); took > 12*time.Minute || refused > accepted/20 {
-			t.Errorf("6,000 calls of three actions took %s, %d refused; want at most 12 min (10 at the limit) and 5 %%", took, refused)
+		if took := time.Since(start); took > 15*time.Minute || refused > accepted/20 {
+			t.Errorf("6,000 calls of three actions took %s, %d refused; want at most 15 min (10 at the limit) and 5 %%", took, refused)
 		}
 	})
 }

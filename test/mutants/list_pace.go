@@ -25,7 +25,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "pace-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, b.Most/2, now), b.Most)", New: "k.begin(faded(l, b.Most/2, now)+b.Most, b.Most)",
+		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most/2, now))", New: "k.begin(faded(l, k.learn.most/2, now) + 50)",
 		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of the next process",
 	},
 	{
@@ -40,7 +40,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "sdk-repeats-throttled-calls", Rule: "on time",
-		File: "pkg/awsiam/iam.go", Old: "return !errors.Is(codes[code(err)], rotate.ErrThrottled) && r.Retryer", New: "return r.Retryer",
+		File: "pkg/awsiam/paced.go", Old: "return !throttled(err) && r.Retryer", New: "return r.Retryer",
 		Pkg: "./pkg/awsiam", Test: "TestThrottledCallsAreLeftToThePace", Says: "sent 3 times",
 	},
 	{
