@@ -24,7 +24,8 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
 		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, capacity, clock,
-foreign keys, permissions, session tokens, the table, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
+foreign keys, permissions, session tokens, the table, overdue users, mail, callers without an API key.
+Each line is ok, warn or fail, with the fix.
 Nothing is changed: permissions are tried on a key that does not exist, and simulated.
 
 Exit code 1 means that a check failed.`,

@@ -30,7 +30,8 @@ which IAM may be changed: iam.rate, or what keyrot has found AWS to accept, if
 there is a store. AWS is not asked. An impossible schedule is refused with the
 inequality that fails (exit code 2); one that so many users are too many for is
 shown, with the shortest interval and how late users would be (exit code 1).`,
-		Example: "  keyrot plan --rotate-every 30m\n  keyrot plan --users 500\n  keyrot plan --cost --users 500\n  keyrot plan --schedule two-active -o json",
+		Example: "  keyrot plan --rotate-every 30m\n  keyrot plan --users 500\n  keyrot plan --cost --users 500\n" +
+			"  keyrot plan --schedule two-active -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.common, err = commonOf(cmd); err != nil {
@@ -157,7 +158,8 @@ func describe(v planView, c plan.Capacity) string {
 		line("shortest interval", v.Shortest)
 	}
 	line("two keys active", fmt.Sprintf("%s in every %s (%.0f %% of the time)", v.BothActive, v.RotateEvery, 100*v.TwoActiveShare))
-	line("IAM calls", fmt.Sprintf("%.2g per second for %d users; %s allows %d users", v.CallsPerSecond, v.Users, limitOf(c, v.Rates), v.MostUsersAtRate))
+	line("IAM calls", fmt.Sprintf("%.2g per second for %d users; %s allows %d users", v.CallsPerSecond, v.Users,
+		limitOf(c, v.Rates), v.MostUsersAtRate))
 	line("all due at once", "take "+v.AllAtOnce)
 	return b.String()
 }

@@ -84,7 +84,8 @@ func TestThrottledLooksSlowDown(t *testing.T) {
 			_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>`)
 			return
 		}
-		_, _ = fmt.Fprint(w, `<ListAccessKeysResponse><ListAccessKeysResult></ListAccessKeysResult></ListAccessKeysResponse>`)
+		_, _ = fmt.Fprint(w, `<ListAccessKeysResponse><ListAccessKeysResult></ListAccessKeysResult>`+
+			`<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></ListAccessKeysResponse>`)
 	}))
 	defer srv.Close()
 	a := awsiam.New(aws.Config{

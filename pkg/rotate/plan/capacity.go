@@ -105,7 +105,8 @@ func (c Capacity) Complaint() string {
 	if c.Feasible {
 		return ""
 	}
-	text := fmt.Sprintf("rotating %d users every %s takes %.2g rotations per second, and %s %s", c.Users, brief(c.Every.Round(time.Second)), c.Needed,
+	text := fmt.Sprintf("rotating %d users every %s takes %.2g rotations per second, and %s %s",
+		c.Users, brief(c.Every.Round(time.Second)), c.Needed,
 		c.Scarce, allows(c.Scarce, c.Allowed))
 	if c.Late > 0 {
 		return text + fmt.Sprintf(": %d users will be overdue, by up to %s", c.Late, brief(c.LateBy))
