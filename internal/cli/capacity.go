@@ -81,11 +81,8 @@ func (s *system) capacityWith(ctx context.Context, cfg config.Config, users []st
 		users = append(users, entry.Record.User)
 	}
 	slices.Sort(users)
-	found, err := pace.Recall(ctx, s.store, s.clock.Now())
-	if err != nil {
-		s.rotator.Log.Debug("the rates that IAM allows cannot be read", "err", err)
-	}
-	return capacityFor(cfg, slices.Compact(users), found)
+	s.pace.Recall(ctx)
+	return capacityFor(cfg, slices.Compact(users), s.pace.Found())
 }
 
 // capacity returns what is known while the system runs.

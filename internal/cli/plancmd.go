@@ -32,7 +32,7 @@ inequality that fails (exit code 2); one that so many users are too many for is
 shown, with the shortest interval and how late users would be (exit code 1).`,
 		Example: "  keyrot plan --rotate-every 30m\n  keyrot plan --users 500\n  keyrot plan --cost --users 500\n" +
 			"  keyrot plan --schedule two-active -o json",
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.common, err = commonOf(cmd); err != nil {
 				return err

@@ -72,12 +72,13 @@ func faded(l learnt, start float64, now time.Time) float64 {
 	return l.Rate + (start-l.Rate)*old
 }
 
-// recall begins with what earlier processes have learnt. That it cannot be read
-// is no reason to wait: it will be learnt again.
-func (b *Budget) recall(ctx context.Context) {
-	if b.Settings == nil {
+// Recall has the budget begin with what earlier processes have found, as the
+// first Wait does. That it cannot be read is no failure: it will be found again.
+func (b *Budget) Recall(ctx context.Context) {
+	if b == nil || b.Settings == nil {
 		return
 	}
+	b.init()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.read {

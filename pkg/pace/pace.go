@@ -90,7 +90,7 @@ func (b *Budget) Wait(ctx context.Context, call rotate.Call) error {
 		return ctx.Err()
 	}
 	b.init()
-	b.recall(ctx)
+	b.Recall(ctx)
 	err := b.buckets[call].wait(ctx)
 	b.keep(ctx, false)
 	return err
