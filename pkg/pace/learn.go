@@ -31,7 +31,7 @@ const (
 	nextProbe   = 15 * time.Second // after a test that went well
 	firstStep   = 0.05             // of the rate: how far the first test goes
 	longestStep = 0.4
-	slowest     = 0.1 // calls per second, below which no refusal takes the rate
+	slowest     = 0.2 // calls per second, below which no refusal takes the rate
 )
 
 // learner finds the rate that AWS accepts for one action. It decides by what it
@@ -39,10 +39,12 @@ const (
 type learner struct {
 	rate float64 // calls per second, now
 	most float64 // calls per second, never exceeded
+	knee float64 // refine: below it the rate doubles, too: so much was accepted before everything was refused
 	phase
 
 	grown time.Time     // when the rate was last brought up to date
 	cut   time.Time     // when the latest refusal was noted
+	grew  bool          // refine: since then
 	quiet time.Duration // hold: at full use since the rate was set
 	rest  time.Duration // hold: until the next test
 	step  float64       // hold: size of the next test
@@ -54,12 +56,12 @@ type learner struct {
 }
 
 func newLearner(start, most float64) learner {
-	return learner{rate: min(start, most), most: most}
+	return learner{rate: min(start, most), most: most, knee: min(start, most)}
 }
 
 // settled returns a learner that knows the limit already.
 func settled(rate, most float64) learner {
-	l := learner{most: most}
+	l := learner{most: most, knee: min(rate, most)}
 	l.hold(min(rate, most), firstProbe)
 	return l
 }
@@ -79,8 +81,12 @@ func (l *learner) accept(now time.Time, busy bool) {
 	case search:
 		l.rate *= math.Exp2(since.Seconds() / doubling.Seconds())
 	case refine:
-		if now.Sub(l.cut) >= calm {
-			l.rate *= math.Pow(growth, since.Seconds())
+		switch {
+		case now.Sub(l.cut) < calm:
+		case l.rate < share*l.knee:
+			l.rate = min(l.knee, l.rate*math.Exp2(since.Seconds()/doubling.Seconds()))
+		default:
+			l.rate, l.grew = l.rate*math.Pow(growth, since.Seconds()), true
 		}
 	case hold:
 		if l.quiet += since; l.quiet >= l.rest && l.rate < l.most {
@@ -101,15 +107,15 @@ func (l *learner) refuse(sent, now time.Time) {
 	if sent.Before(l.cut) {
 		return
 	}
-	calmed := now.Sub(l.cut) >= calm
-	l.cut, l.grown = now, now
+	grew := l.grew
+	l.cut, l.grown, l.grew = now, now, false
 	if l.phase == hold && l.safe > 0 {
 		l.hold(l.safe, min(2*max(l.rest, firstProbe), longestRest))
 		return
 	}
 	l.rate = max(slowest, l.slower(now))
 	switch {
-	case l.phase == refine && calmed:
+	case l.phase == refine && grew:
 		l.hold(l.rate, firstProbe)
 	case l.phase == hold && l.rate >= changed*l.found:
 		l.quiet = 0
@@ -127,7 +133,7 @@ func (l *learner) hold(rate float64, rest time.Duration) {
 // of late, which is the limit once AWS's bucket is empty. It is empty at every
 // refusal, so that the time from one to another is the best measure. The less
 // is known, the less of it is believed; if nothing was accepted, half.
-func (l *learner) slower(now time.Time) float64 {
+func (l *learner) slower(now time.Time) (rate float64) {
 	from := now.Add(-l.measure())
 	if len(l.refused) > 1 && l.refused[0].After(from) {
 		from = l.refused[0]
@@ -138,9 +144,10 @@ func (l *learner) slower(now time.Time) float64 {
 			n++
 		}
 	}
-	if n == 0 {
+	if n == 0 { // AWS may be taking nothing at all, which says nothing about the limit
 		return l.rate / 2
 	}
+	defer func() { l.knee = rate }()
 	least := 0.8 * l.rate
 	if n >= enough/4 {
 		least = l.rate / 2

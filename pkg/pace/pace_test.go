@@ -20,6 +20,7 @@ import (
 type account struct {
 	latency time.Duration
 	limit   func(rotate.Call) *rate.Limiter
+	dark    bool // everything is refused
 
 	mu       sync.Mutex
 	accepted map[rotate.Call]int
@@ -46,7 +47,7 @@ func (a *account) call(ctx context.Context, b *pace.Budget, c rotate.Call) error
 		heard := b.Sent(c)
 		time.Sleep(a.latency / 2)
 		a.mu.Lock()
-		ok := a.limit(c).Allow()
+		ok := a.limit(c).Allow() && !a.dark
 		if a.accepted == nil {
 			a.accepted, a.refused = map[rotate.Call]int{}, map[rotate.Call]int{}
 		}
@@ -232,6 +233,30 @@ func TestALimitThatChanges(t *testing.T) {
 		a.limit = each(10, 5)
 		if took := a.crowd(t, b, rotate.CreateAccessKey, 6000); took > 25*time.Minute {
 			t.Errorf("6,000 calls after the limit is back took %s, want at most 25 min (10 at the limit)", took)
+		}
+	})
+}
+
+// For some minutes AWS refuses everything. Then the rate is soon what it was.
+func TestABlackout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &account{latency: 50 * time.Millisecond, limit: each(10, 10)}
+		b := &pace.Budget{}
+		a.crowd(t, b, rotate.CreateAccessKey, 300)
+		a.dark = true
+		a.reset()
+		time.AfterFunc(5*time.Minute, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.dark = false
+		})
+		took := a.crowd(t, b, rotate.CreateAccessKey, 300) - 5*time.Minute
+		if took > time.Minute {
+			t.Errorf("300 calls took %s from the end of the blackout, want at most 1 min (30 s at the limit)", took)
+		}
+		if n := a.refused[rotate.CreateAccessKey]; n > 100 {
+			t.Errorf("%d calls were made in vain, want at most 100 in 5 min", n)
 		}
 	})
 }
