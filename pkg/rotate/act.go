@@ -169,7 +169,7 @@ func certain(err error) bool {
 
 func (p *pass) setStatus(id string, s plan.Status) error {
 	err := p.change(func(ctx context.Context) error { return p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s) })
-	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
+	if errors.Is(err, ErrNoKey) && s == plan.Inactive && !p.world.Unseen {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
 	}

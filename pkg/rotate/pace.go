@@ -38,8 +38,8 @@ const (
 // reason than this machine's is waited for outside all of them.
 type gates struct {
 	begin *gate          // keys to be made whose turn has not come: the others are left in the store
-	turn  map[Call]*gate // one at a time waits for the pace
-	ready *gate          // those whose turn has come: no more than will soon have a slot
+	ready *gate          // those that wait for the pace or for a slot
+	turn  map[Call]*gate // one of them at a time waits for the pace
 	slot  *gate          // calls in flight that change IAM
 	reads *gate          // calls in flight that do not
 }
@@ -79,26 +79,20 @@ var errUnsent = errors.New("waiting")
 // again: it took long, and what the step rests on has to be looked at again.
 func (p *pass) turn(step plan.Step) (again bool, err error) {
 	call := callOf(step.Action)
+	if step.Action == plan.Look { // which is to be fresh when the call is made
+		call = callOf(step.Then)
+	}
 	if call == "" || p.may == call {
 		return false, nil
 	}
 	p.giveBack()
 	began := p.now()
-	first := p.gates.turn[call].join(p.urgency)
-	defer first.leave()
-	err = p.keeping(first.wait)
-	if err == nil && p.Pace != nil {
-		err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })
-	}
-	var ready *place
-	if err == nil {
-		ready = p.gates.ready.join(p.urgency)
-		err = p.keeping(ready.wait)
+	ready := p.gates.ready.join(p.urgency)
+	if err = p.keeping(ready.wait); err == nil {
+		err = p.paced(call)
 	}
 	if err != nil {
-		if ready != nil {
-			ready.leave()
-		}
+		ready.leave()
 		return false, err
 	}
 	p.may, p.ready = call, ready
@@ -109,8 +103,19 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 // crowded reports whether the step makes a key while many others wait to do so,
 // and the pass did not begin with a place among them.
 func (p *pass) crowded(step plan.Step) bool {
-	return p.defers && step.Action == plan.Create && p.rank == plan.RankCreate && p.may == "" &&
-		p.gates.turn[CreateAccessKey].crowded(p.gates.begin.size)
+	return p.defers && (step.Action == plan.Create || step.Then == plan.Create) && p.rank == plan.RankCreate && p.may == "" &&
+		p.gates.ready.crowded(p.gates.begin.size)
+}
+
+// paced waits for the pace, once those that are more urgent have.
+func (p *pass) paced(call Call) error {
+	first := p.gates.turn[call].join(p.urgency)
+	defer first.leave()
+	err := p.keeping(first.wait)
+	if err == nil && p.Pace != nil {
+		err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })
+	}
+	return err
 }
 
 // leadsOn reports whether the step makes a call that had its turn, or is a quick
@@ -210,4 +215,18 @@ func (p *pass) retry(step plan.Step, err error) error {
 	p.refusals++
 	p.looked = true
 	return p.sleep(d)
+}
+
+// sleep returns after d, or with an error if the pass ended before.
+func (p *pass) sleep(d time.Duration) error {
+	t := time.NewTimer(max(d, time.Millisecond))
+	defer t.Stop()
+	return p.keeping(func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return nil
+		}
+	})
 }

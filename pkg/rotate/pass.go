@@ -25,6 +25,7 @@ type pass struct {
 	later  []func(*Entry)  // what changed since and waits for the next save
 	entry  Entry           // saved with later
 	looked bool            // AWS was asked since the store was
+	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
@@ -142,7 +143,8 @@ func (p *pass) steps(user string) error {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
 		p.urgency = urgency{p.world.Rank(step), p.entry.Due}
-		if step.Action == plan.Wait {
+		idle := step.Action == plan.Wait && p.world.Unseen && !p.acted // a reconciliation
+		if step.Action == plan.Wait && !idle {
 			p.report.Wait = step
 			p.giveBack()
 			if patient(step, p.limit) {
@@ -164,8 +166,8 @@ func (p *pass) steps(user string) error {
 		}
 		if again, err := p.turn(step); err != nil {
 			return err
-		} else if again {
-			if p.looked = true; p.observe() == nil {
+		} else if again && step.Action != plan.Look {
+			if p.looked = true; p.world.Unseen || p.observe() == nil {
 				continue
 			} // otherwise the step itself will tell
 		}
@@ -174,6 +176,12 @@ func (p *pass) steps(user string) error {
 		}
 		if err := p.lease(user); err != nil {
 			return err
+		}
+		if step.Action == plan.Look || idle {
+			if err := p.look(user); err != nil {
+				return err
+			}
+			continue
 		}
 		if again, err := p.settle(step); err != nil {
 			return err
@@ -187,11 +195,14 @@ func (p *pass) steps(user string) error {
 		if err := do(step); err != nil {
 			return err
 		}
+		p.acted = true
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// begin loads the entry and looks at the user's keys.
+// begin loads the entry. The user's keys are looked at when a step depends on
+// it, or when there is none to take, which is a reconciliation. An operator's pass
+// looks at once, and so does one over a user that seems to have been renamed.
 func (p *pass) begin(user string) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
@@ -200,22 +211,12 @@ func (p *pass) begin(user string) error {
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	p.urgency = urgency{plan.RankPromote, p.saved.Due} // until it is known what comes
-	if err := p.observe(); errors.Is(err, errUnsent) {
-		return err
-	} else if err != nil {
-		if late := p.timely(); late != nil {
-			return late
+	p.world = plan.Unseen(p.saved.Record)
+	if p.private || p.renamed() != "" {
+		if err := p.look(user); err != nil {
+			return err
 		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
 	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
 	return p.redate()
 }
 
@@ -226,20 +227,6 @@ func patient(step plan.Step, limit time.Time) bool {
 		return !step.Wake.After(limit)
 	}
 	return false
-}
-
-// sleep returns after d, or with an error if the pass ended before.
-func (p *pass) sleep(d time.Duration) error {
-	t := time.NewTimer(max(d, time.Millisecond))
-	defer t.Stop()
-	return p.keeping(func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-t.C:
-			return nil
-		}
-	})
 }
 
 // acquire takes or extends the user's lease and returns when it ends.
@@ -275,16 +262,6 @@ func (p *pass) outlast(user string, d time.Duration) error {
 	return err
 }
 
-// redate gives an order that was dated by a machine whose clock was ahead, and
-// which AWS did not tell the time, the time at which it is seen.
-func (p *pass) redate() error {
-	now := p.now()
-	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
-		return nil
-	}
-	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
-}
-
 // timely returns an error unless the time that the pass began with still is
 // right, and with it the end of its lease.
 func (p *pass) timely() error {
@@ -306,45 +283,6 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func (p *pass) observe() error {
-	name := p.nameNow()
-	var keys []plan.Key
-	err := p.ask(func(ctx context.Context) (err error) {
-		keys, err = p.IAM.Keys(ctx, name)
-		return err
-	})
-	switch {
-	case errors.Is(err, ErrNoUser):
-		p.world = plan.World{Absent: true}
-	case err != nil:
-		return err
-	default:
-		p.world = plan.World{Keys: keys, Name: name}
-	}
-	return nil
-}
-
-// nameNow returns what IAM calls the user: as before, or as the selection found
-// its unique id if IAM confirms that.
-func (p *pass) nameNow() string {
-	rec := p.entry.Record
-	name := p.selected.nameOf(rec.UserID)
-	if name == "" || name == rec.IAMName() {
-		return rec.IAMName()
-	}
-	err := p.ask(func(ctx context.Context) error {
-		u, err := p.IAM.User(ctx, name)
-		if err == nil && !rec.Is(u.ID) {
-			err = ErrNoUser
-		}
-		return err
-	})
-	if err != nil {
-		return rec.IAMName()
-	}
-	return name
-}
-
 // do audits the step, has its effect and saves the result.
 func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
@@ -362,6 +300,11 @@ func (p *pass) do(step plan.Step) error {
 	}
 	if p.throttled(step, err) {
 		return p.retry(step, err)
+	}
+	if p.world.Unseen && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoUser)) {
+		// The key is gone, or has its user's new name now. Only a look can tell.
+		_ = p.audit(step, err.Error())
+		return p.look(p.report.User)
 	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
@@ -397,6 +340,7 @@ func (p *pass) finish(step plan.Step) error {
 	if step.Reason.Stuck() {
 		waiting = step.Reason
 	}
+	p.awake(p.report.User)
 	told := p.entry.Record.Waiting == waiting
 	if told && len(p.later) == 0 && p.entry.Due.Equal(p.wake(step)) {
 		return nil

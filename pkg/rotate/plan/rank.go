@@ -16,6 +16,9 @@ const (
 // Rank returns the rank of a step that Next named for w.
 func (w World) Rank(s Step) Rank {
 	d := decision{World: w, r: &w.Record}
+	if s.Action == Look {
+		s.Action = s.Then
+	}
 	switch {
 	case s.Reason == Burning, s.Action == Check, s.Action == Reactivate, d.bereft():
 		return RankUrgent
