@@ -35,10 +35,10 @@ type pass struct {
 	report   UserReport
 	limit    time.Time // until when it waits for a key to settle
 
-	urgency         // of the step at hand
-	may      Call   // what the pace has let through and was not used yet
-	ready    *place // held with it
-	refusals int    // of calls, for their pace
+	urgency            // of the step at hand
+	may      Call      // what the pace has let through and was not used yet
+	ready    *place    // held with it
+	refusals int       // of calls, for their pace
 	sent     time.Time // when the last call that changes IAM was made
 
 	keepLease bool // until it ends by itself

@@ -33,7 +33,8 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofCalls, ofCosts, ofEnding)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofCalls, ofCosts, ofEnding,
+		ofPace)
 }
 
 func main() {
