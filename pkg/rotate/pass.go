@@ -297,6 +297,11 @@ func (p *pass) do(step plan.Step) error {
 	if errors.Is(err, errUnsent) {
 		return err
 	}
+	// An attempt may have come before the one that was throttled.
+	if err != nil && ends(step) && (!certain(err) || errors.Is(err, ErrThrottled)) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.sent) })
+		defer p.hold(p.policy.Over(p.sent))
+	}
 	if p.throttled(step, err) {
 		return p.retry(step, err)
 	}
@@ -304,10 +309,6 @@ func (p *pass) do(step plan.Step) error {
 		// The key is gone, or has its user's new name now. Only a look can tell.
 		_ = p.audit(step, err.Error())
 		return p.look(p.report.User)
-	}
-	if err != nil && ends(step) && !certain(err) {
-		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.sent) })
-		defer p.hold(p.policy.Over(p.sent))
 	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
