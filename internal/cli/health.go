@@ -26,6 +26,9 @@ type health struct {
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
 	// capacity is of users whose schedules have this interval on average. nil: not known.
 	capacity func(users int, every time.Duration) plan.Capacity
+	// unenrolled counts the users that should be among the store's entries and are
+	// not. nil: this process enrols nobody.
+	unenrolled func([]rotate.Entry) int
 	// promised is for how many users something can be handed out from memory. nil: nobody.
 	promised func() int
 
@@ -78,6 +81,9 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
 			h.last.Overdue++
 		}
+	}
+	if h.unenrolled != nil {
+		h.last.Overdue += h.unenrolled(entries)
 	}
 	if h.capacity != nil {
 		h.ahead = h.capacity(len(every), plan.MeanInterval(every))

@@ -135,7 +135,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
 	s.health = &health{
-		store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+		store: s.store, policy: policy, now: now, late: s.late, unenrolled: s.rotator.Unenrolled, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
 	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
