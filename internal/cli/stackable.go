@@ -19,7 +19,6 @@ var notTheStacks = []string{
 // instead says how a stack is told what a key says to a daemon.
 var instead = map[string]string{
 	"overrides": "a stack has one schedule; use a stack for each",
-	"workers":   "a stack's rotator has 8",
 
 	"notify.ses.from": "give --sender-email", "notify.ses.to": "give --admin-email",
 	"server.caller_rate": "change the parameters ApiRate and ApiBurst of the stack",
