@@ -190,6 +190,12 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
+		if err := p.timely(); err != nil {
+			return err
+		}
+		if err := p.lease(user, leaseTTL/2); err != nil {
+			return err
+		}
 		if p.crowded(step) {
 			return p.commit(func(*Entry) {})
 		}
@@ -199,12 +205,6 @@ func (p *pass) steps(user string) error {
 			if p.looked = true; p.world.Unseen || p.observe() == nil {
 				continue
 			} // otherwise the step itself will tell
-		}
-		if err := p.timely(); err != nil {
-			return err
-		}
-		if err := p.lease(user, leaseTTL/2); err != nil {
-			return err
 		}
 		if step.Action == plan.Look || idle {
 			if err := p.look(user); err != nil {
