@@ -114,10 +114,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return h.Overdue, err
 		}
 	case "api":
-		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
+		keys := &auth.Keys{Settings: st.Loosely(), Adopted: stackKey, Now: now} // as old as Keys.MaxAge lets it be
 		s.server = &server.Server{
 			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: s.health, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
+			Credentials: &rotate.Dispenser{Store: st, Peek: st.Peek, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/cost"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
@@ -17,6 +18,7 @@ type planOptions struct {
 	User  string
 	Users int // how many users the capacity is worked out for
 	Cost  bool
+	Agent float64 // agents for each user, for the cost
 }
 
 func newPlanCmd(run func(context.Context, planOptions) error) *cobra.Command {
@@ -40,6 +42,7 @@ that fails (exit code 2).`,
 	cmd.Flags().StringVar(&o.User, "user", "", "the schedule of this user, overrides included")
 	cmd.Flags().IntVar(&o.Users, "count", 100, "how many users the number of IAM calls, and the cost, is worked out for")
 	cmd.Flags().BoolVar(&o.Cost, "cost", false, "say what each way to run keyrot costs in AWS")
+	cmd.Flags().Float64Var(&o.Agent, "agents", 1, "how many agents of each user ask twice a minute whether the key is another, for the cost")
 	return cmd
 }
 
@@ -58,7 +61,9 @@ type planView struct {
 	CallsPerSecond  float64 `json:"calls_per_second"`   // IAM writes for that many users
 	MostUsersAtRate int     `json:"most_users_at_rate"` // users that iam.rate allows
 
-	Costs []costView `json:"costs,omitempty"`
+	Costs    []costView    `json:"costs,omitempty"`
+	Agents   float64       `json:"agents,omitempty"`  // for each user, in Costs
+	Capacity cost.Capacity `json:"capacity,omitzero"` // of the table in Costs; absent: on demand
 }
 
 // writesPerRotation are create, deactivate and delete.
@@ -68,6 +73,9 @@ func (e Env) plan(_ context.Context, o planOptions) error {
 	if o.Users < 1 {
 		return usagef("--count: %d: must be greater than 0", o.Users)
 	}
+	if o.Agent < 0 {
+		return usagef("--agents: %g: must not be negative", o.Agent)
+	}
 	cfg, err := e.loadValid(o.common)
 	if err != nil {
 		return err
@@ -75,7 +83,7 @@ func (e Env) plan(_ context.Context, o planOptions) error {
 	p := cfg.Policy(o.User)
 	v := viewOfPlan(p, cfg, o.Users)
 	if o.Cost {
-		v.Costs = costsOf(p, o.Users)
+		v.Agents, v.Costs, v.Capacity = o.Agent, costsOf(p, o.Users, o.Agent), loadOf(p, o.Users, o.Agent).Capacity()
 	}
 	if o.Output == "json" {
 		return writeJSON(e.Out, v)

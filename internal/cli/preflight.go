@@ -77,7 +77,19 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.fit(found)
 	return found, p.showCandidates(found)
+}
+
+// fit chooses how the table's load is paid for. One that was taken over stays as
+// it is.
+func (p *deployment) fit(found []candidate) {
+	if p.cfg.Store.Table != "" {
+		return
+	}
+	n := len(slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.Refused != "" }))
+	p.capacity = loadOf(p.cfg.Policy("").WithDefaults(), n, 1).Capacity()
+	p.say("%s", tellCapacity(p.capacity))
 }
 
 // deployActions are what a deployer cannot do without.

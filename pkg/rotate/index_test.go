@@ -110,3 +110,40 @@ func TestWhatWasReadBeforeTheLeaseIsReadAgain(t *testing.T) {
 		}
 	})
 }
+
+// What may be a second old tells nobody anything but that there is nothing new.
+func TestAPeekHandsNothingOut(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		old, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := h.give(t, "ci")
+		h.turn(t, rotate.Options{Force: true})
+		second := h.give(t, "ci")
+		d := &rotate.Dispenser{
+			Clock: rotatetest.Clock(), Store: h.store,
+			Peek: func(context.Context, string) (rotate.Entry, error) { return old, nil }, // of before the rotation
+		}
+		for who, row := range map[string]struct {
+			holds func(rotate.Credential) bool
+			want  string
+		}{
+			"nobody holds a key":    {nil, second.KeyID},
+			"the holder of none":    {func(rotate.Credential) bool { return false }, second.KeyID},
+			"the holder of the new": {func(c rotate.Credential) bool { return c.KeyID == second.KeyID }, second.KeyID},
+			"the holder of the old": {func(c rotate.Credential) bool { return c.KeyID == first.KeyID }, first.KeyID}, // for a second
+		} {
+			c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "test", Holds: row.holds})
+			if err != nil || c.KeyID != row.want {
+				t.Errorf("%s: Give = %s, %v, want %s", who, c.KeyID, err, row.want)
+			}
+		}
+		d.Peek = func(context.Context, string) (rotate.Entry, error) { return rotate.Entry{}, rotate.ErrNotFound }
+		if c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "test", Holds: func(rotate.Credential) bool { return true }}); err != nil || c.KeyID != second.KeyID {
+			t.Errorf("Give after a peek that fails = %s, %v, want %s", c.KeyID, err, second.KeyID)
+		}
+	})
+}

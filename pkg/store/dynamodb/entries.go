@@ -15,19 +15,29 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	e, err := s.load(ctx, user)
+	e, err := s.load(ctx, user, true)
 	if err != nil {
 		return rotate.Entry{}, explain(fmt.Sprintf("loading %q", user), s.Table, err)
 	}
 	return e, nil
 }
 
-func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
+// Peek is Load at half the price: what was saved within the last second may be
+// missing.
+func (s *Store) Peek(ctx context.Context, user string) (rotate.Entry, error) {
+	e, err := s.load(ctx, user, false)
+	if err != nil {
+		return rotate.Entry{}, explain(fmt.Sprintf("looking at %q", user), s.Table, err)
+	}
+	return e, nil
+}
+
+func (s *Store) load(ctx context.Context, user string, consistent bool) (rotate.Entry, error) {
 	if s.Sealer == nil {
 		return rotate.Entry{}, seal.ErrKeyMissing
 	}
 	began := time.Now()
-	it, err := s.get(ctx, kindEntry, user)
+	it, err := s.read(ctx, kindEntry, user, consistent)
 	if err != nil {
 		return rotate.Entry{}, err
 	}
@@ -35,7 +45,9 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		s.due.forget(user)
 		return rotate.Entry{}, rotate.ErrNotFound
 	}
-	s.noteItem(began, it)
+	if consistent {
+		s.noteItem(began, it)
+	}
 	e, err := decode(it)
 	if err != nil {
 		return e, err
