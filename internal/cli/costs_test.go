@@ -33,7 +33,7 @@ func TestDeployFitsTheTable(t *testing.T) {
 		"users at a longer period": {500, 0, "", cost.Capacity{}, "the table is paid on demand"},
 	} {
 		var out bytes.Buffer
-		cfg := config.Config{Store: config.Store{Table: row.table}}
+		cfg := config.Config{Schedule: config.Schedule{Preset: "default"}, Store: config.Store{Table: row.table}}
 		if name == "users at a longer period" {
 			cfg.RotateEvery, cfg.DeactivateAfter, cfg.DeleteAfter = 24*time.Hour, 25*time.Hour, 26*time.Hour
 		}

@@ -88,7 +88,7 @@ func (p *deployment) fit(found []candidate) {
 		return
 	}
 	n := len(slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.Refused != "" }))
-	p.capacity = loadOf(p.cfg.Policy("").WithDefaults(), n, 1).Capacity()
+	p.capacity = loadOf(p.cfg.Policy(""), n, 1).Capacity()
 	p.say("%s", tellCapacity(p.capacity))
 }
 
