@@ -26,6 +26,7 @@ type wasDue struct {
 	at   time.Time
 	user string
 	due  time.Time
+	only bool // only a new key is due
 }
 
 func (s *lateIndex) Save(ctx context.Context, e rotate.Entry) (int64, error) {
@@ -33,23 +34,23 @@ func (s *lateIndex) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.was = append(s.was, wasDue{time.Now(), e.Record.User, e.Due})
+		s.was = append(s.was, wasDue{time.Now(), e.Record.User, e.Due, e.Creates})
 	}
 	return v, err
 }
 
-func (s *lateIndex) Due(_ context.Context, t time.Time, limit int) ([]string, error) {
+func (s *lateIndex) Due(_ context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := map[string]time.Time{}
+	seen := map[string]wasDue{}
 	for _, w := range s.was {
 		if !w.at.After(time.Now().Add(-s.by)) {
-			seen[w.user] = w.due
+			seen[w.user] = w
 		}
 	}
 	var users []string
-	for user, due := range seen {
-		if !due.After(t) {
+	for user, w := range seen {
+		if !w.due.After(t) && w.only == creates {
 			users = append(users, user)
 		}
 	}

@@ -25,20 +25,26 @@ type pass struct {
 	later  []func(*Entry)  // what changed since and waits for the next save
 	entry  Entry           // saved with later
 	looked bool            // AWS was asked since the store was
+	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
 	limit  time.Time // until when it waits for a key to settle
 	left   bool      // a save gave the lease up
+	leased time.Time // when the lease ends; zero: it was given up
+	report UserReport
 
-	recorded bool      // something was recorded
-	leased   time.Time // when the lease ends; zero: it was given up
-	report   UserReport
+	urgency         // of the step at hand
+	may      Call   // what the pace has let through and was not used yet
+	ready    *place // held with it
+	refusals int    // of calls, for their pace
+	recorded bool   // something was recorded
 }
 
 // way is how a pass is made.
 type way struct {
 	patience time.Duration // how long it waits for a key to settle
-	free     func()        // gives the worker back; nil: there is none
+	begun    func()        // called once its first call that changes IAM has had its turn
+	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
 	anyway   bool          // also over a user that is not due
 	ahead    Entry         // read before the lease was taken; zero: it was not
@@ -99,6 +105,9 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 // it was not even asked for.
 func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err error) UserReport {
 	report := UserReport{User: user}
+	if w.begun == nil {
+		w.begun = func() {}
+	}
 	for i := 0; err == nil; i++ {
 		p := &pass{Rotator: r, way: w, ctx: ctx, leased: l.until, report: UserReport{User: user}}
 		err = p.run(user, l.version)
@@ -112,6 +121,8 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err e
 	}
 	switch {
 	case err == nil:
+	case errors.Is(err, errUnsent) && ctx.Err() != nil:
+		report.Err = ctx.Err() // it ends in time, and failed at nothing
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
 	case errors.Is(err, ErrUnreadable):
@@ -129,6 +140,7 @@ func (p *pass) run(user string, version int64) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
+		p.giveBack()
 		if p.recorded && p.Recorded != nil {
 			if err := p.Recorded(ctx); err != nil { // the events are on record
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
@@ -151,16 +163,19 @@ func (p *pass) run(user string, version int64) error {
 
 // steps takes one step after the other until there is nothing to do.
 func (p *pass) steps(user string) error {
-	for range maxSteps {
+	for n := 0; n-p.refusals < maxSteps; n++ {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
-		if step.Action == plan.Wait {
+		p.urgency = urgency{p.world.Rank(step), p.entry.Due}
+		idle := step.Action == plan.Wait && p.world.Unseen && !p.acted // a reconciliation
+		if step.Action == plan.Wait && !idle {
 			p.report.Wait = step
+			p.giveBack()
 			if patient(step, p.limit) {
 				if err := p.flush(); err != nil {
 					return err
 				}
-				if p.sleep(step.Wake.Sub(p.now())) {
+				if p.sleep(step.Wake.Sub(p.now())) == nil {
 					continue
 				}
 			}
@@ -170,11 +185,27 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
+		if p.crowded(step) {
+			return p.commit(func(*Entry) {})
+		}
+		if again, err := p.turn(step); err != nil {
+			return err
+		} else if again && step.Action != plan.Look {
+			if p.looked = true; p.world.Unseen || p.observe() == nil {
+				continue
+			} // otherwise the step itself will tell
+		}
 		if err := p.timely(); err != nil {
 			return err
 		}
-		if err := p.lease(user, leaseTTL/2); err != nil {
+		if err := p.lease(user); err != nil {
 			return err
+		}
+		if step.Action == plan.Look || idle {
+			if err := p.look(user); err != nil {
+				return err
+			}
+			continue
 		}
 		if again, err := p.settle(step); err != nil {
 			return err
@@ -188,12 +219,16 @@ func (p *pass) steps(user string) error {
 		if err := do(step); err != nil {
 			return err
 		}
+		p.acted = true
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// begin loads the entry and looks at the user's keys. version is the entry's
-// under the lease: one that was read before the lease may be out of date.
+// begin loads the entry. The user's keys are looked at when a step depends on
+// it, or when there is none to take, which is a reconciliation. An operator's pass
+// looks at once, and so does one over a user that seems to have been renamed.
+// version is the entry's under the lease: one that was read before the lease may
+// be out of date.
 func (p *pass) begin(user string, version int64) error {
 	var err error
 	if p.saved = p.ahead; version == 0 || p.ahead.Version != version {
@@ -202,20 +237,13 @@ func (p *pass) begin(user string, version int64) error {
 		}
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
+	p.urgency = urgency{plan.RankPromote, p.saved.Due} // until it is known what comes
+	p.world = plan.Unseen(p.saved.Record)
+	if p.private || p.renamed() != "" {
+		if err := p.look(user); err != nil {
+			return err
 		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
 	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
 	return p.redate()
 }
 
@@ -226,27 +254,6 @@ func patient(step plan.Step, limit time.Time) bool {
 		return !step.Wake.After(limit)
 	}
 	return false
-}
-
-func (p *pass) sleep(d time.Duration) bool {
-	t := time.NewTimer(max(d, time.Millisecond))
-	defer t.Stop()
-	select {
-	case <-p.ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// redate gives an order that was dated by a machine whose clock was ahead, and
-// which AWS did not tell the time, the time at which it is seen.
-func (p *pass) redate() error {
-	now := p.now()
-	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
-		return nil
-	}
-	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
 }
 
 // timely returns an error unless the time that the pass began with still is
@@ -270,40 +277,29 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func (p *pass) observe() error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	name := p.nameNow(ctx)
-	keys, err := p.IAM.Keys(ctx, name)
-	switch {
-	case errors.Is(err, ErrNoUser):
-		p.world = plan.World{Absent: true}
-	case err != nil:
-		return err
-	default:
-		p.world = plan.World{Keys: keys, Name: name}
-	}
-	return nil
-}
-
-// nameNow returns what IAM calls the user: as before, or as the selection found
-// its unique id if IAM confirms that.
-func (p *pass) nameNow(ctx context.Context) string {
-	rec := p.entry.Record
-	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
-		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
-			return name
-		}
-	}
-	return rec.IAMName()
-}
-
 // do audits the step, has its effect and saves the result.
 func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	if !leadsOn(step) {
+		p.giveBack()
+	}
 	out, err := p.act(step)
+	if callOf(step.Action) != "" {
+		p.giveBack()
+	}
+	if errors.Is(err, errUnsent) {
+		return err
+	}
+	if p.throttled(step, err) {
+		return p.retry(step, err)
+	}
+	if p.world.Unseen && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoUser)) {
+		// The key is gone, or has its user's new name now. Only a look can tell.
+		_ = p.audit(step, err.Error())
+		return p.look(p.report.User)
+	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
 		if err := p.enter(step, answer(out)); err != nil {
@@ -338,6 +334,7 @@ func (p *pass) finish(step plan.Step) error {
 	if step.Reason.Stuck() {
 		waiting = step.Reason
 	}
+	p.awake(p.report.User)
 	told := p.entry.Record.Waiting == waiting
 	if told && len(p.later) == 0 && p.entry.Due.Equal(p.wake(step)) {
 		return nil

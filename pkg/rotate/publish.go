@@ -21,13 +21,9 @@ const (
 	askForBurn         = 2 * time.Second // how often the store is asked during a call
 )
 
-// publish gives a pair to outlets. It does without a worker, of which one that
-// hangs would take more and more from rotations that are due. While all of them
-// are too busy, or down, they are put off, and nothing is told.
+// publish gives a pair to outlets. While all of them are too busy, or down, they
+// are put off, and nothing is told.
 func (p *pass) publish(step plan.Step) error {
-	if p.free != nil {
-		p.free()
-	}
 	var out plan.Outcome
 	for _, pub := range p.owed(step) {
 		wait, free := p.outlet(pub.Name()).free(p.visitor(step, pub.Publisher))
@@ -130,7 +126,7 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential) (said verdict, 
 		d = defaultPublication
 	}
 	d = min(d, LongestPublication)
-	if err := p.lease(c.User, d+5*time.Second); err != nil {
+	if err := p.outlast(c.User, d+5*time.Second); err != nil {
 		return noVerdict, false, err
 	}
 	whole := true
@@ -213,7 +209,7 @@ func (p *pass) serveReaders(user string) {
 	}
 	step := next()
 	if step.Action == plan.Publish {
-		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user, leaseTTL/2) != nil {
+		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user) != nil {
 			return
 		}
 		if err := p.publish(step); err != nil {

@@ -134,6 +134,7 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, ove
 		if next.Due, over = due(next); over {
 			next.Leave = p.Owner
 		}
+		next.Creates = p.creates(next)
 		v, err := p.Store.Save(ctx, next)
 		if over && !errors.Is(err, ErrConflict) {
 			p.leased, p.left = time.Time{}, err == nil
@@ -155,12 +156,22 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, ove
 	}
 }
 
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
+}
+
 // dueOf looks one step ahead: a step that is due makes the user due now. One
 // that is due already stays where it is in the due index: moving it there
 // costs as much as the save. over: the pass has nothing left to do then.
 func (p *pass) dueOf(e Entry) (at time.Time, over bool) {
 	w := p.world
-	w.Record, w.Blind = e.Record, false
+	w.Record, w.Blind, w.Unseen = e.Record, false, false
 	now := p.now()
 	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
 		return p.wake(s), !patient(s, p.limit)
@@ -169,6 +180,17 @@ func (p *pass) dueOf(e Entry) (at time.Time, over bool) {
 		return e.Due, false
 	}
 	return now, false
+}
+
+// creates reports whether making a key is the next step when the entry is due.
+func (p *pass) creates(e Entry) bool {
+	w := p.world
+	w.Record, w.Blind, w.Unseen = e.Record, false, false
+	at := p.now()
+	if e.Due.After(at) {
+		at = e.Due
+	}
+	return w.Rank(plan.Next(w, p.policy, at)) == plan.RankCreate
 }
 
 // stillDue leaves a user that is due where it is, when more is to be saved in

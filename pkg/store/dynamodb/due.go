@@ -38,23 +38,22 @@ type known struct {
 
 type dueTime struct {
 	nanos, version int64
+	creates        bool
+	queue          string    // of the index; "": none
 	at             time.Time // when that was known
 }
 
-// note remembers what was just read or written.
-func (k *known) note(user string, nanos, version int64) { k.noteAt(time.Now(), user, nanos, version) }
-
-// noteAt remembers what was so at at, unless more recent is known.
-func (k *known) noteAt(at time.Time, user string, nanos, version int64) {
+// note remembers what was so at d.at, unless more recent is known.
+func (k *known) note(user string, d dueTime) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.users == nil {
 		k.users = make(map[string]dueTime)
 	}
-	if k.users[user].at.After(at) {
+	if k.users[user].at.After(d.at) {
 		return
 	}
-	k.users[user] = dueTime{nanos, version, at}
+	k.users[user] = d
 }
 
 // all says that all users that there were at at have been noted as of then: the
@@ -80,24 +79,29 @@ func (k *known) forget(user string) {
 	delete(k.users, user)
 }
 
-// moves compares when the user of the version will be due with when it was:
-// below 0 if that is earlier, or not known.
-func (k *known) moves(user string, nanos, version int64) int {
+// queue says where in the index a user belongs that was saved with that version
+// before and will be due at nanos: among those that became due earlier than
+// others may know, or "".
+func (k *known) queue(user string, nanos, version int64, creates bool) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was, ok := k.users[user]
-	if version == 0 || !ok || was.version != version {
-		return -1
+	moves := -1 // earlier, or not known
+	if ok && version != 0 && was.version == version {
+		moves = cmp.Compare(nanos, was.nanos)
 	}
-	return cmp.Compare(nanos, was.nanos)
+	if moves < 0 || moves == 0 && was.queue != "" {
+		return queueOf(creates)
+	}
+	return ""
 }
 
 // until adds the users that are due up to nanos.
-func (k *known) until(nanos int64, to map[string]int64) {
+func (k *known) until(nanos int64, creates bool, to map[string]int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for user, d := range k.users {
-		if d.nanos <= nanos {
+		if d.nanos <= nanos && d.creates == creates {
 			to[user] = d.nanos
 		}
 	}
@@ -107,7 +111,7 @@ func (k *known) until(nanos int64, to map[string]int64) {
 // saved may be found up to a minute late, and users be named that are not due
 // any more. One that became due earlier than it was going to be is found within
 // about a second.
-func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
@@ -115,8 +119,8 @@ func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, erro
 	if err := s.refresh(ctx); err != nil {
 		return nil, explain("reading when users are due", s.Table, err)
 	}
-	s.due.until(nanos, due)
-	if err := s.indexed(ctx, nanos, limit, due); err != nil {
+	s.due.until(nanos, creates, due)
+	if err := s.indexed(ctx, queueOf(creates), nanos, limit, due); err != nil {
 		return nil, explain("reading what is due", s.Table, err)
 	}
 	users := slices.SortedFunc(maps.Keys(due), func(a, b string) int {
@@ -126,14 +130,14 @@ func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, erro
 }
 
 // indexed adds what the index holds.
-func (s *Store) indexed(ctx context.Context, nanos int64, limit int, to map[string]int64) error {
+func (s *Store) indexed(ctx context.Context, queue string, nanos int64, limit int, to map[string]int64) error {
 	n := 0
 	return s.query(ctx, &ddb.QueryInput{
 		IndexName:                 aws.String(indexDue),
 		Limit:                     aws.Int32(int32(min(limit, 1000))),
 		KeyConditionExpression:    aws.String("#queue = :queue AND #due < :bound"),
 		ExpressionAttributeNames:  names{"#queue": attrQueue, "#due": attrDue},
-		ExpressionAttributeValues: item{":queue": text(queueDue), ":bound": text(dueBound(nanos))},
+		ExpressionAttributeValues: item{":queue": text(queue), ":bound": text(dueBound(nanos))},
 	}, func(it item) (bool, error) {
 		to[it.text(attrSK)] = it.dueNanos()
 		n++
@@ -155,7 +159,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		k.begun, k.next = time.Now(), nil
 	}
 	for more := true; more; more = !ever {
-		in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue)
+		in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrCreates, attrQueue)
 		in.TableName, in.ConsistentRead, in.ExclusiveStartKey = &s.Table, aws.Bool(!ever), k.next
 		if s.PageSize > 0 {
 			in.Limit = aws.Int32(s.PageSize)
@@ -179,6 +183,8 @@ func (s *Store) refresh(ctx context.Context) error {
 // noteItem notes what an entry's item says, which was so at at.
 func (s *Store) noteItem(at time.Time, it item) {
 	if it[attrVersion] != nil {
-		s.due.noteAt(at, it.text(attrSK), it.dueNanos(), it.number(attrVersion))
+		s.due.note(it.text(attrSK), dueTime{
+			nanos: it.dueNanos(), version: it.number(attrVersion), creates: creates(it), queue: it.text(attrQueue), at: at,
+		})
 	}
 }

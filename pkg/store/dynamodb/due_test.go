@@ -19,7 +19,7 @@ import (
 
 func wantDue(t *testing.T, when string, s *Store, want ...string) {
 	t.Helper()
-	got, err := s.Due(t.Context(), now, 10)
+	got, err := s.Due(t.Context(), now, false, 10)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%s: Due = %v, %v, want %v", when, got, err, want)
 	}
@@ -75,7 +75,7 @@ func TestDueOfOtherProcesses(t *testing.T) {
 		saveAt(t, b, "bob", time.Minute)
 		saveAt(t, a, "bob", 2*time.Minute) // b does not know
 		time.Sleep(dueAge)
-		if due, err := b.Due(t.Context(), now.Add(90*time.Second), 10); err != nil || !slices.Equal(due, []string{"ann"}) {
+		if due, err := b.Due(t.Context(), now.Add(90*time.Second), false, 10); err != nil || !slices.Equal(due, []string{"ann"}) {
 			t.Errorf("Due after a minute = %v, %v, want what was saved meanwhile", due, err)
 		}
 		e, err := a.Load(t.Context(), "ann")
@@ -86,7 +86,7 @@ func TestDueOfOtherProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(dueAge)
-		if due, err := b.Due(t.Context(), now.Add(time.Hour), 10); err != nil || !slices.Equal(due, []string{"bob"}) {
+		if due, err := b.Due(t.Context(), now.Add(time.Hour), false, 10); err != nil || !slices.Equal(due, []string{"bob"}) {
 			t.Errorf("Due after a removal = %v, %v, want the other", due, err)
 		}
 	})
@@ -149,7 +149,7 @@ func TestDueIsNotOlderThanOwnSaves(t *testing.T) {
 		if _, err := s.List(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if due, err := s.Due(t.Context(), now.Add(time.Hour), 10); err != nil || !slices.Equal(due, []string{"ann", "bob"}) {
+		if due, err := s.Due(t.Context(), now.Add(time.Hour), false, 10); err != nil || !slices.Equal(due, []string{"ann", "bob"}) {
 			t.Errorf("Due = %v, %v, want both, as they were saved", due, err)
 		}
 		wantDue(t, "now", s)

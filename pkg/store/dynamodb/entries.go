@@ -60,9 +60,13 @@ func (s *Store) load(ctx context.Context, user string, consistent bool) (rotate.
 	return e, err
 }
 
+// creates reports whether the user's item says that only a new key is due. Items
+// of earlier versions do not know.
+func creates(it item) bool { return it.number(attrCreates) == 1 }
+
 // decode reads an entry without its secrets.
 func decode(it item) (e rotate.Entry, err error) {
-	e.Version, e.Due = it.number(attrVersion), content.Time(it.dueNanos())
+	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), creates(it)
 	record, err := recordOf(it)
 	if err == nil {
 		e.Record, err = content.DecodeRecord(record, it.text(attrSK))
@@ -103,17 +107,19 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 		set[attrSecrets] = blob(none)
 	}
 	setRecord(set, user, record, sealed)
-	due := content.Nanos(e.Due)
-	set[attrDue] = text(dueKey(due, user))
-	switch moves := s.due.moves(user, due, e.Version); {
-	case moves < 0:
-		set[attrQueue] = text(queueDue)
-	case moves > 0:
-		set[attrQueue] = nil
+	due := dueTime{nanos: content.Nanos(e.Due), creates: e.Creates}
+	set[attrDue], set[attrCreates] = text(dueKey(due.nanos, user)), number(0)
+	if e.Creates {
+		set[attrCreates] = number(1)
+	}
+	set[attrQueue] = nil
+	if due.queue = s.due.queue(user, due.nanos, e.Version, e.Creates); due.queue != "" {
+		set[attrQueue] = text(due.queue)
 	}
 	next, err := s.put(ctx, user, set, e)
 	if err == nil {
-		s.due.note(user, due, next)
+		due.version, due.at = next, time.Now()
+		s.due.note(user, due)
 	}
 	return next, err
 }
@@ -180,7 +186,7 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	var out []rotate.Entry
 	began := time.Now()
-	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrRecord, attrPacked)
+	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrCreates, attrRecord, attrPacked)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		if it[attrVersion] == nil {
 			return true, nil
