@@ -81,7 +81,7 @@ func (e Env) cloudOf(sdk aws.Config, cfg config.Config) cloud {
 	iam := awsiam.New(sdk, clock)
 	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
 	m := &matches{cfg: cfg}
-	return cloud{IAM: iam, SDK: iam, Config: sdk, Clock: clock, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
+	return cloud{IAM: iam, Pace: iam.Pace, SDK: iam, Config: sdk, Clock: clock, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
 		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
 		Exclude: cfg.Users.Exclude, All: cfg.Users.All, Unused: m.unused,
 	}))}

@@ -36,6 +36,7 @@ const sealKeyVariable = "KEYROT_SEAL_KEY"
 type cloud struct {
 	IAM    rotate.IAM
 	SDK    *awsiam.IAM // the same, where it is the SDK's
+	Pace   rotate.Pace // of the calls that change something; nil: none
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
 	// Matches knows what the configuration says about users that Select does
@@ -110,7 +111,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.late = &rotate.Late{Audit: vitalAudit{recorded, recording}, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
+		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}

@@ -47,8 +47,8 @@ type API struct {
 // IAM is rotate.IAM over the SDK. It is safe for concurrent use.
 type IAM struct {
 	API API
-	// Pace limits the calls that change something. All that work on one
-	// account should share one. nil: no limit.
+	// Pace learns from the calls that change something; who makes them waits for
+	// it before. All that work on one account should share one. nil: no limit.
 	Pace *Pace
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
@@ -164,7 +164,7 @@ func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
 func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret, error) {
 	doing := fmt.Sprintf("creating an access key for %q", name)
 	var out *iam.CreateAccessKeyOutput
-	err := a.change(ctx, doing, routine, rotate.ErrNoUser, func() (err error) {
+	err := a.change(doing, rotate.ErrNoUser, func() (err error) {
 		// No retry here: if the reply was lost, a second call makes a second
 		// key and fills both of the user's slots.
 		out, err = a.API.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name}, func(o *iam.Options) {
@@ -186,7 +186,7 @@ func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret,
 // SetStatus implements rotate.IAM.
 func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) error {
 	doing := fmt.Sprintf("setting an access key of %q to %s", name, s)
-	return a.change(ctx, doing, urgent, rotate.ErrNoKey, func() error {
+	return a.change(doing, rotate.ErrNoKey, func() error {
 		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s)})
 		return err
 	})
@@ -195,19 +195,16 @@ func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) 
 // Delete implements rotate.IAM.
 func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
 	doing := fmt.Sprintf("deleting an access key of %q", name)
-	return a.change(ctx, doing, urgent, nil, func() error {
+	return a.change(doing, nil, func() error {
 		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID})
 		return err
 	})
 }
 
-// change makes one call that changes something, at the pace. absent is what
-// NoSuchEntity means to the caller; nil: success.
-func (a *IAM) change(ctx context.Context, doing string, u urgency, absent error, call func() error) error {
-	if err := a.Pace.wait(ctx, u); err != nil {
-		// The call was never sent, which is what ErrThrottled says.
-		return fmt.Errorf("%s: waiting for the rate limit: %w: %w", doing, rotate.ErrThrottled, err)
-	}
+// change makes one call that changes something; the caller has waited for the
+// pace, which learns what came of it. absent is what NoSuchEntity means to the
+// caller; nil: success.
+func (a *IAM) change(doing string, absent error, call func() error) error {
 	err := call()
 	a.Pace.note(err)
 	if err == nil || absent == nil && isAbsent(err) {

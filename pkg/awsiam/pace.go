@@ -10,10 +10,10 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// Pace limits the calls that change IAM, which AWS throttles per account at
+// Pace is rotate.Pace: it limits the calls that change IAM, which AWS throttles per account at
 // rates it does not publish. It halves when AWS throttles and recovers slowly.
-// A part of it is kept for urgent calls (deactivate, reactivate, delete), so
-// that a crowd of creations never delays them. A nil Pace does not limit.
+// A part of it is kept for calls other than CreateAccessKey, so that a crowd of
+// creations never delays them. A nil Pace does not limit.
 //
 // The zero value is ready to use. It is safe for concurrent use.
 type Pace struct {
@@ -26,13 +26,6 @@ type Pace struct {
 	all     *rate.Limiter
 	routine *rate.Limiter
 }
-
-type urgency bool
-
-const (
-	routine urgency = false
-	urgent  urgency = true
-)
 
 const (
 	defaultPerSecond = 2
@@ -68,14 +61,13 @@ func (p *Pace) State() (now, most float64) {
 	return p.limit, p.PerSecond
 }
 
-// wait returns when the call may be made, or with an error if it may not
-// before ctx ends.
-func (p *Pace) wait(ctx context.Context, u urgency) error {
+// Wait implements [rotate.Pace].
+func (p *Pace) Wait(ctx context.Context, call rotate.Call) error {
 	if p == nil {
 		return ctx.Err()
 	}
 	p.init()
-	if u == routine {
+	if call == rotate.CreateAccessKey {
 		if err := p.routine.Wait(ctx); err != nil {
 			return err
 		}

@@ -1,13 +1,10 @@
 package awsiam
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/smithy-go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -18,18 +15,18 @@ func TestPaceLimitsAndKeepsAReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, start := &Pace{}, time.Now()
 		for range 4 {
-			if err := p.wait(t.Context(), routine); err != nil {
+			if err := p.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if d := time.Since(start); d != 0 {
 			t.Errorf("a burst of creations took %s, want none", d)
 		}
-		if err := p.wait(t.Context(), urgent); err != nil || time.Since(start) != 0 {
+		if err := p.Wait(t.Context(), rotate.DeleteAccessKey); err != nil || time.Since(start) != 0 {
 			t.Errorf("an urgent call after a burst of creations took %s, %v, want none", time.Since(start), err)
 		}
 		for range 16 {
-			_ = p.wait(t.Context(), routine)
+			_ = p.Wait(t.Context(), rotate.CreateAccessKey)
 		}
 		if d := time.Since(start); d < 9*time.Second || d > 11*time.Second {
 			t.Errorf("16 creations took %s, want about 10s", d)
@@ -61,27 +58,5 @@ func TestPaceHalvesAndRecovers(t *testing.T) {
 	}
 	if p.limit <= 0 {
 		t.Errorf("limit after many throttlings = %v, want above 0", p.limit)
-	}
-}
-
-// A call that the pace does not let through was not sent, and says so.
-func TestPaceGivesUpBeforeTheCall(t *testing.T) {
-	t.Parallel()
-	sent := 0
-	a := &IAM{Pace: &Pace{PerSecond: 0.001, Burst: 1}, API: API{
-		CreateAccessKey: func(context.Context, *iam.CreateAccessKeyInput, ...func(*iam.Options)) (*iam.CreateAccessKeyOutput, error) {
-			sent++
-			return nil, errors.New("lost")
-		},
-	}}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for i, want := range []bool{false, true} {
-		if _, _, err := a.Create(ctx, "u"); errors.Is(err, rotate.ErrThrottled) != want {
-			t.Errorf("call %d: errors.Is(%v, ErrThrottled) = %t, want %t", i, err, !want, want)
-		}
-	}
-	if sent != 1 {
-		t.Errorf("%d calls sent, want 1", sent)
 	}
 }

@@ -73,7 +73,7 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 		}
 		return d.later(reason, blocker, again)
 	}
-	if d.UserID == "" {
+	if !d.identified() {
 		return d.step(Identify, "", why)
 	}
 	slot := d.now

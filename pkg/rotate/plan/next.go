@@ -11,9 +11,16 @@ import (
 // guarded where it is named; a wait is the answer only if nothing else is.
 func Next(w World, p Policy, now time.Time) Step {
 	d := &decision{World: w, p: p.WithDefaults(), now: now, r: &w.Record}
-	if w.Blind {
+	switch {
+	case w.Blind:
 		return d.blind()
+	case w.Unseen:
+		return d.unseen()
 	}
+	return d.next()
+}
+
+func (d *decision) next() Step {
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not

@@ -156,6 +156,7 @@ type World struct {
 	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
 	Blind  bool   // AWS failed in this pass: only what needs none of it is done
+	Unseen bool   // IAM was not asked for the keys: see [Unseen]
 	Keys   []Key  // IAM's list, which may lag behind
 }
 

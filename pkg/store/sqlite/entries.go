@@ -50,7 +50,7 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		}
 		return e, rotate.ErrNotFound
 	}
-	if err := rows.Scan(&e.Version, &due, &record, &secrets); err != nil {
+	if err := rows.Scan(&e.Version, &due, &e.Creates, &record, &secrets); err != nil {
 		return e, err
 	}
 	e.Due = content.Time(due)
@@ -102,7 +102,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), string(record), string(secrets))
+	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates, string(record), string(secrets))
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 		var user string
 		var due int64
 		var record sql.RawBytes
-		if err := rows.Scan(&user, &e.Version, &due, &record); err != nil {
+		if err := rows.Scan(&user, &e.Version, &due, &e.Creates, &record); err != nil {
 			return err
 		}
 		e.Due = content.Time(due)
@@ -169,8 +169,8 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 }
 
 // Due implements [rotate.Store]. It does not need the key.
-func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
-	out, err := queryStrings(ctx, s.stmt.due, content.Nanos(t), max(0, limit))
+func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
+	out, err := queryStrings(ctx, s.stmt.due, creates, content.Nanos(t), max(0, limit))
 	return out, explain(ctx, "reading what is due", err)
 }
 

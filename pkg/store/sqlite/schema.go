@@ -56,6 +56,10 @@ CREATE TABLE handouts (
 	PRIMARY KEY (user, caller, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX handouts_key ON handouts (key);
+`, `
+ALTER TABLE entries ADD COLUMN creates INTEGER NOT NULL DEFAULT 0; -- a new key is all that is due
+DROP INDEX entries_due;
+CREATE INDEX entries_due ON entries (creates, due, user);
 `}
 
 // prepareFile makes the file with mode 0600 if it is missing (SQLite would

@@ -14,13 +14,13 @@ func (s *Store) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&q.probe, s.read, `SELECT version FROM head`},
-		{&q.load, s.read, `SELECT version, due, record, secrets FROM entries WHERE user = ?`},
-		{&q.list, s.read, `SELECT user, version, due, record FROM entries ORDER BY user`},
-		{&q.due, s.read, `SELECT user FROM entries WHERE due <= ? ORDER BY due, user LIMIT ?`},
+		{&q.load, s.read, `SELECT version, due, creates, record, secrets FROM entries WHERE user = ?`},
+		{&q.list, s.read, `SELECT user, version, due, creates, record FROM entries ORDER BY user`},
+		{&q.due, s.read, `SELECT user FROM entries WHERE creates = ? AND due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
-		{&q.save, s.write, `INSERT INTO entries (user, version, due, record, secrets) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
+		{&q.save, s.write, `INSERT INTO entries (user, version, due, creates, record, secrets) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due, creates = excluded.creates,
 			record = excluded.record, secrets = excluded.secrets`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
