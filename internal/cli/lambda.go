@@ -101,7 +101,9 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
+		s.remember(aws.SDK.Pace)
 		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+			defer s.pace.Flush(ctx)
 			tick.begin()
 			return r.RunOnce(ctx, o)
 		})

@@ -38,6 +38,8 @@ type pass struct {
 	ready    *place // held with it
 	refusals int    // of calls, for their pace
 	recorded bool   // something was recorded
+
+	keepLease bool // until it ends by itself
 }
 
 // way is how a pass is made.
@@ -138,13 +140,16 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err e
 func (p *pass) run(user string, version int64) error {
 	p.limit = p.now().Add(p.patience)
 	defer func() {
+		p.giveBack()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
-		p.giveBack()
 		if p.recorded && p.Recorded != nil {
 			if err := p.Recorded(ctx); err != nil { // the events are on record
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
 			}
+		}
+		if p.keepLease {
+			return
 		}
 		if p.left {
 			return
@@ -285,9 +290,14 @@ func (p *pass) do(step plan.Step) error {
 	if !leadsOn(step) {
 		p.giveBack()
 	}
+	began := p.now()
 	out, err := p.act(step)
 	if callOf(step.Action) != "" {
 		p.giveBack()
+	}
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
+		defer p.hold(p.policy.Over(began))
 	}
 	if errors.Is(err, errUnsent) {
 		return err
