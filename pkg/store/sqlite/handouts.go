@@ -13,6 +13,9 @@ import (
 // notesWait bounds the saving of hand-outs for callers without a deadline.
 const notesWait = 10 * time.Second
 
+// maxJoined bounds what one transaction saves for callers that wait side by side.
+const maxJoined = 1024
+
 // RecordHandout implements [rotate.Handouts]. A caller that fetches the same
 // key again and again costs one write in 10 s; a change is written and synced
 // before the answer. Another process's hand-out to the same caller in between

@@ -72,6 +72,10 @@ DROP TABLE entries;
 ALTER TABLE entries2 RENAME TO entries;
 CREATE INDEX entries_due ON entries (due, user);
 CREATE INDEX entries_version ON entries (version);
+-- A trigger, so that a process of an earlier version tells of it, too.
+CREATE TRIGGER entries_removed AFTER DELETE ON entries BEGIN
+	UPDATE head SET version = version + 1, removed = version + 1;
+END;
 `}
 
 // prepareFile makes the file with mode 0600 if it is missing (SQLite would

@@ -52,7 +52,7 @@ var (
 
 type statements struct {
 	load, list, changes, due, version, next        *sql.Stmt
-	save, remove, removed                          *sql.Stmt
+	save, remove                                   *sql.Stmt
 	acquire, release                               *sql.Stmt
 	setting, settingVersion, saveSetting           *sql.Stmt
 	deleteSetting, settingNames                    *sql.Stmt

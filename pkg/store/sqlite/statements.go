@@ -14,7 +14,8 @@ func (s *Store) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&q.probe, s.read, `SELECT version FROM head`},
-		{&q.load, s.read, `SELECT version, due, record, secrets FROM entries WHERE user = ?`},
+		// One statement, one snapshot: the entry, and which version was given out last.
+		{&q.load, s.read, `SELECT h.version, e.version, e.due, e.record, e.secrets FROM entries e, head h WHERE e.user = ?`},
 		{&q.list, s.read, `SELECT user, version, due, record FROM entries ORDER BY user`},
 		// One statement, one snapshot: a row of the head, with each entry or none.
 		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.record
@@ -26,7 +27,6 @@ func (s *Store) prepare(ctx context.Context) error {
 			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
 			record = excluded.record, secrets = excluded.secrets`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
-		{&q.removed, s.write, `UPDATE head SET version = version + 1, removed = version + 1`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
 			ON CONFLICT (user) DO UPDATE SET owner = excluded.owner, ends = excluded.ends
 			WHERE owner = ?2 OR ends <= ?4`},
