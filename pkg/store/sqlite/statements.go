@@ -42,6 +42,7 @@ func (s *Store) prepare(ctx context.Context) error {
 			VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 			ON CONFLICT (user, caller, key) DO UPDATE SET addr = excluded.addr, last = excluded.last
 			WHERE excluded.last >= last`},
+		{&q.latest, s.read, `SELECT key, addr, last FROM handouts WHERE user = ? AND caller = ? ORDER BY last DESC LIMIT 1`},
 		// With max(), SQLite takes the other columns from the row that has it.
 		{&q.holders, s.read, `SELECT caller FROM
 			(SELECT caller, key, max(last) FROM handouts WHERE user = ? GROUP BY caller)
