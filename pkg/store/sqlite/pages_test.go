@@ -89,7 +89,7 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 		CREATE TABLE entries (user TEXT PRIMARY KEY, version INTEGER NOT NULL, due INTEGER NOT NULL,
 			record TEXT NOT NULL, secrets TEXT NOT NULL) STRICT, WITHOUT ROWID;
 		CREATE INDEX entries_due ON entries (due, user);
-		INSERT INTO entries SELECT * FROM was;
+		INSERT INTO entries SELECT user, version, due, record, secrets FROM was;
 		DROP TABLE was;
 		ALTER TABLE head DROP COLUMN removed;
 		PRAGMA user_version = 1`)
