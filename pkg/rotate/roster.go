@@ -74,6 +74,7 @@ func StateOf(r plan.Record, p plan.Policy, now time.Time) State {
 type Overview struct {
 	Users   int           // managed
 	Serving int           // with a key that can be handed out
+	Overdue int           // late and not paused, whatever else they are
 	States  map[State]int // each user in one
 	Next    time.Time     // the earliest time at which a user is due; zero: nobody is
 }
@@ -110,6 +111,9 @@ func (r *Roster) count() *Overview {
 		p := r.Policy(e.Record.User)
 		if _, ok := plan.Serve(e.Record, p, r.at); ok {
 			o.Serving++
+		}
+		if _, late := plan.Overdue(e.Record, p, r.at); late && !e.Record.Paused(r.at) {
+			o.Overdue++
 		}
 		o.States[StateOf(e.Record, p, r.at)]++
 		if o.Next.IsZero() || e.Due.Before(o.Next) {
