@@ -5,7 +5,7 @@ package main
 var ofGrowth = []mutant{
 	{
 		Name: "removed-users-stay", Rule: "on time",
-		File: "pkg/store/sqlite/entries.go", Old: "if c.Whole || removed <= mark && mark <= c.Mark {", New: "if c.Whole || mark <= c.Mark {",
+		File: "pkg/store/sqlite/entries.go", Old: "if c.Whole || removed <= mark && mark <= c.Mark {", New: "if c.Whole || removed <= removed && mark <= c.Mark {",
 		Pkg: "./pkg/store/sqlite", Test: "TestConformance", Says: "what the changes say differs from List",
 	},
 	{
