@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -166,6 +167,7 @@ func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
 	return &dynamodb.Store{
 		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
 		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},
+		Keep:   cmp.Or(cfg.Handouts.Keep, -1), // 0 is for ever here
 	}
 }
 

@@ -81,6 +81,7 @@ type system struct {
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
+	pruner  *pruner // nil: nothing is pruned here
 }
 
 // open joins the parts. The caller closes the result.
@@ -103,6 +104,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	s.prunes(cfg, log)
 	if m := aws.Matches; m != nil && m.tell == nil {
 		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 	}
@@ -169,6 +171,16 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 		files.NoHTTP2 = true
 	}
 	return files.Config()
+}
+
+// prunes joins what cuts off old hand-outs and lines of the log, if they are in
+// files.
+func (s *system) prunes(cfg config.Config, log *slog.Logger) {
+	st, file := s.store.(*sqlite.Store)
+	l, logged := s.audit.(*audit.Log)
+	if file && logged {
+		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
+	}
 }
 
 // measure counts what the parts do, if anybody may see it.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -130,12 +131,8 @@ func readBack(path string, s Segment) (sum string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the export: %w", err)
 	}
-	c := check{begin: s.From, begun: true, anchors: []Tail{s.To}}
-	if err := c.read(z); err != nil {
-		return "", fmt.Errorf("reading the export: %w", err)
-	}
-	if c.end() != s.To || c.n != s.Lines {
-		return "", fmt.Errorf("reading the export: it has %d of %d lines: %w", c.n, s.Lines, ErrBroken)
+	if end, err := VerifyBetween(z, s.From, s.To); err != nil || end != s.To {
+		return "", fmt.Errorf("reading the export: it ends with number %d, want %d: %w", end.Seq, s.To.Seq, cmp.Or(err, ErrBroken))
 	}
 	if _, err := io.Copy(h, f); err != nil { // what the decompressor did not need
 		return "", fmt.Errorf("reading the export: %w", err)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -78,7 +77,12 @@ func VerifyFile(ctx context.Context, path string, s rotate.Settings) (Tail, erro
 	if err != nil {
 		return Tail{}, err
 	}
-	return VerifyLog(func() (io.ReadCloser, error) { return os.Open(path) }, stored, beside)
+	f, err := os.Open(path)
+	if err != nil {
+		return Tail{}, err
+	}
+	defer f.Close()
+	return VerifyLog(f, stored, beside)
 }
 
 // lockedTail reads the anchor while nobody writes it.

@@ -28,29 +28,17 @@ func VerifyBetween(r io.Reader, from, to Tail) (Tail, error) {
 
 // VerifyLog checks a log that must have the lines that the anchors name, and
 // returns its end. It may begin later than with number 1 if one of its lines says
-// that what came before was pruned. The log is read once, or a second time if a
-// pruning was interrupted.
-func VerifyLog(open func() (io.ReadCloser, error), anchors ...Tail) (Tail, error) {
-	c, err := verifyOnce(open, anchors)
-	if err != nil || c.begin.Seq == 0 || c.begin == c.named {
+// that what came before was pruned, or more than that: every line stands for those
+// before it, so a crash while they were removed does no harm.
+func VerifyLog(r io.Reader, anchors ...Tail) (Tail, error) {
+	c := check{anchors: anchors}
+	if err := c.read(r); err != nil {
 		return c.end(), err
 	}
-	if c.cut.Seq <= c.begin.Seq {
+	if c.begin.Seq > c.cut {
 		return c.end(), fmt.Errorf("line 1: has number %d, and no line says that those before it were pruned: %w", c.begin.Seq+1, ErrBroken)
 	}
-	c, err = verifyOnce(open, append(anchors, c.cut))
-	return c.end(), err
-}
-
-func verifyOnce(open func() (io.ReadCloser, error), anchors []Tail) (*check, error) {
-	c := &check{anchors: anchors}
-	r, err := open()
-	if err != nil {
-		return c, err
-	}
-	err = c.read(r)
-	_ = r.Close() // only read
-	return c, err
+	return c.end(), nil
 }
 
 // check follows a chain, in memory that does not depend on its length.
@@ -58,8 +46,7 @@ type check struct {
 	begin   Tail // the line before the first one
 	begun   bool // begin is set, or a line was read
 	anchors []Tail
-	cut     Tail // the latest end of pruned lines that a line names
-	named   Tail // begin, if a line names it so
+	cut     uint64 // up to which number lines were pruned, as a line says
 
 	n    int    // lines
 	seq  uint64 // of the last one
@@ -136,15 +123,8 @@ func (c *check) pruned(b []byte) {
 	if err != nil || l.Action != ActionPrune {
 		return
 	}
-	s, err := parseSegment(l.Reason)
-	if err != nil || s.To.Seq >= l.Seq {
-		return
-	}
-	if s.To == c.begin {
-		c.named = c.begin
-	}
-	if s.To.Seq > c.cut.Seq {
-		c.cut = s.To
+	if s, err := parseSegment(l.Reason); err == nil && s.To.Seq < l.Seq {
+		c.cut = max(c.cut, s.To.Seq)
 	}
 }
 

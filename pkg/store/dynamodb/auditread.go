@@ -19,7 +19,10 @@ func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	if at.gap != "" {
 		return audit.Tail{}, fmt.Errorf("%s: %w", at.gap, audit.ErrBroken)
 	}
-	return audit.VerifyLog(func() (io.ReadCloser, error) { return a.Lines(ctx), nil }, at.Tail)
+	lines := a.Lines(ctx)
+	t, err := audit.VerifyLog(lines, at.Tail)
+	_ = lines.Close() // only read
+	return t, err
 }
 
 // Lines reads the chain's lines in order, as package audit's files hold them. It

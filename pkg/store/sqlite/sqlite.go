@@ -51,12 +51,13 @@ var (
 )
 
 type statements struct {
-	load, list, changes, due, version, next        *sql.Stmt
-	save, remove, removed                          *sql.Stmt
-	acquire, release                               *sql.Stmt
-	setting, settingVersion, saveSetting           *sql.Stmt
-	deleteSetting, settingNames                    *sql.Stmt
-	handout, holders, whoHas, pruneHandouts, probe *sql.Stmt
+	load, list, changes, due, version, next *sql.Stmt
+	save, remove, removed                   *sql.Stmt
+	acquire, release                        *sql.Stmt
+	setting, settingVersion, saveSetting    *sql.Stmt
+	deleteSetting, settingNames             *sql.Stmt
+	handout, holders, whoHas, probe         *sql.Stmt
+	holderAfter, pruneHandouts              *sql.Stmt
 }
 
 // Open opens the store, making or migrating it if need be. The errors that

@@ -48,7 +48,8 @@ func (s *Store) prepare(ctx context.Context) error {
 			WHERE key = ? ORDER BY caller`},
 		{&q.whoHas, s.read, `SELECT caller, user, addr, first, last FROM handouts
 			WHERE key = ? ORDER BY last DESC, caller`},
-		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE last < ?1 AND EXISTS
+		{&q.holderAfter, s.read, `SELECT min(user) FROM handouts WHERE user > ?`},
+		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE user = ?1 AND last < ?2 AND EXISTS
 			(SELECT 1 FROM handouts h WHERE h.user = handouts.user
 			 AND h.caller = handouts.caller AND h.last > handouts.last)`},
 	} {
