@@ -40,6 +40,7 @@ type Store struct {
 	stmt   statements
 	path   string
 	recent content.Recent // see RecordHandout
+	sealed content.Kept   // secrets that are saved again as they are
 	notes  *notes
 	cache  *cache
 }

@@ -22,9 +22,12 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&q.due, s.read, `SELECT user FROM entries WHERE due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
-		{&q.save, s.write, `INSERT INTO entries (user, version, due, record, secrets) VALUES (?, ?, ?, ?, ?)
+		// An entry that is there has a version other than 0, and one that is not
+		// there is inserted at version 0 only.
+		{&q.save, s.write, `INSERT INTO entries (user, version, due, record, secrets)
+			SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?6 = 0 OR EXISTS (SELECT 1 FROM entries WHERE user = ?1)
 			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
-			record = excluded.record, secrets = excluded.secrets`},
+			record = excluded.record, secrets = excluded.secrets WHERE version = ?6`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
 		{&q.removed, s.write, `UPDATE head SET version = version + 1, removed = version + 1`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
