@@ -106,6 +106,9 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 		g.Go(func() error { return s.notify.Run(ctx) })
 		g.Go(func() error { return s.watch.Run(ctx) })
 	}
+	if s.pruner != nil {
+		g.Go(func() error { return s.pruner.Run(ctx) })
+	}
 	ended := make(chan error, 1)
 	g.Go(func() error {
 		err := s.guard.Run(ctx)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -88,7 +89,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	secrets, err := content.SealSecrets(ctx, s.sealer, e)
+	secrets, err := content.SealEach(ctx, s.sealer, &s.sealed, e)
 	if err != nil {
 		return 0, err
 	}
@@ -97,18 +98,17 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 		return 0, err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	if stored, err := storedVersion(ctx, tx, s.stmt.version, user); err != nil {
-		return 0, err
-	} else if stored != e.Version {
-		return 0, rotate.ErrConflict
-	}
 	version, err := s.nextVersion(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates, string(record), string(secrets))
+	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates,
+		string(record), string(secrets), e.Version)
 	if err != nil {
 		return 0, err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 0 { // then what was written is rolled back
+		return 0, cmp.Or(err, rotate.ErrConflict)
 	}
 	return version, tx.Commit()
 }

@@ -23,9 +23,12 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&q.due, s.read, `SELECT user FROM entries WHERE creates = ? AND due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
-		{&q.save, s.write, `INSERT INTO entries (user, version, due, creates, record, secrets) VALUES (?, ?, ?, ?, ?, ?)
+		// An entry that is there has a version other than 0, and one that is not
+		// there is inserted at version 0 only.
+		{&q.save, s.write, `INSERT INTO entries (user, version, due, creates, record, secrets)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE ?7 = 0 OR EXISTS (SELECT 1 FROM entries WHERE user = ?1)
 			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due, creates = excluded.creates,
-			record = excluded.record, secrets = excluded.secrets`},
+			record = excluded.record, secrets = excluded.secrets WHERE version = ?7`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
 			ON CONFLICT (user) DO UPDATE SET owner = excluded.owner, ends = excluded.ends
@@ -49,7 +52,8 @@ func (s *Store) prepare(ctx context.Context) error {
 			WHERE key = ? ORDER BY caller`},
 		{&q.whoHas, s.read, `SELECT caller, user, addr, first, last FROM handouts
 			WHERE key = ? ORDER BY last DESC, caller`},
-		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE last < ?1 AND EXISTS
+		{&q.holderAfter, s.read, `SELECT min(user) FROM handouts WHERE user > ?`},
+		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE user = ?1 AND last < ?2 AND EXISTS
 			(SELECT 1 FROM handouts h WHERE h.user = handouts.user
 			 AND h.caller = handouts.caller AND h.last > handouts.last)`},
 	} {
