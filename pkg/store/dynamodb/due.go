@@ -24,6 +24,9 @@ import (
 // dueAge is how old what is known of others' saves may become.
 const dueAge = time.Minute
 
+// lag is how old an answer may be that is not consistent.
+const lag = 2 * time.Second
+
 // known is what this process knows of when users are due. The zero value is
 // ready; it is safe for concurrent use.
 type known struct {
@@ -156,7 +159,9 @@ func (s *Store) refresh(ctx context.Context) error {
 		return nil
 	}
 	if k.begun.IsZero() {
-		k.begun, k.next = time.Now(), nil
+		if k.begun, k.next = time.Now(), nil; ever {
+			k.begun = k.begun.Add(-lag)
+		}
 	}
 	for more := true; more; more = !ever {
 		in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrCreates, attrQueue)

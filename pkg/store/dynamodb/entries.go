@@ -8,6 +8,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/content"
@@ -184,14 +186,30 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 
 // List implements [rotate.Store]. It does not need the key.
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
+	return s.list(ctx, true)
+}
+
+// Changes implements [rotate.Store]. A table cannot tell what was changed: it
+// reads everything, at half the price of List, because what was saved within
+// the last second or so may be missing.
+func (s *Store) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
+	all, err := s.list(ctx, false)
+	return rotate.Changes{Entries: all, Whole: true, Costly: true}, err
+}
+
+func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, error) {
 	var out []rotate.Entry
-	began := time.Now()
+	at := time.Now()
+	if !consistent {
+		at = at.Add(-lag)
+	}
 	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrCreates, attrRecord, attrPacked)
+	in.ConsistentRead = aws.Bool(consistent)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		if it[attrVersion] == nil {
 			return true, nil
 		}
-		s.noteItem(began, it)
+		s.noteItem(at, it)
 		e, err := decode(it)
 		if err != nil {
 			e = rotate.Unreadable(it.text(attrSK), e.Version, e.Due, err)
@@ -202,6 +220,6 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	if err != nil {
 		return nil, explain("listing the store", s.Table, err)
 	}
-	s.due.all(began)
+	s.due.all(at)
 	return out, nil
 }
