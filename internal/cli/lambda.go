@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -78,7 +79,8 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: e.chainOf(which), Now: now}
 	s.audit = tableAudit{record}
 	tick := &tickStore{Store: st}
-	s.health = &health{store: tick, policy: policy, now: now}
+	s.roster = &rotate.Roster{Store: tick, Policy: policy, Now: now}
+	s.health = &health{roster: s.roster, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -109,7 +111,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
-			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: tick, Policy: policy}
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Roster: s.roster, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
@@ -117,10 +119,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return h.Overdue, err
 		}
 	case "api":
-		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
+		keys := &auth.Keys{Settings: st.Loosely(), Adopted: stackKey, Now: now} // as old as Keys.MaxAge lets it be
 		s.server = &server.Server{
 			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: s.health, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
+			Credentials: &rotate.Dispenser{Store: st, Peek: st.Peek, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
@@ -189,6 +191,7 @@ func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
 	return &dynamodb.Store{
 		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
 		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},
+		Keep:   cmp.Or(cfg.Handouts.Keep, -1), // 0 is for ever here
 	}
 }
 

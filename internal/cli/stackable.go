@@ -12,13 +12,16 @@ import (
 // machine find a server, how they log, and where they keep files, for which a
 // stack has its table.
 var notTheStacks = []string{
-	"store.path", "store.key_file", "audit.path",
+	"store.path", "store.key_file", "audit.path", "audit.exports",
 	"endpoint", "api_key_file", "identity", "oidc_token_file", "sign_for", "ca_file", "log.level", "log.format",
 }
 
 // instead says how a stack is told what a key says to a daemon.
 var instead = map[string]string{
 	"overrides": "a stack has one schedule; use a stack for each",
+
+	"audit.keep":    `the log in a stack's table is pruned by "keyrot audit prune --stack" only; give it --keep`,
+	"handouts.keep": "a stack keeps them for 90 days",
 
 	"notify.ses.from": "give --sender-email", "notify.ses.to": "give --admin-email",
 	"server.caller_rate": "change the parameters ApiRate and ApiBurst of the stack",

@@ -78,3 +78,15 @@ func (s *tickStore) Remove(ctx context.Context, user string, version int64) erro
 	}
 	return err
 }
+
+// Changes implements [rotate.Store].
+func (s *tickStore) Changes(ctx context.Context, mark int64) (rotate.Changes, error) {
+	s.mu.Lock()
+	listed := s.all != nil
+	s.mu.Unlock()
+	if !listed {
+		return s.Store.Changes(ctx, mark)
+	}
+	entries, err := s.List(ctx)
+	return rotate.Changes{Entries: entries, Whole: true, Costly: true}, err
+}

@@ -25,9 +25,9 @@ var ErrNotRotatable = errors.New("API key cannot be rotated")
 
 const (
 	usedSettings = "apikey-used/"
-	usedEvery    = time.Minute // how exact a last use is
-	usedPatience = time.Second // a request does not wait longer to note one
-	maxFormer    = 4           // rotations whose overlaps may run side by side
+	usedEvery    = 10 * time.Minute // how exact a last use is; in a table each costs a write
+	usedPatience = time.Second      // a request does not wait longer to note one
+	maxFormer    = 4                // rotations whose overlaps may run side by side
 )
 
 // Rotate gives the key a new secret, which is returned and can be told by
@@ -132,7 +132,7 @@ func (s *Keys) note(ctx context.Context, id string, now time.Time) {
 	_, _ = s.Settings.SaveSetting(ctx, usedSettings+id, []byte(now.UTC().Format(time.RFC3339)), version)
 }
 
-// LastUsed returns when the key was last accepted, to within a minute; zero
+// LastUsed returns when the key was last accepted, to within 10 minutes; zero
 // if never.
 func (s *Keys) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	raw, _, err := s.Settings.Setting(ctx, usedSettings+id)

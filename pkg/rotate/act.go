@@ -164,7 +164,7 @@ var errUnread = errors.New("the store cannot be read either")
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
 	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
-		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
+		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled) || errors.Is(err, errUnsent)
 }
 
 // ends reports whether the step takes its key away.

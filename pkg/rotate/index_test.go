@@ -23,10 +23,10 @@ type lateIndex struct {
 }
 
 type wasDue struct {
-	at      time.Time
-	user    string
-	due     time.Time
-	creates bool
+	at   time.Time
+	user string
+	due  time.Time
+	only bool // only a new key is due
 }
 
 func (s *lateIndex) Save(ctx context.Context, e rotate.Entry) (int64, error) {
@@ -50,7 +50,7 @@ func (s *lateIndex) Due(_ context.Context, t time.Time, creates bool, limit int)
 	}
 	var users []string
 	for user, w := range seen {
-		if !w.due.After(t) && w.creates == creates {
+		if !w.due.After(t) && w.only == creates {
 			users = append(users, user)
 		}
 	}
@@ -108,6 +108,43 @@ func TestWhatWasReadBeforeTheLeaseIsReadAgain(t *testing.T) {
 		made := h.aws.Calls(rotatetest.CreateKey)
 		if rep := h.turn(t, rotate.Options{}); !paused || h.aws.Calls(rotatetest.CreateKey) != made {
 			t.Errorf("a pass acted on what was before its lease: %q (paused: %t)", actions(rep.Users[0]), paused)
+		}
+	})
+}
+
+// What may be a second old tells nobody anything but that there is nothing new.
+func TestAPeekHandsNothingOut(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		old, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := h.give(t, "ci")
+		h.turn(t, rotate.Options{Force: true})
+		second := h.give(t, "ci")
+		d := &rotate.Dispenser{
+			Clock: rotatetest.Clock(), Store: h.store,
+			Peek: func(context.Context, string) (rotate.Entry, error) { return old, nil }, // of before the rotation
+		}
+		for who, row := range map[string]struct {
+			holds func(rotate.Credential) bool
+			want  string
+		}{
+			"nobody holds a key":    {nil, second.KeyID},
+			"the holder of none":    {func(rotate.Credential) bool { return false }, second.KeyID},
+			"the holder of the new": {func(c rotate.Credential) bool { return c.KeyID == second.KeyID }, second.KeyID},
+			"the holder of the old": {func(c rotate.Credential) bool { return c.KeyID == first.KeyID }, first.KeyID}, // for a second
+		} {
+			c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "test", Holds: row.holds})
+			if err != nil || c.KeyID != row.want {
+				t.Errorf("%s: Give = %s, %v, want %s", who, c.KeyID, err, row.want)
+			}
+		}
+		d.Peek = func(context.Context, string) (rotate.Entry, error) { return rotate.Entry{}, rotate.ErrNotFound }
+		if c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "test", Holds: func(rotate.Credential) bool { return true }}); err != nil || c.KeyID != second.KeyID {
+			t.Errorf("Give after a peek that fails = %s, %v, want %s", c.KeyID, err, second.KeyID)
 		}
 	})
 }

@@ -27,15 +27,19 @@ func (r *Rotator) acquire(ctx context.Context, user string) (lease, error) {
 	return lease{now.Add(leaseTTL), version}, nil
 }
 
-// lease extends the user's lease if less than left of it is left. One that was
-// given up is taken again, unless the entry has changed meanwhile. One that has
-// ended is not: somebody may have had it in between.
-func (p *pass) lease(user string, left time.Duration) error {
-	switch lasts := p.leased.Sub(p.now()); {
-	case lasts > left:
+// lease extends the user's lease if less than half of it is left.
+func (p *pass) lease(user string) error { return p.outlast(user, leaseTTL/2) }
+
+// outlast extends the user's lease unless it lasts for longer than d. One that
+// has ended is not taken again: somebody may have had it in between. One that
+// was given up is, unless the entry has changed meanwhile.
+func (p *pass) outlast(user string, d time.Duration) error {
+	left := p.leased.Sub(p.now())
+	switch {
+	case left > d:
 		return nil
-	case lasts <= 0 && !p.leased.IsZero():
-		return fmt.Errorf("leasing %q: this process was too slow: %w", user, ErrLeased)
+	case left <= 0 && !p.leased.IsZero():
+		return fmt.Errorf("user %q: this process was too slow: %w", user, ErrLeased)
 	}
 	l, err := p.acquire(p.ctx, user)
 	if err != nil {

@@ -194,7 +194,7 @@ func (p *pass) keeping(wait func(context.Context) error) error {
 			return fmt.Errorf("%w: %w", errUnsent, err)
 		}
 		if err = p.timely(); err == nil {
-			err = p.lease(p.report.User, leaseTTL/2)
+			err = p.lease(p.report.User)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUnsent, err)

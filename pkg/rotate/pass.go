@@ -193,7 +193,7 @@ func (p *pass) steps(user string) error {
 		if err := p.timely(); err != nil {
 			return err
 		}
-		if err := p.lease(user, leaseTTL/2); err != nil {
+		if err := p.lease(user); err != nil {
 			return err
 		}
 		if p.crowded(step) {
@@ -290,9 +290,14 @@ func (p *pass) do(step plan.Step) error {
 	if !leadsOn(step) {
 		p.giveBack()
 	}
+	began := p.now()
 	out, err := p.act(step)
 	if callOf(step.Action) != "" {
 		p.giveBack()
+	}
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
+		defer p.hold(p.policy.Over(began))
 	}
 	if errors.Is(err, errUnsent) {
 		return err

@@ -126,7 +126,7 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential) (said verdict, 
 		d = defaultPublication
 	}
 	d = min(d, LongestPublication)
-	if err := p.lease(c.User, d+5*time.Second); err != nil {
+	if err := p.outlast(c.User, d+5*time.Second); err != nil {
 		return noVerdict, false, err
 	}
 	whole := true
@@ -209,7 +209,7 @@ func (p *pass) serveReaders(user string) {
 	}
 	step := next()
 	if step.Action == plan.Publish {
-		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user, leaseTTL/2) != nil {
+		if p.ctx.Err() != nil || p.timely() != nil || p.lease(user) != nil {
 			return
 		}
 		if err := p.publish(step); err != nil {

@@ -131,7 +131,10 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, ove
 		next := p.entry
 		change(&next)
 		over := false
-		if next.Due, over = due(next); over && !p.keepLease {
+		if next.Due, over = due(next); p.keepLease {
+			over = false
+		}
+		if over {
 			next.Leave = p.Owner
 		}
 		next.Creates = p.creates(next)

@@ -25,9 +25,13 @@ const (
 	maxReselect  = 15 * time.Minute
 )
 
-// choose reads the selection and narrows it to names. With ErrNoUser, for names
-// that IAM does not know, it returns the others.
+// choose reads the selection and narrows it to names; of several passes over names
+// in a row, the first one reads it. With ErrNoUser, for names that IAM does not
+// know, it returns the others.
 func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
+	if all, recalled := r.selected.list(); len(names) > 0 && !recalled && r.selected.fresh(r.now()) {
+		return r.narrow(ctx, all, names)
+	}
 	began := mono()
 	all, err := r.Select(ctx)
 	if err != nil && (len(all) == 0 || !errors.Is(err, ErrNoUser)) {
@@ -47,6 +51,10 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	if len(names) == 0 || err != nil {
 		return all, err
 	}
+	return r.narrow(ctx, all, names)
+}
+
+func (r *Rotator) narrow(ctx context.Context, all []User, names []string) ([]User, error) {
 	var some []User
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })
@@ -98,7 +106,7 @@ func (s *selection) put(us []User, now time.Time) {
 // Unenrolled counts the selected users that are in none of the stored entries,
 // though they have been selected for longer than a key may be late. Those whom
 // enrolment refused are not waiting for it.
-func (r *Rotator) Unenrolled(stored []Entry) (n int) {
+func (r *Rotator) Unenrolled(stored []*Entry) (n int) {
 	names, ids := make(map[string]bool, len(stored)), make(map[string]bool, len(stored))
 	for _, e := range stored {
 		names[e.Record.User], ids[e.Record.UserID] = true, true

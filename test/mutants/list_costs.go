@@ -14,12 +14,12 @@ var ofCosts = []mutant{
 	},
 	{
 		Name: "everybody-is-indexed", Rule: "cheap",
-		File: "pkg/store/dynamodb/entries.go", Old: "case moves < 0:", New: "case moves != 0:",
+		File: "pkg/store/dynamodb/due.go", Old: "if moves < 0 ||", New: "if moves != 0 ||",
 		Pkg: "./pkg/store/dynamodb", Test: "TestDueOfOtherProcesses", Says: "after a rotation: the user is in the index",
 	},
 	{
 		Name: "orders-wait-for-the-minute", Rule: "on time",
-		File: "pkg/store/dynamodb/entries.go", Old: "case moves < 0:", New: "case moves < -1:",
+		File: "pkg/store/dynamodb/due.go", Old: "if moves < 0 ||", New: "if moves < -1 ||",
 		Pkg: "./pkg/store/dynamodb", Test: "TestDueOfOtherProcesses", Says: "a new user: Due",
 	},
 	{

@@ -33,8 +33,8 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofCalls, ofCosts, ofEnding,
-		ofPace)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading,
+		ofGrowth, ofCosts)
 }
 
 func main() {

@@ -24,6 +24,9 @@ import (
 // dueAge is how old what is known of others' saves may become.
 const dueAge = time.Minute
 
+// lag is how old an answer may be that is not consistent.
+const lag = 2 * time.Second
+
 // known is what this process knows of when users are due. The zero value is
 // ready; it is safe for concurrent use.
 type known struct {
@@ -38,26 +41,22 @@ type known struct {
 
 type dueTime struct {
 	nanos, version int64
-	creates        bool      // a new key is all that is due then
+	creates        bool
+	queue          string    // of the index; "": none
 	at             time.Time // when that was known
 }
 
-// note remembers what was just read or written.
-func (k *known) note(user string, nanos int64, creates bool, version int64) {
-	k.noteAt(time.Now(), user, nanos, creates, version)
-}
-
-// noteAt remembers what was so at at, unless more recent is known.
-func (k *known) noteAt(at time.Time, user string, nanos int64, creates bool, version int64) {
+// note remembers what was so at d.at, unless more recent is known.
+func (k *known) note(user string, d dueTime) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.users == nil {
 		k.users = make(map[string]dueTime)
 	}
-	if k.users[user].at.After(at) {
+	if k.users[user].at.After(d.at) {
 		return
 	}
-	k.users[user] = dueTime{nanos, version, creates, at}
+	k.users[user] = d
 }
 
 // all says that all users that there were at at have been noted as of then: the
@@ -83,19 +82,24 @@ func (k *known) forget(user string) {
 	delete(k.users, user)
 }
 
-// moves compares when the user of the version will be due with when it was:
-// below 0 if that is earlier, or not known.
-func (k *known) moves(user string, nanos, version int64) int {
+// queue says where in the index a user belongs that was saved with that version
+// before and will be due at nanos: among those that became due earlier than
+// others may know, or "".
+func (k *known) queue(user string, nanos, version int64, creates bool) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was, ok := k.users[user]
-	if version == 0 || !ok || was.version != version {
-		return -1
+	moves := -1 // earlier, or not known
+	if ok && version != 0 && was.version == version {
+		moves = cmp.Compare(nanos, was.nanos)
 	}
-	return cmp.Compare(nanos, was.nanos)
+	if moves < 0 || moves == 0 && was.queue != "" {
+		return queueOf(creates)
+	}
+	return ""
 }
 
-// until adds the users that are due up to nanos and whose Creates is as given.
+// until adds the users that are due up to nanos.
 func (k *known) until(nanos int64, creates bool, to map[string]int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,10 +123,8 @@ func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) (
 		return nil, explain("reading when users are due", s.Table, err)
 	}
 	s.due.until(nanos, creates, due)
-	if !creates {
-		if err := s.indexed(ctx, nanos, limit, due); err != nil {
-			return nil, explain("reading what is due", s.Table, err)
-		}
+	if err := s.indexed(ctx, queueOf(creates), nanos, limit, due); err != nil {
+		return nil, explain("reading what is due", s.Table, err)
 	}
 	users := slices.SortedFunc(maps.Keys(due), func(a, b string) int {
 		return cmp.Or(cmp.Compare(due[a], due[b]), cmp.Compare(a, b))
@@ -130,28 +132,17 @@ func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) (
 	return users[:min(limit, len(users))], nil
 }
 
-// creates reports whether the user is known to need only a key then.
-func (k *known) creates(user string, nanos int64) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d := k.users[user]
-	return d.creates && d.nanos == nanos
-}
-
-// indexed adds what the index holds, but for those that are known to need only a
-// key.
-func (s *Store) indexed(ctx context.Context, nanos int64, limit int, to map[string]int64) error {
+// indexed adds what the index holds.
+func (s *Store) indexed(ctx context.Context, queue string, nanos int64, limit int, to map[string]int64) error {
 	n := 0
 	return s.query(ctx, &ddb.QueryInput{
 		IndexName:                 aws.String(indexDue),
 		Limit:                     aws.Int32(int32(min(limit, 1000))),
 		KeyConditionExpression:    aws.String("#queue = :queue AND #due < :bound"),
 		ExpressionAttributeNames:  names{"#queue": attrQueue, "#due": attrDue},
-		ExpressionAttributeValues: item{":queue": text(queueDue), ":bound": text(dueBound(nanos))},
+		ExpressionAttributeValues: item{":queue": text(queue), ":bound": text(dueBound(nanos))},
 	}, func(it item) (bool, error) {
-		if user := it.text(attrSK); !s.due.creates(user, it.dueNanos()) {
-			to[user] = it.dueNanos()
-		}
+		to[it.text(attrSK)] = it.dueNanos()
 		n++
 		return n < limit, nil
 	})
@@ -168,10 +159,12 @@ func (s *Store) refresh(ctx context.Context) error {
 		return nil
 	}
 	if k.begun.IsZero() {
-		k.begun, k.next = time.Now(), nil
+		if k.begun, k.next = time.Now(), nil; ever {
+			k.begun = k.begun.Add(-lag)
+		}
 	}
 	for more := true; more; more = !ever {
-		in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrCreates)
+		in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrCreates, attrQueue)
 		in.TableName, in.ConsistentRead, in.ExclusiveStartKey = &s.Table, aws.Bool(!ever), k.next
 		if s.PageSize > 0 {
 			in.Limit = aws.Int32(s.PageSize)
@@ -195,6 +188,8 @@ func (s *Store) refresh(ctx context.Context) error {
 // noteItem notes what an entry's item says, which was so at at.
 func (s *Store) noteItem(at time.Time, it item) {
 	if it[attrVersion] != nil {
-		s.due.noteAt(at, it.text(attrSK), it.dueNanos(), it.number(attrCreates) == 1, it.number(attrVersion))
+		s.due.note(it.text(attrSK), dueTime{
+			nanos: it.dueNanos(), version: it.number(attrVersion), creates: creates(it), queue: it.text(attrQueue), at: at,
+		})
 	}
 }

@@ -97,7 +97,13 @@ func (s *Store) Ping(ctx context.Context) error {
 // get reads one item, strongly consistent; nil if there is none. only narrows
 // it to some attributes.
 func (s *Store) get(ctx context.Context, kind, id string, only ...string) (item, error) {
-	in := &ddb.GetItemInput{TableName: &s.Table, Key: key(kind, id), ConsistentRead: aws.Bool(true)}
+	return s.read(ctx, kind, id, true, only...)
+}
+
+// read reads one item. Unless consistent, what was written within the last
+// second may be missing, at half the price.
+func (s *Store) read(ctx context.Context, kind, id string, consistent bool, only ...string) (item, error) {
+	in := &ddb.GetItemInput{TableName: &s.Table, Key: key(kind, id), ConsistentRead: aws.Bool(consistent)}
 	in.ProjectionExpression, in.ExpressionAttributeNames = project(only)
 	out, err := s.API.GetItem(ctx, in)
 	if err != nil {

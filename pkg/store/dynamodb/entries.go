@@ -8,6 +8,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/content"
@@ -15,19 +17,29 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	e, err := s.load(ctx, user)
+	e, err := s.load(ctx, user, true)
 	if err != nil {
 		return rotate.Entry{}, explain(fmt.Sprintf("loading %q", user), s.Table, err)
 	}
 	return e, nil
 }
 
-func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
+// Peek is Load at half the price: what was saved within the last second may be
+// missing.
+func (s *Store) Peek(ctx context.Context, user string) (rotate.Entry, error) {
+	e, err := s.load(ctx, user, false)
+	if err != nil {
+		return rotate.Entry{}, explain(fmt.Sprintf("looking at %q", user), s.Table, err)
+	}
+	return e, nil
+}
+
+func (s *Store) load(ctx context.Context, user string, consistent bool) (rotate.Entry, error) {
 	if s.Sealer == nil {
 		return rotate.Entry{}, seal.ErrKeyMissing
 	}
 	began := time.Now()
-	it, err := s.get(ctx, kindEntry, user)
+	it, err := s.read(ctx, kindEntry, user, consistent)
 	if err != nil {
 		return rotate.Entry{}, err
 	}
@@ -35,7 +47,9 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		s.due.forget(user)
 		return rotate.Entry{}, rotate.ErrNotFound
 	}
-	s.noteItem(began, it)
+	if consistent {
+		s.noteItem(began, it)
+	}
 	e, err := decode(it)
 	if err != nil {
 		return e, err
@@ -48,9 +62,13 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	return e, err
 }
 
+// creates reports whether the user's item says that only a new key is due. Items
+// of earlier versions do not know.
+func creates(it item) bool { return it.number(attrCreates) == 1 }
+
 // decode reads an entry without its secrets.
 func decode(it item) (e rotate.Entry, err error) {
-	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), it.number(attrCreates) == 1
+	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), creates(it)
 	record, err := recordOf(it)
 	if err == nil {
 		e.Record, err = content.DecodeRecord(record, it.text(attrSK))
@@ -91,20 +109,19 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 		set[attrSecrets] = blob(none)
 	}
 	setRecord(set, user, record, sealed)
-	due := content.Nanos(e.Due)
-	set[attrDue], set[attrCreates] = text(dueKey(due, user)), nil
+	due := dueTime{nanos: content.Nanos(e.Due), creates: e.Creates}
+	set[attrDue], set[attrCreates] = text(dueKey(due.nanos, user)), number(0)
 	if e.Creates {
 		set[attrCreates] = number(1)
 	}
-	switch moves := s.due.moves(user, due, e.Version); {
-	case moves < 0:
-		set[attrQueue] = text(queueDue)
-	case moves > 0:
-		set[attrQueue] = nil
+	set[attrQueue] = nil
+	if due.queue = s.due.queue(user, due.nanos, e.Version, e.Creates); due.queue != "" {
+		set[attrQueue] = text(due.queue)
 	}
 	next, err := s.put(ctx, user, set, e)
 	if err == nil {
-		s.due.note(user, due, e.Creates, next)
+		due.version, due.at = next, time.Now()
+		s.due.note(user, due)
 	}
 	return next, err
 }
@@ -169,14 +186,30 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 
 // List implements [rotate.Store]. It does not need the key.
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
+	return s.list(ctx, true)
+}
+
+// Changes implements [rotate.Store]. A table cannot tell what was changed: it
+// reads everything, at half the price of List, because what was saved within
+// the last second or so may be missing.
+func (s *Store) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
+	all, err := s.list(ctx, false)
+	return rotate.Changes{Entries: all, Whole: true, Costly: true}, err
+}
+
+func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, error) {
 	var out []rotate.Entry
-	began := time.Now()
-	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrCreates, attrRecord, attrPacked)
+	at := time.Now()
+	if !consistent {
+		at = at.Add(-lag)
+	}
+	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrCreates, attrRecord, attrPacked)
+	in.ConsistentRead = aws.Bool(consistent)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		if it[attrVersion] == nil {
 			return true, nil
 		}
-		s.noteItem(began, it)
+		s.noteItem(at, it)
 		e, err := decode(it)
 		if err != nil {
 			e = rotate.Unreadable(it.text(attrSK), e.Version, e.Due, err)
@@ -187,6 +220,6 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	if err != nil {
 		return nil, explain("listing the store", s.Table, err)
 	}
-	s.due.all(began)
+	s.due.all(at)
 	return out, nil
 }

@@ -67,8 +67,8 @@ func (f *fake) write(ctx context.Context, call string, do func() error) error {
 func (f *fake) get(ctx context.Context, in *ddb.GetItemInput, _ ...func(*ddb.Options)) (*ddb.GetItemOutput, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !aws.ToBool(in.ConsistentRead) {
-		return nil, errors.New("a read that is not consistent")
+	if in.ConsistentRead == nil {
+		return nil, errors.New("a read that does not say how consistent it is")
 	}
 	return &ddb.GetItemOutput{Item: maps.Clone(f.items[place(in.Key)])}, ctx.Err()
 }

@@ -17,7 +17,7 @@ const (
 	attrSK      = "sk"      // its name within the kind
 	attrQueue   = "queue"   // hash key of the due index, on entries that became due earlier than was known
 	attrDue     = "due"     // its range key: 19 digits of time, #, user
-	attrCreates = "creates" // 1 if a new key is all that is due; otherwise not there
+	attrCreates = "creates" // 1: a new key is all that is due
 	attrExpires = "expires" // Unix seconds; DynamoDB deletes the item some time after
 
 	attrVersion = "version"
@@ -49,12 +49,20 @@ const (
 	kindLine    = "audit#"   // chain; sk: 19 digits of the first line's number
 )
 
-// indexDue is the index, and queueDue the one hash key in it: all users are in
-// one queue.
+// indexDue is the index; its hash keys are the queues of users for whom only a
+// new key is due, and of all others.
 const (
-	indexDue = "due"
-	queueDue = "due"
+	indexDue    = "due"
+	queueDue    = "due"
+	queueCreate = "create"
 )
+
+func queueOf(creates bool) string {
+	if creates {
+		return queueCreate
+	}
+	return queueDue
+}
 
 // Schema is how the table must look. Time to live must also be switched on,
 // for the attribute [TTLAttribute].

@@ -106,7 +106,11 @@ func (m *meter) api(f *fake) API {
 	a := f.api()
 	metered := a
 	metered.GetItem = func(ctx context.Context, in *ddb.GetItemInput, o ...func(*ddb.Options)) (*ddb.GetItemOutput, error) {
-		m.add("GetItem "+item(in.Key).text(attrPK), cost.Operations{ReadUnits: units(size(f.item(in.Key)), 4096)})
+		reads := units(size(f.item(in.Key)), 4096)
+		if !*in.ConsistentRead {
+			reads /= 2
+		}
+		m.add("GetItem "+item(in.Key).text(attrPK), cost.Operations{ReadUnits: reads})
 		return a.GetItem(ctx, in, o...)
 	}
 	metered.PutItem = func(ctx context.Context, in *ddb.PutItemInput, o ...func(*ddb.Options)) (*ddb.PutItemOutput, error) {
