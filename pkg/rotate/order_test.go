@@ -267,3 +267,32 @@ func (f *fullIAM) Delete(ctx context.Context, user, id string) error {
 	}
 	return f.IAM.Delete(ctx, user, id)
 }
+
+// Everybody is looked at once after a start; for that the store is listed once,
+// not at each tick.
+func TestTheStoreIsListedOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse(users(100)...)
+		h.turn(t, rotate.Options{})
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select, Workers: 1}
+		var lists atomic.Int32
+		h.store.Before = func(op, _ string) error {
+			if op == rotatetest.OpList {
+				lists.Add(1)
+			}
+			return nil
+		}
+		looked := h.aws.Calls(rotatetest.ListKeys)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute-time.Second)
+		defer cancel()
+		if err := h.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.aws.Calls(rotatetest.ListKeys) - looked; got < 100 {
+			t.Errorf("%d of 100 users were looked at after the start", got)
+		}
+		if n := lists.Load(); n > 2 { // once more to enrol who is new
+			t.Errorf("the store was listed %d times in a minute, want twice", n)
+		}
+	})
+}

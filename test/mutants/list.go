@@ -190,7 +190,8 @@ var mutants = []mutant{
 
 	{
 		Name: "copy-holds-worker", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "\t\tp.free()\n", New: "\t\t_ = p.free\n",
+		File: "pkg/rotate/publish.go", Old: "\tvar out plan.Outcome\n\tfor _, pub := range p.owed(step) {",
+		New: "\tvar out plan.Outcome\n\tp.rank = plan.RankCreate\n\tleave, _ := p.slot()\n\tdefer leave()\n\tfor _, pub := range p.owed(step) {",
 		Pkg: "./pkg/rotate", Test: "TestAnOptionalPublisherThatHangsHoldsNoWorker", Says: "whatever optional publishers do",
 	},
 	{

@@ -1,0 +1,42 @@
+package main
+
+// ofEngine are the mutants of who waits for whom.
+var ofEngine = []mutant{
+	{
+		Name: "creation-takes-the-last-place", Rule: "on time",
+		File: "pkg/rotate/gate.go", Old: "g.creating >= g.size {", New: "g.creating >= g.size+g.spare {",
+		Pkg: "./pkg/rotate", Test: "TestABurnDoesNotWaitForCreations", Says: "the burned key worked for",
+	},
+	{
+		Name: "promotions-after-creations", Rule: "on time",
+		File: "pkg/rotate/plan/rank.go", Old: "\treturn RankPromote\n", New: "\treturn RankCreate\n",
+		Pkg: "./pkg/rotate", Test: "TestPromotionsAreNotBehindCreations", Says: "after it was made",
+	},
+	{
+		Name: "wait-inside-the-deadline", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })",
+		New: "ctx, cancel := p.effect()\n\t\tdefer cancel()\n\t\terr = p.Pace.Wait(ctx, call)",
+		Pkg: "./pkg/awsiam", Test: "TestWaitingForThePaceFailsNobody", Says: "deadline exceeded",
+	},
+	{
+		Name: "throttled-is-failed", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "return callOf(step.Action) != \"\" && errors.Is(err, ErrThrottled)",
+		New: "return callOf(step.Action) == \"\" && errors.Is(err, ErrThrottled)",
+		Pkg: "./pkg/rotate", Test: "TestThrottledCallsAreTriedAgainInThePass", Says: "failed",
+	},
+	{
+		Name: "by-the-alphabet", Rule: "on time",
+		File: "pkg/rotate/once.go", Old: "x.Due.Compare(y.Due))", New: "cmp.Compare(a.Name, b.Name))",
+		Pkg: "./pkg/lambda", Test: "TestNoTailThatIsNeverServed", Says: "waited for a key",
+	},
+	{
+		Name: "list-at-each-tick", Rule: "cheap",
+		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
+		Pkg: "./pkg/rotate", Test: "TestTheStoreIsListedOnce", Says: "times in a minute",
+	},
+	{
+		Name: "call-after-a-lost-lease", Rule: "one hand",
+		File: "pkg/rotate/pace.go", Old: "\t\t\terr = p.lease(p.report.User)\n", New: "\t\t\t_ = p.lease(p.report.User)\n",
+		Pkg: "./pkg/rotate", Test: "TestNoCallWithoutALease", Says: "keys were made",
+	},
+}
