@@ -42,10 +42,11 @@ lint: ## golangci-lint, with .golangci.yml
 	golangci-lint run ./...
 
 # make sim SEED=n replays one, make sim HOURS=n lets every run last that long,
-# make sim FRESH=1 draws seeds that nobody has seen yet.
+# make sim FRESH=1 draws seeds that nobody has seen yet, make sim USERS=20000
+# HOURS=24 has that many users, no faults, and tells the processor time.
 USERDAYS ?= 10000
 sim: ## simulate daemons under all faults: USERDAYS=10000, SEED=n replays, HOURS=n soaks
-	GO='$(GO)' sh test/sim.sh $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS)) $(if $(FRESH),-sim.fresh)
+	$(if $(USERS),$(GO) test -count=1 -cpu 1 -timeout 24h -v -run '^TestManyUsers$$' ./internal/sim -sim.users=$(USERS) $(if $(HOURS),-sim.hours=$(HOURS)),GO='$(GO)' sh test/sim.sh $(if $(SEED),-sim.seed=$(SEED),-sim.userdays=$(USERDAYS)) $(if $(HOURS),-sim.hours=$(HOURS)) $(if $(FRESH),-sim.fresh))
 
 mutants: ## break keyrot on purpose and see a named test fail
 	$(GO) run ./test/mutants
