@@ -62,10 +62,10 @@ func (w *watcher) look(ctx context.Context) (page.Status, error) {
 		return page.Status{}, err // without the log the past is missing, no more
 	}
 	w.history.Note(entries)
-	events, past, _ := w.history.Snapshot()
 	w.clock.Settle(ctx)
 	now := w.clock.Now()
-	return page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.clock.Now), Past: past, Events: events}, now), nil
+	events := w.history.Events(len(entries) <= page.PageSize, func(string) bool { return true })
+	return page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.clock.Now), Past: w.history.Past, Events: events}, now), nil
 }
 
 // each calls show now and every second until ctx ends.

@@ -54,6 +54,19 @@ export async function startKeyrot(...flags) {
   };
 }
 
+// startCrowd starts the page of so many users, who have a past of half an hour.
+export async function startCrowd(users, ...flags) {
+  const child = spawn(join(root, ".e2e", "bin", "crowd"), ["-users", String(users), ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  let out = "";
+  child.stdout.on("data", (chunk) => (out += chunk));
+  const ended = new Promise((done) => child.on("exit", done));
+  await within("the crowd is there", () => {
+    if (child.exitCode !== null) throw new Error(`crowd ended with ${child.exitCode}`);
+    return out.endsWith("\n");
+  });
+  return { ...JSON.parse(out), pid: child.pid, async stop() { child.kill("SIGINT"); await ended; } };
+}
+
 export function startBrowser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
