@@ -121,19 +121,25 @@ type Found struct {
 	All     int           // in all groups
 }
 
+// Takes reports whether q asks for the user, on whatever page.
+func (q Query) Takes(u User) bool { return q.names(u) && (q.Group == "" || q.Group == u.Group) }
+
+func (q Query) names(u User) bool {
+	return q.Text == "" || strings.Contains(strings.ToLower(u.Name), strings.ToLower(q.Text))
+}
+
 // Find applies q to users, who are in the order in which they are shown. A page
 // behind the last one is the last one.
 func (q Query) Find(users []User) Found {
 	f := Found{In: map[Group]int{}}
-	small := strings.ToLower(q.Text)
 	var list []User
 	for _, u := range users {
-		if small != "" && !strings.Contains(strings.ToLower(u.Name), small) {
+		if !q.names(u) {
 			continue
 		}
 		f.In[u.Group]++
 		f.All++
-		if q.Group == "" || u.Group == q.Group {
+		if q.Takes(u) {
 			list = append(list, u)
 		}
 	}

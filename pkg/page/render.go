@@ -87,9 +87,16 @@ const (
 // parts are those of the page that are replaced as a whole.
 func (v *view) parts() []fragment {
 	return []fragment{
-		{"banner", v.banner()}, {"shown", v.shown()}, {"clear", v.clear()}, {"filters", v.filters()}, {"legend", v.legend()},
+		{"banner", v.banner()},
+		{"shown", v.shown()},
+		{"clear", v.clear()},
+		{"filters", v.filters()},
+		{"legend", v.legend()},
 		{"heads", v.heads()},
-		{"more", v.moreUsers()}, {"pager", v.pager()}, {"events-none", v.noEvents()}, {"callers", v.callersList()},
+		{"more", v.moreUsers()},
+		{"pager", v.pager()},
+		{"events-none", v.noEvents()},
+		{"callers", v.callersList()},
 	}
 }
 

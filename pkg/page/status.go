@@ -67,6 +67,9 @@ type Next struct {
 	short string // what, in a line
 }
 
+// Short is What in two or three words.
+func (n Next) Short() string { return n.short }
+
 // Moment is an instant in a key's life. Zero: unknown, or not to be.
 type Moment struct {
 	At      time.Time `json:"at"`

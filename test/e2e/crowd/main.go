@@ -103,7 +103,7 @@ func (c *crowd) live(ctx context.Context, users int, log rotate.Audit, st rotate
 			all := c.aws.Users()
 			return all[:min(len(all), 1+int(float64(len(all))*float64(c.now().Sub(begin))/float64(10*time.Minute)))], nil
 		},
-		Clock:  rotatetest.ClockAt(c.now),
+		Clock: rotatetest.ClockAt(c.now),
 	}
 	c.rotator.Reselect = time.Second
 	for t := begin; t.Before(time.Now()); t = t.Add(20 * time.Second) {
