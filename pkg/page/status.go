@@ -134,12 +134,14 @@ func (s *Status) sum() {
 	}
 	s.Burning, s.Late, s.Held, s.Paused, s.Waiting = in[Leaked], in[Late], in[Held], in[Paused], in[Waiting]
 	slices.SortStableFunc(s.Users, func(a, b User) int {
-		return cmp.Or(cmp.Compare(rank(a.Level), rank(b.Level)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 	})
 	s.Level, s.Headline = headline(*s)
 }
 
-func rank(l Level) int { return slices.Index([]Level{Bad, Warn, Good}, l) }
+func rank(u User) int {
+	return slices.Index([]Level{Bad, Warn, Good}, u.Level)*len(Groups) + slices.Index(Groups, u.Group)
+}
 
 // userOf says how the user is, with the keys that the entry knows and those
 // that are planned.

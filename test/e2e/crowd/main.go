@@ -56,7 +56,11 @@ func (c *crowd) now() time.Time {
 	return time.Now()
 }
 
-func policy(string) plan.Policy { return plan.Policy{} }
+func policy(user string) plan.Policy {
+	p := plan.Policy{}.WithDefaults()
+	p.Phase = plan.PhaseOf(user, p.RotateEvery)
+	return p
+}
 
 func run(ctx context.Context, users int, well bool) (err error) {
 	dir, err := os.MkdirTemp("", "crowd-")
@@ -99,13 +103,9 @@ func (c *crowd) live(ctx context.Context, users int, log rotate.Audit, st rotate
 	memory := &rotatetest.MemStore{}
 	c.rotator = &rotate.Rotator{
 		IAM: c.aws, Store: memory, Audit: log, Policy: policy, Log: slog.New(slog.DiscardHandler), ProofGap: -1,
-		Select: func(context.Context) ([]rotate.User, error) { // they come one after the other
-			all := c.aws.Users()
-			return all[:min(len(all), 1+int(float64(len(all))*float64(c.now().Sub(begin))/float64(10*time.Minute)))], nil
-		},
-		Clock: rotatetest.ClockAt(c.now),
+		Select: func(context.Context) ([]rotate.User, error) { return c.aws.Users(), nil },
+		Clock:  rotatetest.ClockAt(c.now),
 	}
-	c.rotator.Reselect = time.Second
 	for t := begin; t.Before(time.Now()); t = t.Add(20 * time.Second) {
 		c.past.Store(&t)
 		if _, err := c.rotator.RunOnce(ctx, rotate.Options{}); err != nil {
