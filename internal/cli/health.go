@@ -7,7 +7,6 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/rotate"
-	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // healthAge bounds how often the store is asked: the route is open to all.
@@ -19,8 +18,7 @@ const listTime = 5 * time.Second
 
 // health tells how the users are, from what the store holds.
 type health struct {
-	store  rotate.Store
-	policy func(user string) plan.Policy
+	roster *rotate.Roster
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
@@ -52,21 +50,12 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		ctx, cancel = context.WithTimeout(ctx, listTime)
 		defer cancel()
 	}
-	entries, err := h.store.List(ctx)
+	o, err := h.roster.Overview(ctx)
 	if err != nil {
 		h.last.Users, h.last.Serving, h.err = promised, promised, err
 		return h.last, err
 	}
-	for _, e := range entries {
-		p := h.policy(e.Record.User)
-		h.last.Users++
-		if _, ok := plan.Serve(e.Record, p, now); ok {
-			h.last.Serving++
-		}
-		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
-			h.last.Overdue++
-		}
-	}
+	h.last.Users, h.last.Serving, h.last.Overdue = o.Users, o.Serving, o.Overdue
 	if h.late != nil {
 		h.last.Unrecorded = h.late.Waiting()
 	}

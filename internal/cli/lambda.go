@@ -76,7 +76,8 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
 	s.audit = tableAudit{record}
-	s.health = &health{store: st, policy: policy, now: now}
+	s.roster = &rotate.Roster{Store: st, Policy: policy, Now: now}
+	s.health = &health{roster: s.roster, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -100,7 +101,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		f.RunOnce = hereOnly(st, log, r.RunOnce)
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
-			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Roster: s.roster, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {

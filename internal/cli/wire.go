@@ -75,6 +75,7 @@ type system struct {
 	audit   record
 	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
+	roster  *rotate.Roster
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
@@ -114,6 +115,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
+	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
@@ -122,7 +124,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
-	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
+	s.health = &health{roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -179,7 +181,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 		pace = aws.SDK.Pace.State
 	}
 	m := metrics.New(metrics.Options{
-		Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+		Roster: s.roster, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
 	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
@@ -206,7 +208,7 @@ func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Roster: s.roster, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Target, s.rotator.Beat = s.notify.Observe, s.notify.Target, s.watch.Beat
 	return nil
 }

@@ -98,6 +98,7 @@ type Notifier struct {
 type entry struct {
 	Item
 	over func(user, what string) bool // which troubles of the user; nil: none
+	all  bool                         // of all users, as they were seen at At
 	once string                       // what is the same news, which is not told again within an hour; "": nothing
 }
 

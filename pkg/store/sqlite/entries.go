@@ -140,6 +140,9 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 	if _, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, user); err != nil {
 		return err
 	}
+	if _, err := tx.StmtContext(ctx, s.stmt.removed).ExecContext(ctx); err != nil {
+		return err
+	}
 	return tx.Commit()
 }
 
@@ -147,25 +150,58 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	var out []rotate.Entry
 	err := query(ctx, s.stmt.list, func(rows *sql.Rows) error {
-		var e rotate.Entry
 		var user string
-		var due int64
+		var version, due int64
 		var record sql.RawBytes
-		if err := rows.Scan(&user, &e.Version, &due, &record); err != nil {
+		if err := rows.Scan(&user, &version, &due, &record); err != nil {
 			return err
 		}
-		e.Due = content.Time(due)
-		var err error
-		if e.Record, err = content.DecodeRecord(record, user); err != nil {
-			e = rotate.Unreadable(user, e.Version, e.Due, err)
-		}
-		out = append(out, e)
+		out = append(out, decode(user, version, due, record))
 		return nil
 	})
 	if err != nil {
 		return nil, explain(ctx, "listing the store", err)
 	}
 	return out, nil
+}
+
+// Changes implements [rotate.Store]. It does not need the key.
+func (s *Store) Changes(ctx context.Context, mark int64) (rotate.Changes, error) {
+	for {
+		c, removed, err := s.changes(ctx, mark)
+		if err != nil {
+			return rotate.Changes{}, explain(ctx, "reading what has changed", err)
+		}
+		c.Whole = mark == 0
+		// Versions that are given out grow, but for a store that was put back.
+		if c.Whole || removed <= mark && mark <= c.Mark {
+			return c, nil
+		}
+		mark = 0
+	}
+}
+
+func (s *Store) changes(ctx context.Context, mark int64) (c rotate.Changes, removed int64, err error) {
+	err = query(ctx, s.stmt.changes, func(rows *sql.Rows) error {
+		var version, due sql.NullInt64
+		var user sql.NullString
+		var record sql.RawBytes
+		if err := rows.Scan(&c.Mark, &removed, &user, &version, &due, &record); err != nil || !user.Valid {
+			return err
+		}
+		c.Entries = append(c.Entries, decode(user.String, version.Int64, due.Int64, record))
+		return nil
+	}, mark)
+	return c, removed, err
+}
+
+// decode makes the entry of a row, without its secrets.
+func decode(user string, version, due int64, record []byte) rotate.Entry {
+	r, err := content.DecodeRecord(record, user)
+	if err != nil {
+		return rotate.Unreadable(user, version, content.Time(due), err)
+	}
+	return rotate.Entry{Record: r, Version: version, Due: content.Time(due)}
 }
 
 // Due implements [rotate.Store]. It does not need the key.

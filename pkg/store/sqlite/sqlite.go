@@ -51,7 +51,8 @@ var (
 )
 
 type statements struct {
-	load, list, due, version, next, save, remove   *sql.Stmt
+	load, list, changes, due, version, next        *sql.Stmt
+	save, remove, removed                          *sql.Stmt
 	acquire, release                               *sql.Stmt
 	setting, settingVersion, saveSetting           *sql.Stmt
 	deleteSetting, settingNames                    *sql.Stmt

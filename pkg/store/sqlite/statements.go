@@ -16,6 +16,9 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&q.probe, s.read, `SELECT version FROM head`},
 		{&q.load, s.read, `SELECT version, due, record, secrets FROM entries WHERE user = ?`},
 		{&q.list, s.read, `SELECT user, version, due, record FROM entries ORDER BY user`},
+		// One statement, one snapshot: a row of the head, with each entry or none.
+		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.record
+			FROM head h LEFT JOIN entries e ON e.version > ?`},
 		{&q.due, s.read, `SELECT user FROM entries WHERE due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
@@ -23,6 +26,7 @@ func (s *Store) prepare(ctx context.Context) error {
 			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
 			record = excluded.record, secrets = excluded.secrets`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
+		{&q.removed, s.write, `UPDATE head SET version = version + 1, removed = version + 1`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
 			ON CONFLICT (user) DO UPDATE SET owner = excluded.owner, ends = excluded.ends
 			WHERE owner = ?2 OR ends <= ?4`},
