@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -19,6 +18,15 @@ import (
 )
 
 var screenTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// crowdOf makes of entries what a page is made of.
+func crowdOf(entries ...rotate.Entry) page.Facts {
+	f := page.Facts{Policy: func(string) plan.Policy { return plan.Policy{} }}
+	for i := range entries {
+		f.Entries = append(f.Entries, &entries[i])
+	}
+	return f
+}
 
 func screenEntry(user string) rotate.Entry {
 	at := screenTime.Add(-2 * time.Minute)
@@ -33,11 +41,9 @@ func TestScreenFits(t *testing.T) {
 	t.Parallel()
 	evil := screenEntry("evil\x1b[2J\x07\u202e" + strings.Repeat("x", 300))
 	evil.Record.Error = strings.Repeat("no ", 100)
-	s := page.Build(page.Facts{
-		Entries: []rotate.Entry{screenEntry("app"), evil, screenEntry("ci")},
-		Policy:  func(string) plan.Policy { return plan.Policy{} },
-		Events:  []page.Event{{At: screenTime, User: "ci", Text: "A new key was made", Key: "AKIA…LE"}},
-	}, screenTime)
+	facts := crowdOf(screenEntry("app"), evil, screenEntry("ci"))
+	facts.Events = []page.Event{{At: screenTime, User: "ci", Text: "A new key was made", Key: "AKIA…LE"}}
+	s := page.Build(facts, screenTime)
 	for _, size := range [][2]int{{200, 50}, {80, 24}, {40, 12}, {10, 5}, {1, 1}} {
 		for _, colour := range []bool{true, false} {
 			lines := (&viewport{cols: size[0], rows: size[1], colour: colour}).screen(s)
@@ -59,7 +65,7 @@ func TestScreenFits(t *testing.T) {
 
 func TestScreenShowsATimeline(t *testing.T) {
 	t.Parallel()
-	s := page.Build(page.Facts{Entries: []rotate.Entry{screenEntry("app")}, Policy: func(string) plan.Policy { return plan.Policy{} }}, screenTime)
+	s := page.Build(crowdOf(screenEntry("app")), screenTime)
 	all := strings.Join((&viewport{cols: 100, rows: 30}).screen(s), "\n")
 	for _, want := range []string{"✓ All keys rotate on time", "app  ✓ on time", "AKIA…LE  current", "████", "│┄┄┄", "next     planned", "now"} {
 		if !strings.Contains(all, want) {
@@ -76,7 +82,9 @@ func TestWatchWithoutATerminalTellsChangesOnly(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	looks := 0
-	w := &watcher{store: st, cfg: config.Config{}, history: &page.History{}, clock: rotatetest.ClockAt(func() time.Time { return screenTime.Add(time.Duration(looks) * time.Second) })}
+	clock := rotatetest.ClockAt(func() time.Time { return screenTime.Add(time.Duration(looks) * time.Second) })
+	policy := func(string) plan.Policy { return plan.Policy{} }
+	w := &watcher{roster: &rotate.Roster{Store: st, Policy: policy, Now: clock.Now}, history: &page.History{}, clock: clock}
 	st.Before = func(string, string) error {
 		if looks++; looks == 2 {
 			cancel()
@@ -123,7 +131,7 @@ func TestScreenScrolls(t *testing.T) {
 	for i := range 5000 {
 		entries = append(entries, screenEntry(fmt.Sprintf("user-%04d", i)))
 	}
-	s := page.Build(page.Facts{Entries: entries, Policy: func(string) plan.Policy { return plan.Policy{} }}, screenTime)
+	s := page.Build(crowdOf(entries...), screenTime)
 	v := &viewport{cols: 100, rows: 24}
 	tests := []struct {
 		move  move

@@ -187,11 +187,13 @@ type listing struct {
 // otherwise those that need somebody first.
 func (l *listing) read(entries []rotate.Entry) error {
 	policy := l.cfg.PolicyAt(func() time.Time { return l.now })
-	all := page.Build(page.Facts{Entries: entries, Policy: policy}, l.now).Users
-	by := map[string]rotate.Entry{}
-	for _, e := range entries {
-		by[e.Record.User] = e
+	by := map[string]*rotate.Entry{}
+	facts := page.Facts{Policy: policy}
+	for i := range entries {
+		by[entries[i].Record.User] = &entries[i]
+		facts.Entries = append(facts.Entries, &entries[i])
 	}
+	all := page.Build(facts, l.now).Users
 	for _, name := range l.o.Users {
 		if _, ok := by[name]; !ok {
 			return fmt.Errorf("user %q: %w", name, rotate.ErrNotManaged)
@@ -210,7 +212,7 @@ func (l *listing) read(entries []rotate.Entry) error {
 	}
 	l.views = []userStatus{}
 	for _, u := range l.users {
-		v := statusOf(by[u.Name], l.cfg, l.now)
+		v := statusOf(*by[u.Name], l.cfg, l.now)
 		v.State = u.Group
 		l.views = append(l.views, v)
 	}

@@ -109,11 +109,6 @@ func TestStatusOfUsers(t *testing.T) {
   AKIA…LE  current  2m   11:58:00    11:58:00    12:10:00        (12:10:05)   (12:13:05)
   next     planned  -    (12:00:20)  (12:00:30)  -               (12:12:20)   (12:15:20)
 
-ci: paused for 1h
-  Paused by ann: load test. Nothing changes in IAM, and the current key keeps being handed out until somebody resumes it.
-  KEY      STAGE    AGE  CREATED   PROMOTED  PROMISED UNTIL  DEACTIVATED  DELETED
-  AKIA…LE  current  2m   11:58:00  11:58:00  12:10:00        -            -
-
 dan: late for 2m
   The next step was due, and no keyrot has taken it. The key in use keeps working.
   See that a keyrot runs and reaches AWS: "keyrot doctor".
@@ -121,6 +116,11 @@ dan: late for 2m
   KEY      STAGE    AGE  CREATED     PROMOTED    PROMISED UNTIL  DEACTIVATED  DELETED
   AKIA…LE  current  2m   11:58:00    11:58:00    12:10:00        (12:10:05)   (12:13:05)
   next     planned  -    (12:07:22)  (12:07:32)  -               (12:19:22)   (12:22:22)
+
+ci: paused for 1h
+  Paused by ann: load test. Nothing changes in IAM, and the current key keeps being handed out until somebody resumes it.
+  KEY      STAGE    AGE  CREATED   PROMOTED  PROMISED UNTIL  DEACTIVATED  DELETED
+  AKIA…LE  current  2m   11:58:00  11:58:00  12:10:00        -            -
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("status of users (-want +got):\n%s", diff)
@@ -138,8 +138,8 @@ func TestStatusTable(t *testing.T) {
 	}
 	want := []string{
 		"bob | AKIA…LE | Current | 2m | overdue for 22m30s, last error: creating an access key: Throttling",
-		"ci | AKIA…LE | Current | 2m | paused",
 		"dan | AKIA…LE | Current | 2m | late for 2m",
+		"ci | AKIA…LE | Current | 2m | paused",
 		"ann | AKIA…LE | Current | 2m | ok, next look in 8m",
 		"user-0000 | AKIA…LE | Current | 2m | ok, next look in 8m",
 	}

@@ -23,7 +23,7 @@ const watchEvery = time.Second
 
 // watcher reads what is to be shown.
 type watcher struct {
-	store   rotate.Store
+	roster  *rotate.Roster
 	cfg     config.Config
 	shows   statusOptions
 	history *page.History
@@ -45,7 +45,8 @@ func (e Env) watch(ctx context.Context, o statusOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	w := &watcher{store: st, cfg: cfg, shows: o, history: &page.History{Path: cfg.Audit.Path}, clock: clock}
+	roster := &rotate.Roster{Store: st, Policy: cfg.PolicyAt(clock.Now), Now: clock.Now}
+	w := &watcher{roster: roster, cfg: cfg, shows: o, history: &page.History{Path: cfg.Audit.Path}, clock: clock}
 	if cfg.Store.Table != "" {
 		w.history.Path = "" // the log is in the table: only what is there now is shown
 	}
@@ -57,7 +58,7 @@ func (e Env) watch(ctx context.Context, o statusOptions) (err error) {
 }
 
 func (w *watcher) look(ctx context.Context) (page.Status, error) {
-	entries, err := w.store.List(ctx)
+	entries, _, err := w.roster.All(ctx)
 	if err != nil {
 		return page.Status{}, err
 	}
@@ -65,7 +66,7 @@ func (w *watcher) look(ctx context.Context) (page.Status, error) {
 		return page.Status{}, err // without the log the past is missing, no more
 	}
 	w.history.Note(entries)
-	w.clock.Settle(ctx)
+	w.clock.Settle(ctx) // unless the table's answer told the time already
 	now := w.clock.Now()
 	events := w.history.Events(len(entries) <= page.PageSize, func(string) bool { return true })
 	s := page.Build(page.Facts{Entries: entries, Policy: w.cfg.PolicyAt(w.clock.Now), Past: w.history.Past, Events: events}, now)

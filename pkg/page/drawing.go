@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"strings"
+	"time"
 )
 
 // stamp stands for a part, an item or an order of items as it is.
@@ -28,7 +29,7 @@ type drawing struct {
 
 // change is one message of a stream: what is new.
 type change struct {
-	At     int64               `json:"at"` // as of when the page is, in ms since 1970
+	At     int64               `json:"at"` // the server's time, in ms since 1970
 	Parts  map[string]string   `json:"parts,omitempty"`
 	Items  map[string]string   `json:"items,omitempty"`
 	Orders map[string][]string `json:"orders,omitempty"`
@@ -49,7 +50,7 @@ func (v *view) drawing() *drawing {
 			d.parts[f.id] = render(f.node)
 			note(f.id, d.parts[f.id])
 		}
-		for _, l := range v.lists(false) {
+		for _, l := range v.lists(time.Time{}) {
 			d.orders[l.id] = []string{}
 			for _, f := range l.items {
 				d.items[f.id] = render(f.node)

@@ -222,7 +222,7 @@ func eventOf(e rotate.Event) (Event, bool) {
 }
 
 // Note learns of entries what the log does not tell: when keys were proven.
-func (h *History) Note(entries []rotate.Entry) {
+func (h *History) Note(entries []*rotate.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range entries {

@@ -1,9 +1,12 @@
 package page
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // line shows one user in a line, which opens to its card.
-func (v *view) line(u User, id string, still bool) node {
+func (v *view) line(u User, id string, now time.Time) node {
 	var next group
 	switch {
 	case u.Level != Good && !u.Since.IsZero():
@@ -18,7 +21,7 @@ func (v *view) line(u User, id string, still bool) node {
 			"id", id + "-a", "class", "toggle", "href", v.query.opened(u.Name).link() + "#" + id,
 			"aria-expanded", "false", "aria-controls", id,
 		}, text(u.Name)),
-		badge(u), strip(u, v, still), el("span", at{"class", "next"}, next))
+		badge(u), strip(u, v, now), el("span", at{"class", "next"}, next))
 }
 
 // stages says in words what the bars of a line show.
@@ -36,9 +39,9 @@ func stages(u User) string {
 }
 
 // strip is a small timeline: the bars of both keys, around now.
-func strip(u User, v *view, still bool) node {
+func strip(u User, v *view, now time.Time) node {
 	const lane = 9
-	s := scaleOf(u, v.At, still)
+	s := scaleOf(u, v.At, now)
 	of, n := lanesOf(u.Keys, s.span/80)
 	n = max(n, 2)
 	lanes := make([]group, n)
@@ -71,7 +74,7 @@ func (v *view) heads() node {
 	}
 	keys := node(el("span", nil, text("Keys")))
 	if same {
-		keys = el("svg", at{"class", "strip", "width", "100%", "height", "18"}, axis(scaleOf(v.Users[0], v.At, true), -2))
+		keys = el("svg", at{"class", "strip", "width", "100%", "height", "18"}, axis(scaleOf(v.Users[0], v.At, time.Time{}), -2))
 	}
 	return el("div", at{"id", "heads", "class", "heads", "aria-hidden", "true"},
 		el("span", nil, text("User")), el("span", nil, text("State")), keys, el("span", nil, text("Next")))

@@ -33,7 +33,7 @@ const (
 
 // Page is the status page. Its fields must not change once it serves.
 type Page struct {
-	Store   rotate.Store
+	Roster  *rotate.Roster // of all users
 	Policy  func(user string) plan.Policy
 	Keys    *auth.Keys
 	History *History
@@ -119,7 +119,7 @@ func (p *Page) home(w http.ResponseWriter, r *http.Request) {
 		p.unavailable(w, r, err)
 		return
 	}
-	writePage(w, r, http.StatusOK, document("keyrot: "+v.Headline, group{head(v), v.body()}))
+	writePage(w, r, http.StatusOK, document("keyrot: "+v.Headline, group{head(v), v.body(p.now())}))
 }
 
 // Answer is what GET /status.json answers: [Status] with the users of one page.

@@ -3,6 +3,7 @@ package page
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // icons of the levels; each differs in form too.
@@ -41,7 +42,7 @@ func (v *view) banner() node {
 }
 
 // card shows one user.
-func (v *view) card(u User, id string, closable, still bool) node {
+func (v *view) card(u User, id string, closable bool, now time.Time) node {
 	var trouble group
 	if u.Why != "" {
 		why := el("p", nil, text(u.Why))
@@ -75,7 +76,7 @@ func (v *view) card(u User, id string, closable, still bool) node {
 	},
 		el("div", at{"class", "card-top"}, el("h3", at{"id", id + "-h"}, name), badge(u), group{next}),
 		group{box},
-		timeline(u, v.At, id, still),
+		timeline(u, v.At, now, id),
 		el("details", at{"id", id + "-k"},
 			el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u))))
 }

@@ -100,16 +100,17 @@ func (v *view) parts() []fragment {
 	}
 }
 
-// lists are the users and the events. Where the script moves the time axes, a
-// user looks the same until something changes; a page as it stands shows now.
-func (v *view) lists(still bool) []list {
+// lists are the users and the events. Where the script moves the time axes, for
+// which now is zero, a user looks the same until something changes; a page as
+// it stands shows now.
+func (v *view) lists(now time.Time) []list {
 	users, events := list{id: usersID}, list{id: eventsID}
 	for _, u := range v.Users {
 		id := cardID(u.Name)
 		open, closable := v.shows(u.Name)
-		n := v.line(u, id, still)
+		n := v.line(u, id, now)
 		if open {
-			n = v.card(u, id, closable, still)
+			n = v.card(u, id, closable, now)
 		}
 		users.items = append(users.items, fragment{id, n})
 	}
@@ -171,17 +172,17 @@ func head(v *view) node {
 	}
 }
 
-func (v *view) body() node {
+func (v *view) body(now time.Time) node {
 	part, items := map[string]node{}, map[string]group{}
 	for _, f := range v.parts() {
 		part[f.id] = f.node
 	}
-	for _, l := range v.lists(true) {
+	for _, l := range v.lists(now) {
 		for _, f := range l.items {
 			items[l.id] = append(items[l.id], f.node)
 		}
 	}
-	return el("main", at{"data-stream", v.stream(), "data-now", milliseconds(v.At)},
+	return el("main", at{"data-stream", v.stream(), "data-now", milliseconds(now)},
 		definitions(),
 		part["banner"],
 		el("div", at{"class", "columns"},

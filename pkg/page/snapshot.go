@@ -1,7 +1,6 @@
 package page
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -14,17 +13,16 @@ import (
 
 // Bounds on how often what is behind the page is asked, however many look.
 const (
-	statusAge    = time.Second
-	maxStatusAge = 10 * time.Second
 	callersAge   = 5 * time.Second
-	busy         = 20 // a look may take one part in so many of the time between two
+	busy         = 20 // to make a snapshot may take one part in so many of the time between two
+	maxStatusAge = 10 * time.Second
 )
 
 // shared is the latest snapshot, which all who look have in common.
 type shared struct {
 	mu        sync.Mutex
 	latest    *snapshot
-	until     time.Time // then another one is taken
+	until     time.Time // no other one is made before
 	callers   []Caller
 	callersAt time.Time
 }
@@ -33,7 +31,7 @@ type shared struct {
 // need; its keys are worked out when it is shown.
 type snapshot struct {
 	Status
-	entries []rotate.Entry // ordered by user
+	entries []*rotate.Entry // ordered by user
 
 	mu    sync.Mutex
 	views map[string]*view
@@ -43,21 +41,21 @@ type snapshot struct {
 // the same.
 const maxViews = 64
 
-// snapshot returns the latest one: as a rule at most a second old, older if it
-// takes long to make.
+// snapshot returns the latest one: a second old at most, unless the store
+// cannot be asked that often or it takes long to make.
 func (p *Page) snapshot(ctx context.Context) (*snapshot, error) {
+	entries, at, err := p.Roster.All(ctx)
+	if err != nil {
+		return nil, err
+	}
 	b := &p.built
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := p.now()
-	if b.latest != nil && !now.Before(b.latest.At) && now.Before(b.until) {
-		return b.latest, nil
+	if s := b.latest; s != nil && (s.At.Equal(at) || !now.Before(s.At) && now.Before(b.until)) {
+		return s, nil
 	}
 	began := time.Now()
-	entries, err := p.Store.List(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := p.History.Refresh(); err != nil {
 		p.log().Warn("the status page shows no events", "err", err)
 	}
@@ -68,14 +66,14 @@ func (p *Page) snapshot(ctx context.Context) (*snapshot, error) {
 		}
 		b.callersAt = now
 	}
-	s := &snapshot{Status: Status{At: now, Callers: p.seen(b.callers), Users: make([]User, 0, len(entries))}, entries: entries}
+	s := &snapshot{Status: Status{At: at, Callers: p.seen(b.callers), Users: make([]User, 0, len(entries))}, entries: entries}
 	for _, e := range entries {
-		u := userOf(e, p.Policy(e.Record.User).WithDefaults(), now)
+		u := userOf(e, p.Policy(e.Record.User).WithDefaults(), at)
 		u.Keys = nil
 		s.Users = append(s.Users, u)
 	}
 	s.sum()
-	b.latest, b.until = s, now.Add(min(maxStatusAge, max(statusAge, busy*time.Since(began))))
+	b.latest, b.until = s, now.Add(min(maxStatusAge, busy*time.Since(began)))
 	return s, nil
 }
 
@@ -90,7 +88,9 @@ func (p *Page) seen(callers []Caller) []Caller {
 
 // user is one of the users of s, whole.
 func (p *Page) user(s *snapshot, name string) (User, bool) {
-	i, ok := slices.BinarySearchFunc(s.entries, name, func(e rotate.Entry, name string) int { return cmp.Compare(e.Record.User, name) })
+	i, ok := slices.BinarySearchFunc(s.entries, name, func(e *rotate.Entry, name string) int {
+		return strings.Compare(e.Record.User, name)
+	})
 	if !ok {
 		return User{}, false
 	}

@@ -93,7 +93,7 @@ type Key struct {
 
 // Facts are what a [Status] is made of.
 type Facts struct {
-	Entries []rotate.Entry // as listed: without secrets
+	Entries []*rotate.Entry // without secrets
 	Policy  func(user string) plan.Policy
 	Past    func(user string) []Key // lives of keys that are gone, oldest first; nil: none is known
 	Events  []Event
@@ -145,7 +145,7 @@ func rank(u User) int {
 
 // userOf says how the user is, with the keys that the entry knows and those
 // that are planned.
-func userOf(e rotate.Entry, p plan.Policy, now time.Time) User {
+func userOf(e *rotate.Entry, p plan.Policy, now time.Time) User {
 	r := e.Record
 	u := User{Name: r.User, past: p.DeleteAfter + p.RotateEvery/4, ahead: p.DeactivateAfter}
 	_, u.Serving = plan.Serve(r, p, now)

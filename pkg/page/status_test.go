@@ -16,7 +16,11 @@ import (
 )
 
 func build(now time.Time, entries ...rotate.Entry) page.Status {
-	return page.Build(page.Facts{Entries: entries, Policy: func(string) plan.Policy { return plan.Policy{} }}, now)
+	var all []*rotate.Entry
+	for i := range entries {
+		all = append(all, &entries[i])
+	}
+	return page.Build(page.Facts{Entries: all, Policy: func(string) plan.Policy { return plan.Policy{} }}, now)
 }
 
 func TestHowUsersAre(t *testing.T) {

@@ -148,7 +148,7 @@ func (s *stream) step(ctx context.Context, key auth.Key) bool {
 	d := v.drawing()
 	c := d.since(s.seen, s.have)
 	s.seen, s.have = d.stamps, nil
-	c.At = v.At.UnixMilli()
+	c.At = s.p.now().UnixMilli()
 	event := "change"
 	if c.empty() {
 		if s.p.now().Sub(s.last) < heartbeat {

@@ -20,24 +20,25 @@ const (
 // that stands still, by the server.
 type scale struct {
 	anchor     time.Time // drawn where now is, before it is moved
-	now        time.Time
 	span       time.Duration
 	here       float64 // now's share of the width
 	shift      float64 // what the drawing is moved by: 0 if the script does it
 	minX, maxX float64 // nothing is drawn beyond
 }
 
-func scaleOf(u User, now time.Time, still bool) scale {
-	s := scale{anchor: now.Truncate(u.past + u.ahead), now: now, span: u.past + u.ahead, minX: -1, maxX: 4}
+// scaleOf makes the scale for a user who is as he was at at; now is zero if the
+// script moves the drawing.
+func scaleOf(u User, at, now time.Time) scale {
+	s := scale{anchor: at.Truncate(u.past + u.ahead), span: u.past + u.ahead, minX: -1, maxX: 4}
 	s.here = float64(u.past) / float64(s.span)
 	for _, k := range u.Keys {
 		for _, m := range k.marks() {
-			if !m.Planned && m.At.After(s.anchor) && !m.At.After(now) {
+			if !m.Planned && m.At.After(s.anchor) && !m.At.After(at) {
 				s.anchor = m.At
 			}
 		}
 	}
-	if still {
+	if !now.IsZero() {
 		s.shift = float64(s.anchor.Sub(now)) / float64(s.span)
 	}
 	return s
@@ -81,8 +82,8 @@ func definitions() node {
 
 // timeline draws the lives of a user's keys: a lane for each of the two keys
 // that IAM allows at a time, from long ago on the left to planned on the right.
-func timeline(u User, now time.Time, id string, still bool) node {
-	s := scaleOf(u, now, still)
+func timeline(u User, at1, now time.Time, id string) node {
+	s := scaleOf(u, at1, now)
 	lanes, n := lanesOf(u.Keys, s.span/80)
 	n = max(n, 2)
 	bottom := laneTop + float64(n-1)*laneHeight + barHeight + 10

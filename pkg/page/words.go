@@ -55,7 +55,7 @@ var waits = map[plan.Reason][2]string{
 const lateAfter = 75 * time.Second
 
 // word says how the user is, the gravest first.
-func word(u *User, e rotate.Entry, overdueSince, now time.Time) {
+func word(u *User, e *rotate.Entry, overdueSince, now time.Time) {
 	r := e.Record
 	why := waits[r.Waiting]
 	u.Level, u.State, u.Group = Good, "on time", OnTime
