@@ -202,7 +202,8 @@ func TestLimits(t *testing.T) {
 func TestNarrowViewerSeesItsUsersOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, path := range []string{"/", "/status.json", "/?q=c"} {
+	for _, path := range []string{"/", "/status.json", "/?q=c", "/?user=ci", "/status.json?user=ci", "/?state=on-time"} {
+		w.get(t, path, w.login(t, w.operator)) // who sees all of it
 		body := w.get(t, path, w.login(t, w.narrow)).Body.String()
 		if strings.Contains(body, `"ci"`) || strings.Contains(body, ">ci<") || strings.Contains(body, "ops") {
 			t.Errorf("GET %s for a viewer of app-* tells of others: %s", path, body)

@@ -160,7 +160,7 @@ async function rate(n, path, seconds) {
 }
 
 test("a viewer is sent what changes, and no more", async () => {
-  for (const [n, path, bound] of [[200, "/", 10_000], [5000, "/?state=on-time", 10_000], [5000, "/?state=late", 10_000]]) {
+  for (const [n, path, bound] of [[200, "/", 25_000], [5000, "/?state=on-time", 25_000], [5000, "/?state=late", 25_000]]) {
     const bytes = await rate(n, path, 15);
     console.log(`${n} users, ${path}: ${Math.round(bytes)} bytes a second`);
     assert.ok(bytes < bound, `${bytes} bytes a second, want less than ${bound}`);
