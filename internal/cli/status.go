@@ -147,6 +147,11 @@ func (e Env) status(ctx context.Context, o statusOptions) (err error) {
 	if err := l.read(entries); err != nil {
 		return err
 	}
+	users := make([]string, len(entries))
+	for i, entry := range entries {
+		users[i] = entry.Record.User
+	}
+	e.warnOf(capacityFor(cfg, users, e.found(ctx, cfg)))
 	if o.Output == "json" {
 		return writeJSON(e.Out, l.views)
 	}

@@ -76,6 +76,9 @@ func (h *History) Refresh() error {
 	}
 	if h.file == nil || !os.SameFile(h.file, info) || info.Size() < h.offset {
 		h.offset = 0
+		if info.Size() > 0 { // its beginning was cut off: what is left is told again
+			h.steps, h.events, h.past = nil, nil, nil
+		}
 	}
 	h.file = info
 	skip := info.Size()-h.offset > maxRead

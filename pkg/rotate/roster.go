@@ -77,6 +77,7 @@ type Overview struct {
 	Overdue int           // late and not paused, whatever else they are
 	States  map[State]int // each user in one
 	Next    time.Time     // the earliest time at which a user is due; zero: nobody is
+	Every   time.Duration // the mean interval of their schedules: see plan.MeanInterval
 }
 
 // Filter chooses users. The zero value chooses all.
@@ -107,8 +108,10 @@ func (r *Roster) Overview(ctx context.Context) (Overview, error) {
 
 func (r *Roster) count() *Overview {
 	o := &Overview{Users: len(r.sorted), States: make(map[State]int)}
-	for _, e := range r.sorted {
+	every := make([]time.Duration, len(r.sorted))
+	for i, e := range r.sorted {
 		p := r.Policy(e.Record.User)
+		every[i] = p.WithDefaults().RotateEvery
 		if _, ok := plan.Serve(e.Record, p, r.at); ok {
 			o.Serving++
 		}
@@ -120,6 +123,7 @@ func (r *Roster) count() *Overview {
 			o.Next = e.Due
 		}
 	}
+	o.Every = plan.MeanInterval(every)
 	return o
 }
 

@@ -33,7 +33,9 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofGrowth, ofPage)
+	return slices.Concat(
+		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading, ofGrowth, ofPage,
+	)
 }
 
 func main() {
