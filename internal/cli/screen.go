@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -84,10 +83,12 @@ func (v *viewport) screen(s page.Status) []string {
 	out := []string{head.String(), v.start().add(faint, numbers).String(), ""}
 	left := max(0, v.rows-len(out)-1)
 	body, all := v.blocks(s, left)
-	keys := " q ends · "
+	bottom := v.start().add(faint, " q ends · ").add(blue, "░").add(faint, " being proven ").add(green, "█").add(faint, " handed out ").
+		add(paleGreen, "▓").add(faint, " superseded ").add(faint, "▒ off  ┄ planned  │ now")
 	if !all {
 		body = v.lines(s, left)
-		keys = fmt.Sprintf(" ↑↓ scrolls, %d–%d of %d · q ends · ", min(v.top+1, len(s.Users)), v.top+v.shown, len(s.Users))
+		bottom = v.start().add(faint, fmt.Sprintf(" ↑↓ scrolls, %d–%d of %d · q ends · ", min(v.top+1, len(s.Users)), v.top+v.shown, len(s.Users))).
+			add(green, "▀▄").add(faint, " one key works ").add(paleGreen, "█").add(faint, " both  ┄ planned  │ now")
 	}
 	out = append(out, body...)
 	if room := v.rows - 1 - len(out); all && room > 2 && len(s.Events) > 0 {
@@ -96,8 +97,7 @@ func (v *viewport) screen(s page.Status) []string {
 	for len(out) < v.rows-1 {
 		out = append(out, "")
 	}
-	return append(out, v.start().add(faint, keys).add(blue, "░").add(faint, " being proven ").add(green, "█").add(faint, " handed out ").
-		add(paleGreen, "▓").add(faint, " superseded ").add(faint, "▒ off  ┄ planned  │ now").String())
+	return append(out, bottom.String())
 }
 
 // blocks shows users with timelines; all is false if not all of them fit.
@@ -117,7 +117,7 @@ func (v *viewport) lines(s page.Status, left int) []string {
 	v.top = max(0, min(v.top, len(s.Users)-v.shown))
 	users := s.Users[v.top : v.top+v.shown]
 	wide := 0
-	for _, u := range users {
+	for _, u := range s.Users {
 		wide = max(wide, utf8.RuneCountInString(u.Name))
 	}
 	wide = min(wide, max(8, v.cols/3))
@@ -145,7 +145,7 @@ func (v *viewport) userLine(u page.User, now time.Time, wide int) string {
 	l := v.start().add(bold, " "+pad(name, wide)).add(tone, "  "+sign+" "+pad(u.State, stateCols-3))
 	if width := l.room - nextCols - 2; width > 10 {
 		l.add(plainStyle, " ")
-		barCells(l, u, now, width, u.Keys...)
+		pairCells(l, u, now, width)
 	}
 	next := ""
 	if !u.Next.At.IsZero() {
@@ -216,7 +216,7 @@ func userLines(u page.User, now time.Time, start func() *line, cols int) []strin
 		}
 		l := start().add(plainStyle, fmt.Sprintf("   %s  ", pad(id, 7))).add(faint, pad(stageOf(k), 13)+pad(age, 7)+" ")
 		if width > 10 {
-			barCells(l, u, now, width, k)
+			barCells(l, u, k, now, width)
 		}
 		out = append(out, l.String())
 	}
@@ -234,43 +234,62 @@ func userLines(u page.User, now time.Time, start func() *line, cols int) []strin
 	return out
 }
 
-// barLook is how a phase of a key is drawn.
-type barLook struct {
-	phase, cell string
-	tone        style
-}
-
-// barLooks are the phases, those that matter more later.
-var barLooks = []barLook{{"inactive", "▒", faint}, {"previous", "▓", paleGreen}, {"pending", "░", blue}, {"current", "█", green}}
-
-// barCells draws the lives of keys, a cell for each stretch of time. Of several
-// keys the one that matters most is seen.
-func barCells(l *line, u page.User, now time.Time, width int, keys ...page.Key) {
-	past, ahead := u.Window()
-	step := (past + ahead) / time.Duration(width)
-	here := int(past / max(step, 1))
-	best := make([]int, width)
-	for _, k := range keys {
+// barCells draws a key's life, a cell for each stretch of time.
+func barCells(l *line, u page.User, k page.Key, now time.Time, width int) {
+	looks := map[string]struct {
+		cell string
+		tone style
+	}{"pending": {"░", blue}, "current": {"█", green}, "previous": {"▓", paleGreen}, "inactive": {"▒", faint}}
+	eachCell(u, now, width, func(t time.Time, here, ahead bool) {
+		cell, tone := " ", plainStyle
 		for _, p := range k.Phases() {
-			rank := 1 + slices.IndexFunc(barLooks, func(b barLook) bool { return b.phase == p.Name })
-			for i := range width {
-				if t := now.Add(-past + time.Duration(i)*step + step/2); !t.Before(p.From.At) && t.Before(p.To.At) {
-					best[i] = max(best[i], rank)
+			if !t.Before(p.From.At) && t.Before(p.To.At) {
+				cell, tone = looks[p.Name].cell, looks[p.Name].tone
+				if ahead {
+					cell = "┄"
 				}
 			}
 		}
-	}
-	for i := range best {
-		switch {
-		case i == here:
-			l.add(bold, "│")
-		case best[i] == 0:
-			l.add(plainStyle, " ")
-		case i > here:
-			l.add(barLooks[best[i]-1].tone, "┄")
-		default:
-			l.add(barLooks[best[i]-1].tone, barLooks[best[i]-1].cell)
+		if here {
+			cell, tone = "│", bold
 		}
+		l.add(tone, cell)
+	})
+}
+
+// pairCells draws when which of both keys works: the upper half of a cell is
+// for every other key.
+func pairCells(l *line, u page.User, now time.Time, width int) {
+	halves := [4]string{" ", "▀", "▄", "█"}
+	eachCell(u, now, width, func(t time.Time, here, ahead bool) {
+		works := 0
+		for i, k := range u.Keys {
+			for _, p := range k.Phases() {
+				if p.Name != "inactive" && !t.Before(p.From.At) && t.Before(p.To.At) {
+					works |= 1 << (i % 2)
+				}
+			}
+		}
+		switch {
+		case here:
+			l.add(bold, "│")
+		case ahead && works > 0:
+			l.add(faint, "┄")
+		case works == 3:
+			l.add(paleGreen, halves[works])
+		default:
+			l.add(green, halves[works])
+		}
+	})
+}
+
+// eachCell calls draw for so many stretches of the time around now.
+func eachCell(u page.User, now time.Time, width int, draw func(t time.Time, here, ahead bool)) {
+	past, ahead := u.Window()
+	step := (past + ahead) / time.Duration(width)
+	here := int(past / max(step, 1))
+	for i := range width {
+		draw(now.Add(-past+time.Duration(i)*step+step/2), i == here, i > here)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestScreenScrolls(t *testing.T) {
 		if len(lines) != 24 || !strings.Contains(lines[3], tt.first) || !strings.Contains(lines[23], tt.where) {
 			t.Fatalf("after move %d: %d lines, first %q, bottom %q, want 24, %s and %s", i, len(lines), lines[3], lines[23], tt.first, tt.where)
 		}
-		for _, part := range []string{"✓ on time", "██", "│┄", "new key in 5m 30s"} {
+		for _, part := range []string{"✓ on time", "▀▀", "│┄", "new key in 5m 30s"} {
 			if !strings.Contains(lines[3], part) {
 				t.Errorf("the line %q lacks %q", lines[3], part)
 			}
