@@ -11,10 +11,10 @@ import (
 // The daemon's heap of a few MiB may grow several times as much between two
 // garbage collections; one of thousands of users may not.
 const (
-	headroom    = 20 << 20 // bytes
+	headroom    = 16 << 20 // bytes
 	mostGrowth  = 400      // GOGC, in percent
 	leastGrowth = 50
-	lookAtHeap  = 5 * time.Second
+	lookAtHeap  = time.Second
 )
 
 // collectLess lets the heap grow by about headroom between two garbage
@@ -23,18 +23,20 @@ func collectLess(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	before := debug.SetGCPercent(mostGrowth)
+	percent := 100 // until something is known of the heap, which grows fast at first
+	before := debug.SetGCPercent(percent)
 	defer debug.SetGCPercent(before)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var live [1]metrics.Sample
+	live[0].Name = "/gc/heap/live:bytes"
 	t := time.NewTicker(lookAtHeap)
 	defer t.Stop()
-	for percent := mostGrowth; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
 		}
-		metrics.Read(live)
+		metrics.Read(live[:])
 		if now := growth(live[0].Value.Uint64()); now != percent {
 			percent = now
 			debug.SetGCPercent(percent)

@@ -118,7 +118,10 @@ func (b bench) compare(ctx context.Context, users int, sync string) (missed []er
 	if err := keyrot.calm(ctx); err != nil {
 		return nil, err
 	}
-	rss := keyrot.memory()
+	rss, err := keyrot.steady(ctx)
+	if err != nil {
+		return nil, err
+	}
 	fmt.Println("connections  floor req/s  keyrot req/s  ratio  of synced  floor p99  keyrot p99  ratio  floor CPU  keyrot CPU  of each answer")
 	for _, n := range b.conns {
 		if err := b.measure(ctx, sides, n); err != nil {
@@ -132,7 +135,8 @@ func (b bench) compare(ctx context.Context, users int, sync string) (missed []er
 			missed = append(missed, fmt.Errorf("%d users, %s, %d connections: %.2f of the floor, want %.2f", users, sync, n, share, want))
 		}
 	}
-	fmt.Printf("memory: %.1f MiB in steady state, %.1f MiB after the load\n", rss, keyrot.memory())
+	fmt.Printf("memory: %.1f MiB in steady state, %.1f MiB after the load; %d keys were made and %d deleted meanwhile\n",
+		rss, keyrot.memory(), f.aws.Counts()["CreateAccessKey"].Calls, f.aws.Counts()["DeleteAccessKey"].Calls)
 	if users >= many && rss > mostRSS {
 		missed = append(missed, fmt.Errorf("%d users, %s: %.1f MiB, want at most %d", users, sync, rss, mostRSS))
 	}
@@ -173,6 +177,22 @@ func (p *process) calm(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// steady returns the resident memory, in MiB, after a minute of rotations: the
+// median of what is seen.
+func (p *process) steady(ctx context.Context) (float64, error) {
+	var seen []float64
+	for range 20 {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(3 * time.Second):
+		}
+		seen = append(seen, p.memory())
+	}
+	slices.Sort(seen)
+	return seen[len(seen)/2], nil
 }
 
 // median returns the medians of all figures, each for itself.

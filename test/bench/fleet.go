@@ -24,6 +24,7 @@ import (
 // fleet is a folder with a store of users that have keys already, the IAM that
 // has those keys, and the callers that may have them.
 type fleet struct {
+	aws      *cloud.Cloud
 	dir, iam string
 	users    []string
 	callers  []string // their API keys; each asks for its own users
@@ -39,7 +40,7 @@ func newFleet(ctx context.Context, users, callers int) (_ *fleet, err error) {
 	srv := &http.Server{Handler: aws, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = srv.Serve(ln) }() // until it is closed
 	dir, err := os.MkdirTemp("", "bench-")
-	f := &fleet{dir: dir, iam: "http://" + ln.Addr().String(), users: aws.Names()}
+	f := &fleet{aws: aws, dir: dir, iam: "http://" + ln.Addr().String(), users: aws.Names()}
 	f.end = func() { _ = errors.Join(srv.Close(), os.RemoveAll(dir)) }
 	if err == nil {
 		err = f.fill(ctx, callers)
@@ -62,21 +63,24 @@ func (f *fleet) fill(ctx context.Context, callers int) error {
 		return err
 	}
 	defer store.Close()
-	now, lasts := time.Now().UTC().Truncate(time.Second), 12*time.Minute
+	now := time.Now().UTC().Truncate(time.Second)
+	every, lasts := 10*time.Minute, 12*time.Minute
 	if f.quick() {
-		lasts = 24 * time.Second
+		every, lasts = 20*time.Second, 24*time.Second
 	}
 	for i, user := range f.users {
 		id, secret, err := f.createKey(ctx, user)
 		if err != nil {
 			return err
 		}
+		// As if it had always rotated: the users' slots are spread over the interval.
+		slot := now.Add(-time.Duration(now.Add(-plan.PhaseOf(user, every)).UnixNano() % int64(every)))
 		_, err = store.Save(ctx, rotate.Entry{
 			Record: plan.Record{
-				User: user, UserID: fmt.Sprintf("AIDA%017d", i), ARN: "arn:aws:iam::123456789012:user/" + user, Enrolled: now, Slot: now,
+				User: user, UserID: fmt.Sprintf("AIDA%017d", i), ARN: "arn:aws:iam::123456789012:user/" + user, Enrolled: slot, Slot: slot,
 				Keys: []plan.Held{{
-					ID: id, Stage: plan.Current, Slot: now, Created: now, Made: now, Proven: now, Confirmed: now, Promoted: now,
-					Promise: now.Add(lasts),
+					ID: id, Stage: plan.Current, Slot: slot, Created: now, Made: now, Proven: now, Confirmed: now, Promoted: now,
+					Promise: slot.Add(lasts),
 				}},
 			},
 			Secrets: map[string]rotate.Secret{id: rotate.NewSecret(secret)},
@@ -86,6 +90,7 @@ func (f *fleet) fill(ctx context.Context, callers int) error {
 			return err
 		}
 	}
+	f.aws.Reset()
 	keys := &auth.Keys{Settings: store}
 	for i := range callers {
 		secret, _, err := keys.Create(ctx, auth.Key{Name: fmt.Sprintf("caller %d", i), Users: []string{"*"}, Role: auth.Reader})
