@@ -37,7 +37,7 @@ func collectLess(ctx context.Context) error {
 		case <-t.C:
 		}
 		metrics.Read(live[:])
-		if now := growth(live[0].Value.Uint64()); now != percent {
+		if now := growth(live[0].Value.Uint64()); now != percent { //nolint:gosec // it has one element
 			percent = now
 			debug.SetGCPercent(percent)
 		}
