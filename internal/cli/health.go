@@ -19,18 +19,27 @@ const listTime = 5 * time.Second
 
 // health tells how the users are, from what the store holds.
 type health struct {
-	store  rotate.Store
-	policy func(user string) plan.Policy
+	roster *rotate.Roster
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
+	// capacity is of users whose schedules have this interval on average. nil: not known.
+	capacity func(users int, every time.Duration) plan.Capacity
 	// promised is for how many users something can be handed out from memory. nil: nobody.
 	promised func() int
 
-	mu   sync.Mutex
-	last api.Health
-	err  error
-	at   time.Time
+	mu    sync.Mutex
+	last  api.Health
+	ahead plan.Capacity
+	err   error
+	at    time.Time
+}
+
+// Capacity is what [health.Health] last found to be coming.
+func (h *health) Capacity() plan.Capacity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ahead
 }
 
 // Health implements server.Health. While the store cannot be read, it returns
@@ -52,20 +61,15 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		ctx, cancel = context.WithTimeout(ctx, listTime)
 		defer cancel()
 	}
-	entries, err := h.store.List(ctx)
+	o, err := h.roster.Overview(ctx)
 	if err != nil {
 		h.last.Users, h.last.Serving, h.err = promised, promised, err
 		return h.last, err
 	}
-	for _, e := range entries {
-		p := h.policy(e.Record.User)
-		h.last.Users++
-		if _, ok := plan.Serve(e.Record, p, now); ok {
-			h.last.Serving++
-		}
-		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
-			h.last.Overdue++
-		}
+	h.last.Users, h.last.Serving, h.last.Overdue = o.Users, o.Serving, o.Overdue
+	if h.capacity != nil {
+		h.ahead = h.capacity(o.Users, o.Every)
+		h.last.WillBeOverdue = h.ahead.Late
 	}
 	if h.late != nil {
 		h.last.Unrecorded = h.late.Waiting()

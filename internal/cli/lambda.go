@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -76,7 +77,8 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
 	s.audit = tableAudit{record}
-	s.health = &health{store: st, policy: policy, now: now}
+	s.roster = &rotate.Roster{Store: st, Policy: policy, Now: now}
+	s.health = &health{roster: s.roster, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -84,7 +86,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
+			IAM: aws.IAM, Pace: aws.Pace, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
@@ -97,10 +99,14 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = hereOnly(st, log, r.RunOnce)
+		s.remember(aws.SDK.Pace)
+		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+			defer s.pace.Flush(ctx)
+			return r.RunOnce(ctx, o)
+		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
-			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Roster: s.roster, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
@@ -165,6 +171,7 @@ func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
 	return &dynamodb.Store{
 		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
 		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},
+		Keep:   cmp.Or(cfg.Handouts.Keep, -1), // 0 is for ever here
 	}
 }
 

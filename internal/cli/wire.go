@@ -19,6 +19,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/metrics"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -36,6 +37,7 @@ const sealKeyVariable = "KEYROT_SEAL_KEY"
 type cloud struct {
 	IAM    rotate.IAM
 	SDK    *awsiam.IAM // the same, where it is the SDK's
+	Pace   rotate.Pace // of the calls that change something; nil: none
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
 	// Matches knows what the configuration says about users that Select does
@@ -75,12 +77,15 @@ type system struct {
 	audit   record
 	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
+	roster  *rotate.Roster
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
-	pprof   string // where profiles are taken; empty: nowhere
+	pace    *pace.Budget // nil: nothing is learnt
+	pprof   string       // where profiles are taken; empty: nowhere
+	pruner  *pruner      // nil: nothing is pruned here
 }
 
 // open joins the parts. The caller closes the result.
@@ -103,6 +108,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	s.prunes(cfg, log)
 	if m := aws.Matches; m != nil && m.tell == nil {
 		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 	}
@@ -111,10 +117,14 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.late = &rotate.Late{Audit: vitalAudit{recorded, recording}, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
+		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
+	if aws.SDK != nil {
+		s.remember(aws.SDK.Pace)
+	}
+	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
@@ -123,7 +133,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
-	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
+	s.health = &health{
+		roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -156,6 +168,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	return s, nil
 }
 
+// remember lets the pace begin with what the store knows of it.
+func (s *system) remember(p *pace.Budget) {
+	p.Settings, s.pace = s.store, p
+}
+
 // tlsConfig returns nil if the server speaks plain HTTP.
 func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.Config, error) {
 	if cfg.TLSCert == "" {
@@ -170,6 +187,16 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 	return files.Config()
 }
 
+// prunes joins what cuts off old hand-outs and lines of the log, if they are in
+// files.
+func (s *system) prunes(cfg config.Config, log *slog.Logger) {
+	st, file := s.store.(*sqlite.Store)
+	l, logged := s.audit.(*audit.Log)
+	if file && logged {
+		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
+	}
+}
+
 // measure counts what the parts do, if anybody may see it.
 func (s *system) measure(cfg config.Config, aws cloud) {
 	if cfg.Server.Metrics == "off" {
@@ -180,7 +207,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 		pace = aws.SDK.Pace.State
 	}
 	m := metrics.New(metrics.Options{
-		Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+		Roster: s.roster, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
 	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
@@ -207,7 +234,7 @@ func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Roster: s.roster, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Target, s.rotator.Beat = s.notify.Observe, s.notify.Target, s.watch.Beat
 	return nil
 }
@@ -231,6 +258,7 @@ func (s *system) close(ctx context.Context) error {
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
+		s.pace.Flush(ctx)
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)

@@ -25,8 +25,10 @@ type Config struct {
 	Server Server `mapstructure:"server"`
 	IAM    IAM    `mapstructure:"iam"`
 	Audit  Audit  `mapstructure:"audit"`
-	Log    Log    `mapstructure:"log"`
-	Client Client `mapstructure:",squash"`
+	// Handouts is the index of who was given which key.
+	Handouts Handouts `mapstructure:"handouts"`
+	Log      Log      `mapstructure:"log"`
+	Client   Client   `mapstructure:",squash"`
 
 	// Publish are targets that new pairs are copied to. Default none.
 	Publish []Target `mapstructure:"publish"`
@@ -171,10 +173,13 @@ type Server struct {
 // IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
 // own settings.
 type IAM struct {
-	// Rate is how many calls per second may change something in IAM. AWS
-	// throttles them for the whole account. Default 2.
+	// Rate is the most calls per second of each action that changes something in
+	// IAM (CreateAccessKey, UpdateAccessKey, DeleteAccessKey). AWS throttles them
+	// for the whole account, at rates that it does not publish; below this one,
+	// keyrot finds and remembers what AWS accepts. Default 10.
 	Rate float64 `mapstructure:"rate"`
-	// Burst is how many of them may come at once. Default 5.
+	// Burst is how many calls of one action may come at once, while AWS has
+	// throttled none. Default 5.
 	Burst int `mapstructure:"burst"`
 }
 
@@ -186,6 +191,21 @@ type Audit struct {
 	// effect) or "second" (a crash of the machine may lose the last second).
 	// Default "always".
 	Sync string `mapstructure:"sync"`
+	// Keep is how long a line stays in the log, 24h at least. Older ones are
+	// exported to Exports and cut off: by serve if the log is a file, about every
+	// eighth of that time, and by "keyrot audit prune". 0s: for ever. Default 400d.
+	Keep time.Duration `mapstructure:"keep"`
+	// Exports is the folder for exported lines. Default: that of the log.
+	Exports string `mapstructure:"exports"`
+}
+
+// Handouts is the index of who was given which key, which "keyrot whohas"
+// reads. The audit log has every single hand-out for longer.
+type Handouts struct {
+	// Keep is how long it is remembered that a caller was given a key, from the
+	// latest time on, 24h at least. What a caller was given last is kept. 0s:
+	// for ever. Default 90d.
+	Keep time.Duration `mapstructure:"keep"`
 }
 
 // Log is the operational log, on standard error.
@@ -225,8 +245,9 @@ func defaults(stateDir string) Config {
 			Listen: "127.0.0.1:8080", HTTP2: true, Metrics: "viewer",
 			CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024,
 		},
-		IAM:          IAM{Rate: 2, Burst: 5},
-		Audit:        Audit{Sync: "always"},
+		IAM:          IAM{Rate: 10, Burst: 5},
+		Audit:        Audit{Sync: "always", Keep: 400 * 24 * time.Hour},
+		Handouts:     Handouts{Keep: 90 * 24 * time.Hour},
 		Log:          Log{Level: "info", Format: "json"},
 		Client:       Client{Endpoint: "http://127.0.0.1:8080"},
 		Notify:       Notify{Digest: "daily", SMTP: SMTP{TLS: "starttls"}},

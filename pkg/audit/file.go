@@ -173,7 +173,7 @@ func checkSince(f io.ReaderAt, size int64, anchor Tail) error {
 			case err != nil:
 				return err
 			case first && l.Seq > anchor.Seq && window == size:
-				return fmt.Errorf("the line that the anchor names, number %d, is not in the log: %w", anchor.Seq, ErrBroken)
+				return nil // it was pruned, or a full verification says that it was not
 			case l.Seq == anchor.Seq && l.Hash != anchor.Hash:
 				return fmt.Errorf("number %d is not the line that the anchor names: %w", l.Seq, ErrBroken)
 			case end.Seq >= anchor.Seq && !first && (l.Seq != end.Seq+1 || l.Prev != end.Hash):

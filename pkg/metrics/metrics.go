@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -30,6 +29,7 @@ type Metrics struct {
 	now      func() time.Time
 	registry *prometheus.Registry
 	scrapes  chan struct{}
+	users    func(sees func(user string) bool) *users
 
 	steps     *prometheus.CounterVec
 	rotations *prometheus.CounterVec
@@ -43,11 +43,11 @@ type Metrics struct {
 
 // Options says what is looked at. All fields but Now are required.
 type Options struct {
-	Store  rotate.Store
+	Roster *rotate.Roster
 	Policy func(user string) plan.Policy
 	Now    func() time.Time // default time.Now
-	// Pace returns how many changing calls per second may be sent to IAM right
-	// now, and how many if AWS does not throttle.
+	// Pace returns how many calls per second may be sent to IAM right now, of the
+	// slowest action that changes something, and how many at most.
 	Pace func() (now, most float64)
 	Late *rotate.Late    // where hand-outs wait that could not be recorded
 	Down func() []string // publishers that fail for all users
@@ -75,9 +75,9 @@ func New(o Options) *Metrics {
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}, "route"),
 	}
 	m.registry.MustRegister(m.steps, m.rotations, m.lateness, m.iam, m.verify, m.handouts, m.requests, m.took,
-		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.",
+		gauge("keyrot_iam_rate_limit", "Calls per second of the slowest of the IAM actions that change something, as AWS was found to accept.",
 			func() float64 { n, _ := o.Pace(); return n }),
-		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.",
+		gauge("keyrot_iam_rate_limit_max", "The most calls per second of one IAM action that changes something (iam.rate).",
 			func() float64 { _, n := o.Pace(); return n }),
 		gauge("keyrot_handouts_unrecorded", "Hand-outs that are not in the audit log yet; equal ones count once.",
 			func() float64 { return float64(o.Late.Waiting()) }),
@@ -85,8 +85,8 @@ func New(o Options) *Metrics {
 			func() float64 { return float64(len(o.Down())) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyrot_handouts_late_total", Help: "Hand-outs that were recorded late."},
 			func() float64 { return float64(o.Late.Recorded()) }),
-		&users{store: o.Store, policy: o.Policy, now: o.Now},
 	)
+	m.users = func(sees func(string) bool) *users { return &users{o.Roster, o.Policy, sees} }
 	return m
 }
 
@@ -103,14 +103,12 @@ func gauge(name, help string, f func() float64) prometheus.GaugeFunc {
 }
 
 // Handler answers with the text exposition, for somebody who may see those
-// users. Of a store that does not answer it says keyrot_store_up 0 and leaves
-// the users out.
+// users: what is said of users is said of them only. Of a store that does not
+// answer it says keyrot_store_up 0 and leaves the users out.
 func (m *Metrics) Handler(sees func(user string) bool) http.Handler {
-	some := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
-		all, err := m.registry.Gather()
-		return visible(all, sees), err
-	})
-	h := promhttp.HandlerFor(some, promhttp.HandlerOpts{Timeout: scrapeTimeout})
+	theirs := prometheus.NewRegistry()
+	theirs.MustRegister(m.users(sees))
+	h := promhttp.HandlerFor(prometheus.Gatherers{m.registry, theirs}, promhttp.HandlerOpts{Timeout: scrapeTimeout})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case m.scrapes <- struct{}{}:

@@ -74,8 +74,10 @@ func StateOf(r plan.Record, p plan.Policy, now time.Time) State {
 type Overview struct {
 	Users   int           // managed
 	Serving int           // with a key that can be handed out
+	Overdue int           // late and not paused, whatever else they are
 	States  map[State]int // each user in one
 	Next    time.Time     // the earliest time at which a user is due; zero: nobody is
+	Every   time.Duration // the mean interval of their schedules: see plan.MeanInterval
 }
 
 // Filter chooses users. The zero value chooses all.
@@ -106,16 +108,22 @@ func (r *Roster) Overview(ctx context.Context) (Overview, error) {
 
 func (r *Roster) count() *Overview {
 	o := &Overview{Users: len(r.sorted), States: make(map[State]int)}
-	for _, e := range r.sorted {
+	every := make([]time.Duration, len(r.sorted))
+	for i, e := range r.sorted {
 		p := r.Policy(e.Record.User)
+		every[i] = p.WithDefaults().RotateEvery
 		if _, ok := plan.Serve(e.Record, p, r.at); ok {
 			o.Serving++
+		}
+		if _, late := plan.Overdue(e.Record, p, r.at); late && !e.Record.Paused(r.at) {
+			o.Overdue++
 		}
 		o.States[StateOf(e.Record, p, r.at)]++
 		if o.Next.IsZero() || e.Due.Before(o.Next) {
 			o.Next = e.Due
 		}
 	}
+	o.Every = plan.MeanInterval(every)
 	return o
 }
 

@@ -155,10 +155,23 @@ func (s *Store) WhoHas(ctx context.Context, keyID string) ([]rotate.Handout, err
 // PruneHandouts drops what was last handed out before t, each caller's latest
 // hand-out of a user excepted, and returns how many were dropped. The audit
 // log still has them.
+//
+// Each user is a transaction, so that nobody waits for long.
 func (s *Store) PruneHandouts(ctx context.Context, t time.Time) (int64, error) {
-	r, err := s.stmt.pruneHandouts.ExecContext(ctx, content.Nanos(t))
-	if err != nil {
-		return 0, explain(ctx, "pruning hand-outs", err)
+	total, user := int64(0), sql.NullString{}
+	for {
+		err := s.stmt.holderAfter.QueryRowContext(ctx, user.String).Scan(&user)
+		if err != nil || !user.Valid {
+			return total, explain(ctx, "pruning hand-outs", err)
+		}
+		r, err := s.stmt.pruneHandouts.ExecContext(ctx, user.String, content.Nanos(t))
+		if err != nil {
+			return total, explain(ctx, "pruning hand-outs", err)
+		}
+		n, err := r.RowsAffected()
+		if err != nil {
+			return total, explain(ctx, "pruning hand-outs", err)
+		}
+		total += n
 	}
-	return r.RowsAffected()
 }

@@ -64,13 +64,14 @@ CREATE TABLE entries2 (
 	user    TEXT NOT NULL UNIQUE,
 	version INTEGER NOT NULL,
 	due     INTEGER NOT NULL,
+	creates INTEGER NOT NULL, -- a new key is all that is due
 	record  TEXT NOT NULL,    -- plan.Record as JSON
 	secrets TEXT NOT NULL     -- JSON object: access key id to sealed secret
 ) STRICT;
-INSERT INTO entries2 SELECT user, version, due, record, secrets FROM entries ORDER BY user;
+INSERT INTO entries2 SELECT user, version, due, 0, record, secrets FROM entries ORDER BY user;
 DROP TABLE entries;
 ALTER TABLE entries2 RENAME TO entries;
-CREATE INDEX entries_due ON entries (due, user);
+CREATE INDEX entries_due ON entries (creates, due, user);
 CREATE INDEX entries_version ON entries (version);
 -- A trigger, so that a process of an earlier version tells of it, too.
 CREATE TRIGGER entries_removed AFTER DELETE ON entries BEGIN

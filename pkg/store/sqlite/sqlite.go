@@ -39,6 +39,7 @@ type Store struct {
 	sealer seal.Sealer // nil: opened without a key
 	stmt   statements
 	path   string
+	sealed content.Kept // secrets that are saved again as they are
 	cache  *cache
 	// What RecordHandout needs.
 	recent   content.Recent
@@ -53,13 +54,13 @@ var (
 )
 
 type statements struct {
-	load, list, changes, due, version, next        *sql.Stmt
-	save, remove                                   *sql.Stmt
-	acquire, release                               *sql.Stmt
-	setting, settingVersion, saveSetting           *sql.Stmt
-	deleteSetting, settingNames                    *sql.Stmt
-	handout, holders, whoHas, pruneHandouts, probe *sql.Stmt
-	latest                                         *sql.Stmt
+	load, list, changes, due, version, next *sql.Stmt
+	save, remove                            *sql.Stmt
+	acquire, release                        *sql.Stmt
+	setting, settingVersion, saveSetting    *sql.Stmt
+	deleteSetting, settingNames             *sql.Stmt
+	handout, holders, whoHas, probe, latest *sql.Stmt
+	holderAfter, pruneHandouts              *sql.Stmt
 }
 
 // Open opens the store, making or migrating it if need be. The errors that

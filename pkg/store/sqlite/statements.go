@@ -15,17 +15,20 @@ func (s *Store) prepare(ctx context.Context) error {
 	}{
 		{&q.probe, s.read, `SELECT version FROM head`},
 		// One statement, one snapshot: the entry, and which version was given out last.
-		{&q.load, s.read, `SELECT h.version, e.version, e.due, e.record, e.secrets FROM entries e, head h WHERE e.user = ?`},
-		{&q.list, s.read, `SELECT user, version, due, record FROM entries ORDER BY user`},
+		{&q.load, s.read, `SELECT h.version, e.version, e.due, e.creates, e.record, e.secrets FROM entries e, head h WHERE e.user = ?`},
+		{&q.list, s.read, `SELECT user, version, due, creates, record FROM entries ORDER BY user`},
 		// One statement, one snapshot: a row of the head, with each entry or none.
-		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.record
+		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.creates, e.record
 			FROM head h LEFT JOIN entries e ON e.version > ?`},
-		{&q.due, s.read, `SELECT user FROM entries WHERE due <= ? ORDER BY due, user LIMIT ?`},
+		{&q.due, s.read, `SELECT user FROM entries WHERE creates = ? AND due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
-		{&q.save, s.write, `INSERT INTO entries (user, version, due, record, secrets) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
-			record = excluded.record, secrets = excluded.secrets`},
+		// An entry that is there has a version other than 0, and one that is not
+		// there is inserted at version 0 only.
+		{&q.save, s.write, `INSERT INTO entries (user, version, due, creates, record, secrets)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE ?7 = 0 OR EXISTS (SELECT 1 FROM entries WHERE user = ?1)
+			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due, creates = excluded.creates,
+			record = excluded.record, secrets = excluded.secrets WHERE version = ?7`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
 			ON CONFLICT (user) DO UPDATE SET owner = excluded.owner, ends = excluded.ends
@@ -49,7 +52,8 @@ func (s *Store) prepare(ctx context.Context) error {
 			WHERE key = ? ORDER BY caller`},
 		{&q.whoHas, s.read, `SELECT caller, user, addr, first, last FROM handouts
 			WHERE key = ? ORDER BY last DESC, caller`},
-		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE last < ?1 AND EXISTS
+		{&q.holderAfter, s.read, `SELECT min(user) FROM handouts WHERE user > ?`},
+		{&q.pruneHandouts, s.write, `DELETE FROM handouts WHERE user = ?1 AND last < ?2 AND EXISTS
 			(SELECT 1 FROM handouts h WHERE h.user = handouts.user
 			 AND h.caller = handouts.caller AND h.last > handouts.last)`},
 	} {
