@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -83,7 +84,7 @@ func (b bench) start(ctx context.Context, f *fleet, sync string) (all []*side, e
 	}
 	for _, logged := range []bool{false, true}[:1+min(1, strings.Count(sync, "always"))] {
 		p, err := start(ctx, nil, func(addr string) []string {
-			return []string{self, "-floor", addr, "-users", strings.Join(f.users, ","), fmt.Sprintf("-logged=%t", logged)}
+			return []string{self, "-floor", addr, "-users", strconv.Itoa(len(f.users)), fmt.Sprintf("-logged=%t", logged)}
 		})
 		if err != nil {
 			return all, end, fmt.Errorf("floor: %w", err)

@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keyrot/keyrot/test/bench/cloud"
 )
 
 func main() {
@@ -41,7 +43,10 @@ func main() {
 	var err error
 	switch {
 	case *floor != "":
-		err = serveFloor(ctx, *floor, strings.Split(*users, ","), *logged)
+		var n []int
+		if n, err = numbers(*users); err == nil {
+			err = serveFloor(ctx, *floor, cloud.New(n[0]).Names(), *logged)
+		}
 	case *soak > 0:
 		err = runSoak(ctx, *bin, *soak)
 	default:
