@@ -118,9 +118,7 @@ func (s *Keys) note(ctx context.Context, id string, now time.Time) {
 		s.mu.Unlock()
 		return
 	}
-	if s.used == nil || len(s.used) >= maxCached {
-		s.used = make(map[string]time.Time)
-	}
+	s.used = makeRoom(s.used, id, maxCached)
 	s.used[id] = now
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, usedPatience)

@@ -228,9 +228,7 @@ func (s *Keys) load(ctx context.Context, id string) (Key, int64, error) {
 func (s *Keys) remember(k Key, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.cache) >= maxCached || s.cache == nil {
-		s.cache = make(map[string]cached)
-	}
+	s.cache = makeRoom(s.cache, k.ID, maxCached)
 	// A load that began before a revocation must not undo it.
 	if old, ok := s.cache[k.ID]; ok && !old.key.Revoked.IsZero() {
 		k.Revoked = old.key.Revoked

@@ -39,8 +39,25 @@ func (s *seen) get(digest [sha256.Size]byte, keys []signingKey, now time.Time) (
 func (s *seen) put(digest [sha256.Size]byte, v verified) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tokens == nil || len(s.tokens) >= maxSeen {
-		s.tokens = make(map[[sha256.Size]byte]verified) // verifying again is all it costs
-	}
+	s.tokens = makeRoom(s.tokens, digest, maxSeen) // verifying again is all it costs
 	s.tokens[digest] = v
+}
+
+// makeRoom returns m, made if it is nil, with room for the key: of most entries
+// that it may have, any other one goes. Were all of them dropped, one caller too
+// many would have everybody's read again.
+func makeRoom[K comparable, V any](m map[K]V, key K, most int) map[K]V {
+	if m == nil {
+		return make(map[K]V)
+	}
+	if _, ok := m[key]; ok {
+		return m
+	}
+	for other := range m {
+		if len(m) < most {
+			break
+		}
+		delete(m, other)
+	}
+	return m
 }
