@@ -141,7 +141,7 @@ func (c *crowd) trouble(ctx context.Context, st rotate.Store, users int) error {
 			return err
 		}
 		now := c.now()
-		if err := st.Acquire(ctx, u.Name, "crowd", now, 24*time.Hour); err != nil { // so that it lasts
+		if _, err := st.Acquire(ctx, u.Name, "crowd", now, 24*time.Hour); err != nil { // so that it lasts
 			return err
 		}
 		r := &e.Record
