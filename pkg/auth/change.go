@@ -113,15 +113,14 @@ func (s *Keys) record(ctx context.Context, e rotate.Event) error {
 // to refuse a good key.
 func (s *Keys) note(ctx context.Context, id string, now time.Time) {
 	s.mu.Lock()
-	d := now.Sub(s.used[id])
+	last, _ := s.used.Get(id)
+	d := now.Sub(last)
 	if d >= 0 && d < usedEvery {
 		s.mu.Unlock()
 		return
 	}
-	if s.used == nil || len(s.used) >= maxCached {
-		s.used = make(map[string]time.Time)
-	}
-	s.used[id] = now
+	s.used.Max = maxCached
+	s.used.Put(id, now)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, usedPatience)
 	defer cancel()

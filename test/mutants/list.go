@@ -189,12 +189,6 @@ var mutants = []mutant{
 	},
 
 	{
-		Name: "copy-holds-worker", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "\tvar out plan.Outcome\n\tfor _, pub := range p.owed(step) {",
-		New: "\tvar out plan.Outcome\n\tp.rank = plan.RankCreate\n\tleave, _ := p.slot()\n\tdefer leave()\n\tfor _, pub := range p.owed(step) {",
-		Pkg: "./pkg/rotate", Test: "TestAnOptionalPublisherThatHangsHoldsNoWorker", Says: "whatever optional publishers do",
-	},
-	{
 		Name: "printable-secret", Rule: "no leak",
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",

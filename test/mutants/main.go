@@ -33,8 +33,24 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading,
-		ofGrowth, ofCosts, ofEngine)
+	return slices.Concat(
+		mutants,
+		readers,
+		ofTable,
+		ofOutlets,
+		ofClients,
+		ofBounds,
+		ofRecovery,
+		ofRecord,
+		ofEnding,
+		ofCalls,
+		ofPace,
+		ofReading,
+		ofGrowth,
+		ofCosts,
+		ofPage,
+		ofEngine,
+	)
 }
 
 func main() {
