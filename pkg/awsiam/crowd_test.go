@@ -18,11 +18,11 @@ func TestWaitingForThePaceFailsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		aws := &rotatetest.AWS{}
-		for i := range 60 {
+		for i := range 20 {
 			aws.AddUser(fmt.Sprintf("user-%02d", i), "/", nil)
 		}
 		r := &rotate.Rotator{
-			IAM: aws, Pace: &pace.Budget{Most: 1, Burst: 1}, Clock: rotatetest.Clock(), Store: &rotatetest.MemStore{}, Workers: 50,
+			IAM: aws, Pace: &pace.Budget{Most: 0.05, Burst: 1}, Clock: rotatetest.Clock(), Store: &rotatetest.MemStore{}, Workers: 50,
 			Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
 		}
 		rep, err := r.RunOnce(t.Context(), rotate.Options{Patience: time.Minute})

@@ -25,11 +25,6 @@ var ofEngine = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestThrottledCallsAreTriedAgainInThePass", Says: "failed",
 	},
 	{
-		Name: "by-the-alphabet", Rule: "on time",
-		File: "pkg/rotate/once.go", Old: "x.Due.Compare(y.Due))", New: "cmp.Compare(a.Name, b.Name))",
-		Pkg: "./pkg/lambda", Test: "TestNoTailThatIsNeverServed", Says: "waited for a key",
-	},
-	{
 		Name: "list-at-each-tick", Rule: "cheap",
 		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
 		Pkg: "./pkg/rotate", Test: "TestTheStoreIsListedOnce", Says: "times in a minute",
