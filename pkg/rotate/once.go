@@ -182,6 +182,9 @@ func (p *once) visitAll(ctx context.Context, users []User) []UserReport {
 	reports := make([]UserReport, len(users))
 	p.each(ctx, len(users), func(i int) {
 		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.all, p.o)
+		if p.o.Progress != nil {
+			p.o.Progress.Add(1)
+		}
 	})
 	return slices.DeleteFunc(reports, func(u UserReport) bool { return u.User == "" })
 }

@@ -74,6 +74,7 @@ type Options struct {
 	// Patience is how long the pass waits for a key to settle, so that a
 	// rotation that it began is completed by it. 0: not at all.
 	Patience time.Duration
+	Progress *Progress // nil; told of every user that is done
 }
 
 // Done is one step that was carried out, or attempted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -276,25 +277,51 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		byName[e.Record.User] = e
 		byID[e.Record.UserID] = true
 	}
-	told := map[string]string{}
+	failed := map[string]error{}
+	var strangers []User
 	for _, u := range users {
 		e, have := byName[u.Name]
-		taken := have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID)
-		if have && !taken || u.ID != "" && byID[u.ID] || ctx.Err() != nil {
+		switch {
+		case u.ID != "" && byID[u.ID]:
+		case have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID):
+			failed[u.Name] = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
+		case !have:
+			strangers = append(strangers, u)
+		}
+	}
+	maps.Copy(failed, s.enrolEach(ctx, strangers, known))
+	if ctx.Err() != nil {
+		return
+	}
+	told := make(map[string]string, len(failed))
+	for _, u := range users {
+		err := failed[u.Name]
+		if err == nil {
 			continue
 		}
-		err := error(nil)
-		if taken {
-			err = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
-		} else {
-			_, err = s.enrol(ctx, u, known, false)
-		}
-		if err != nil {
-			told[u.Name] = err.Error()
-			if s.told[u.Name] != err.Error() {
-				s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))
-			}
+		told[u.Name] = err.Error()
+		if s.told[u.Name] != err.Error() {
+			s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))
 		}
 	}
 	s.told = told
+}
+
+// enrolEach enrols users side by side, says how far it has come if that takes
+// long, and returns who could not be enrolled.
+func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) map[string]error {
+	var mu sync.Mutex
+	failed := map[string]error{}
+	progress := NewProgress(len(users))
+	defer progress.Every(tellProgress, func() { s.Log.Info("enrolling users", "done", progress.String()) })()
+	s.each(ctx, len(users), func(i int) {
+		_, err := s.enrolInTurn(ctx, users[i], known, false)
+		progress.Add(1)
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			failed[users[i].Name] = err
+		}
+	})
+	return failed
 }
