@@ -20,7 +20,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "little-use-tests-the-limit", Rule: "on time",
-		File: "pkg/pace/learn.go", Old: "if !busy || l.rate", New: "if l.rate",
+		File: "pkg/pace/learn.go", Old: "if !busy || l.phase", New: "if l.phase",
 		Pkg: "./pkg/pace", Test: "TestLittleUseTestsNothing", Says: "after an hour of little use",
 	},
 	{

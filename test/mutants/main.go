@@ -33,7 +33,7 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofCalls, ofPace, ofEnding)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading, ofGrowth)
 }
 
 func main() {
