@@ -39,6 +39,11 @@ var ofPace = []mutant{
 		Pkg: "./pkg/pace", Test: "TestCreationsDelayNothingElse", Says: "beside 500 creations took",
 	},
 	{
+		Name: "actions-share-their-turns", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "p.gates.ready[call].join(p.urgency)", New: "p.gates.ready[CreateAccessKey].join(p.urgency)",
+		Pkg: "./pkg/awsiam", Test: "TestActionsOfACrowdShareNothing", Says: "what the pace of one action allows",
+	},
+	{
 		Name: "sdk-repeats-throttled-calls", Rule: "on time",
 		File: "pkg/awsiam/paced.go", Old: "return !throttled(err) && r.Retryer", New: "return r.Retryer",
 		Pkg: "./pkg/awsiam", Test: "TestThrottledCallsAreLeftToThePace", Says: "sent 3 times",
