@@ -113,8 +113,11 @@ func (b *bucket) found() (rate float64, used, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	rate, used = b.learn.rate, time.Since(b.waited) < time.Hour
-	if b.learn.safe > 0 { // the test is not over
+	switch {
+	case b.learn.safe > 0: // the test is not over
 		rate = b.learn.safe
+	case !b.learn.sure: // what AWS's bucket held may have helped
+		rate *= share
 	}
 	return rate, used, b.learn.phase == hold
 }
