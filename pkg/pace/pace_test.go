@@ -163,7 +163,7 @@ func TestOldKnowledgeFades(t *testing.T) {
 	for _, row := range []struct {
 		age  time.Duration
 		want float64
-	}{{0, 1}, {12 * time.Hour, 5.5}, {25 * time.Hour, 10}, {-2 * time.Hour, 10}} {
+	}{{0, 1}, {5 * time.Hour, 1}, {15 * time.Hour, 5.5}, {25 * time.Hour, 10}, {-2 * time.Hour, 10}} {
 		t.Run(row.age.String(), func(t *testing.T) {
 			t.Parallel()
 			store := &rotatetest.MemStore{}
