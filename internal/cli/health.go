@@ -24,13 +24,23 @@ type health struct {
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
+	// capacity is of users whose schedules have this interval on average. nil: not known.
+	capacity func(users int, every time.Duration) plan.Capacity
 	// promised is for how many users something can be handed out from memory. nil: nobody.
 	promised func() int
 
-	mu   sync.Mutex
-	last api.Health
-	err  error
-	at   time.Time
+	mu    sync.Mutex
+	last  api.Health
+	ahead plan.Capacity
+	err   error
+	at    time.Time
+}
+
+// Capacity is what [health.Health] last found to be coming.
+func (h *health) Capacity() plan.Capacity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ahead
 }
 
 // Health implements server.Health. While the store cannot be read, it returns
@@ -57,8 +67,10 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		h.last.Users, h.last.Serving, h.err = promised, promised, err
 		return h.last, err
 	}
-	for _, e := range entries {
+	every := make([]time.Duration, len(entries))
+	for i, e := range entries {
 		p := h.policy(e.Record.User)
+		every[i] = p.RotateEvery
 		h.last.Users++
 		if _, ok := plan.Serve(e.Record, p, now); ok {
 			h.last.Serving++
@@ -66,6 +78,10 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
 			h.last.Overdue++
 		}
+	}
+	if h.capacity != nil {
+		h.ahead = h.capacity(len(every), plan.MeanInterval(every))
+		h.last.WillBeOverdue = h.ahead.Late
 	}
 	if h.late != nil {
 		h.last.Unrecorded = h.late.Waiting()

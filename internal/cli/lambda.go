@@ -97,7 +97,11 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = hereOnly(st, log, r.RunOnce)
+		s.remember(aws.SDK.Pace)
+		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+			defer s.pace.Flush(ctx)
+			return r.RunOnce(ctx, o)
+		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}

@@ -109,6 +109,7 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		for i, u := range rep.Users {
 			all[i] = u.User
 		}
+		e.warnOf(s.capacityWith(ctx, cfg, all))
 		return e.inWaves(ctx, o, s, all)
 	})
 }

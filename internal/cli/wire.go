@@ -19,6 +19,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/metrics"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -81,6 +82,7 @@ type system struct {
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
+	pace    *pace.Budget // nil: nothing is learnt
 }
 
 // open joins the parts. The caller closes the result.
@@ -115,6 +117,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
+	if aws.SDK != nil {
+		s.remember(aws.SDK.Pace)
+	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
@@ -123,7 +128,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
-	s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
+	s.health = &health{
+		store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -154,6 +161,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	return s, nil
+}
+
+// remember lets the pace begin with what the store knows of it.
+func (s *system) remember(p *pace.Budget) {
+	p.Settings, s.pace = s.store, p
 }
 
 // tlsConfig returns nil if the server speaks plain HTTP.
@@ -231,6 +243,7 @@ func (s *system) close(ctx context.Context) error {
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
+		s.pace.Flush(ctx)
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)

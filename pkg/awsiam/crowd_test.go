@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
@@ -22,7 +22,7 @@ func TestWaitingForThePaceFailsNobody(t *testing.T) {
 			aws.AddUser(fmt.Sprintf("user-%02d", i), "/", nil)
 		}
 		r := &rotate.Rotator{
-			IAM: aws, Pace: &awsiam.Pace{PerSecond: 1, Burst: 1}, Clock: rotatetest.Clock(), Store: &rotatetest.MemStore{}, Workers: 50,
+			IAM: aws, Pace: &pace.Budget{Most: 1, Burst: 1}, Clock: rotatetest.Clock(), Store: &rotatetest.MemStore{}, Workers: 50,
 			Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
 		}
 		rep, err := r.RunOnce(t.Context(), rotate.Options{Patience: time.Minute})

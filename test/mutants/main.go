@@ -33,7 +33,7 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofCalls)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls)
 }
 
 func main() {
