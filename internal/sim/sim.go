@@ -47,6 +47,7 @@ type Faults struct {
 	OldLists    time.Duration // lists lag by up to this instead
 	Errors      float64       // chance of a call failing before, and again as much after its effect
 	Late        float64       // chance of a change taking effect after its caller gave up
+	Ending      float64       // the same, for what takes keys away only
 	Store       float64       // chance of a store operation failing before, and again after its effect
 	Crash       time.Duration // mean time between crashes of a daemon; 0: none
 	Publish     float64       // chance of a publisher failing before, and again after its effect
@@ -181,6 +182,7 @@ func (s *simulation) setUp() {
 		a.Usage = rotatetest.Delay{Min: time.Minute, Max: 2 * time.Hour}
 	}
 	a.Errors, a.Lost, a.Late = s.Faults.Errors, s.Faults.Errors, s.Faults.Late
+	a.Ending = s.Faults.Ending
 	a.LateBy = rotatetest.Delay{Min: time.Second, Max: 20 * time.Second}
 	if s.Faults.Consistency {
 		a.Latency = rotatetest.Delay{Min: 20 * time.Millisecond, Max: 3 * time.Second}

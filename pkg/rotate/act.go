@@ -164,7 +164,22 @@ var errUnread = errors.New("the store cannot be read either")
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
 	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
-		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
+		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled) || errors.Is(err, errUnsent)
+}
+
+// ends reports whether the step takes its key away.
+func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
+
+// hold returns once it is saved that a key may be taken away by a call that got
+// no answer, or when that is over: nobody else may put the key back into service
+// meanwhile. If the process has to stop before, the lease stays.
+func (p *pass) hold(until time.Time) {
+	for err := p.flush(); err != nil && p.now().Before(until); err = p.flush() {
+		if errors.Is(err, ErrConflict) || p.sleep(time.Second) != nil {
+			p.keepLease = true
+			return
+		}
+	}
 }
 
 func (p *pass) setStatus(id string, s plan.Status) error {

@@ -36,6 +36,8 @@ type pass struct {
 	may      Call   // what the pace has let through and was not used yet
 	ready    *place // held with it
 	refusals int    // of calls, for their pace
+
+	keepLease bool // until it ends by itself
 }
 
 // way is how a pass is made.
@@ -121,9 +123,12 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 
 func (p *pass) run(user string) error {
 	defer func() {
+		p.giveBack()
+		if p.keepLease {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
-		p.giveBack()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
 	err := p.begin(user)
@@ -291,9 +296,14 @@ func (p *pass) do(step plan.Step) error {
 	if !leadsOn(step) {
 		p.giveBack()
 	}
+	began := p.now()
 	out, err := p.act(step)
 	if callOf(step.Action) != "" {
 		p.giveBack()
+	}
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
+		defer p.hold(p.policy.Over(began))
 	}
 	if errors.Is(err, errUnsent) {
 		return err

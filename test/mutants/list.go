@@ -13,7 +13,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "promote-unsettled", Rule: "served works",
-		File: "pkg/rotate/plan/next.go", Old: "case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:", New: "case false:",
+		File: "pkg/rotate/plan/next.go", Old: "case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):", New: "case false:",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a fresh confirmation",
 	},
 	{

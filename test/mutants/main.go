@@ -33,7 +33,9 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls)
+	return slices.Concat(
+		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls, ofEnding,
+	)
 }
 
 func main() {

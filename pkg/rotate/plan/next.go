@@ -315,6 +315,10 @@ func (d *decision) delete() *Step {
 			d.later(NotDue, k.ID, due)
 			continue
 		}
+		if over := d.lostCalls(); d.now.Before(over) {
+			d.later(LostCreate, k.ID, over)
+			continue
+		}
 		return &Step{Action: Delete, KeyID: k.ID, Reason: GraceOver, Due: due}
 	}
 	return nil
@@ -359,13 +363,15 @@ func (d *decision) pending() *Step {
 	switch {
 	case k.Proven.IsZero() && !k.Refused.IsZero() && !k.asked(d.p).Before(k.Refused.Add(d.p.VerifyDeadline)):
 		return d.step(Delete, k.ID, NeverAccepted) // and not because nobody has asked since
+	case d.now.Before(k.Ending): // it was to be deleted
+		return d.later(Settling, k.ID, k.Ending)
 	case d.now.Before(k.Again):
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():
 		return d.step(Verify, k.ID, Unproven)
 	case d.now.Before(k.Proven.Add(d.p.Settle)):
 		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle))
-	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:
+	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):
 		return d.step(Verify, k.ID, Unconfirmed)
 	}
 	if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {

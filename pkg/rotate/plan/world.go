@@ -60,6 +60,7 @@ type Held struct {
 	Promoted    time.Time `json:"promoted,omitzero"`    // became Current
 	Promise     time.Time `json:"promise,omitzero"`     // latest Expiration given or to be given for it
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
+	Ending      time.Time `json:"ending,omitzero"`      // a lost call may take it away until then: see [Record.EndsLate]
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
 	Probed      time.Time `json:"probed,omitzero"`      // last probe that was accepted though IAM's list disagreed
 	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it, the first time
