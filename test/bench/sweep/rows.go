@@ -127,7 +127,7 @@ func (k *scene) changes() (n int) {
 }
 
 // quick is a schedule that needs no hour to come to its steady state.
-var quick = []string{"--rotate-every", "60s", "--deactivate-after", "80s", "--delete-after", "110s"} //nolint:gochecknoglobals // a constant
+var quick = []string{"--rotate-every", "90s", "--deactivate-after", "2m", "--delete-after", "150s"} //nolint:gochecknoglobals // a constant
 
 func perRotation(ctx context.Context, s sweep) ([]figure, error) {
 	n := min(s.users, 60)
@@ -143,7 +143,7 @@ func perRotation(ctx context.Context, s sweep) ([]figure, error) {
 	defer d.stop()
 	sleep(ctx, 3*time.Minute)
 	k.Reset()
-	sleep(ctx, 2*time.Minute)
+	sleep(ctx, 3*time.Minute) // two rotations of each user
 	counts := k.Counts()
 	rotations := float64(counts["CreateAccessKey"].Calls)
 	if rotations == 0 {
