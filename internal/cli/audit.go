@@ -24,16 +24,17 @@ type auditOptions struct {
 	common
 	Since  string
 	Format string
+	DryRun bool
 }
 
 type auditRuns struct {
-	verify, report func(context.Context, auditOptions) error
+	verify, report, prune func(context.Context, auditOptions) error
 }
 
 func newAuditCmd(run auditRuns) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "audit", Short: "Prove the audit log, or make evidence from it",
-		Example: "  keyrot audit verify\n  keyrot audit report --since 90d --format csv",
+		Use: "audit", Short: "Prove the audit log, make evidence from it, or cut off what is old",
+		Example: "  keyrot audit verify\n  keyrot audit report --since 90d --format csv\n  keyrot audit prune --to /var/backups/keyrot",
 	}
 	var o auditOptions
 	sub := func(use, short, example string, do func(context.Context, auditOptions) error) *cobra.Command {
@@ -51,13 +52,21 @@ func newAuditCmd(run auditRuns) *cobra.Command {
 	report := sub("report", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
 	report.Flags().StringVar(&o.Since, "since", "90d", "how far back")
 	report.Flags().StringVar(&o.Format, "format", "csv", "csv or json")
+	prune := sub("prune", "Export old lines and cut them off the log", "prune --keep 400d --to /var/backups/keyrot", run.prune)
+	prune.Long = `Export the lines that are older than --keep to a compressed file, read it back
+and cut them off the log. A line of the log says what is missing and names the
+export's SHA-256, so that "audit verify" still proves the rest. Nothing is cut
+off a log that cannot be proven. "audit report" only knows what is in the log.`
+	setting(prune.Flags(), "audit.keep", "keep", "how long lines stay in the log (default 400d)")
+	setting(prune.Flags(), "audit.exports", "to", "folder for the export (default: that of the log)")
+	prune.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be cut off, without doing it")
 	storeFlags(cmd.PersistentFlags())
 	setting(cmd.PersistentFlags(), "audit.path", "audit-log", "the log (default: audit.jsonl beside the store)")
-	cmd.AddCommand(verify, report)
+	cmd.AddCommand(verify, report, prune)
 	return cmd
 }
 
-func (e Env) auditing() auditRuns { return auditRuns{e.auditVerify, e.auditReport} }
+func (e Env) auditing() auditRuns { return auditRuns{e.auditVerify, e.auditReport, e.auditPrune} }
 
 func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	cfg, err := e.load(o.common)

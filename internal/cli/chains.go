@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -43,17 +43,37 @@ func (e Env) verifyChains(ctx context.Context, o auditOptions, t tableStore) err
 	return nil
 }
 
-// exportChains returns the lines of all chains, one chain after the other.
+// exportChains returns the lines of all chains, one chain after the other. They
+// are read as they are asked for.
 func exportChains(ctx context.Context, t tableStore) (io.ReadCloser, error) {
 	names, err := t.Chains(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var all bytes.Buffer
+	all := make(chained, 0, len(names))
 	for _, name := range names {
-		if err := t.chain(name).Export(ctx, &all); err != nil {
-			return nil, fmt.Errorf("reading audit log %q: %w", name, err)
-		}
+		all = append(all, t.chain(name).Lines(ctx))
 	}
-	return io.NopCloser(&all), nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(all.readers()...), all}, nil
+}
+
+type chained []io.ReadCloser
+
+func (c chained) readers() (out []io.Reader) {
+	for _, r := range c {
+		out = append(out, r)
+	}
+	return out
+}
+
+// Close implements io.Closer.
+func (c chained) Close() error {
+	var errs []error
+	for _, r := range c {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -19,8 +19,7 @@ const listTime = 5 * time.Second
 
 // health tells how the users are, from what the store holds.
 type health struct {
-	store  rotate.Store
-	policy func(user string) plan.Policy
+	roster *rotate.Roster
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
@@ -62,25 +61,14 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		ctx, cancel = context.WithTimeout(ctx, listTime)
 		defer cancel()
 	}
-	entries, err := h.store.List(ctx)
+	o, err := h.roster.Overview(ctx)
 	if err != nil {
 		h.last.Users, h.last.Serving, h.err = promised, promised, err
 		return h.last, err
 	}
-	every := make([]time.Duration, len(entries))
-	for i, e := range entries {
-		p := h.policy(e.Record.User)
-		every[i] = p.RotateEvery
-		h.last.Users++
-		if _, ok := plan.Serve(e.Record, p, now); ok {
-			h.last.Serving++
-		}
-		if _, late := plan.Overdue(e.Record, p, now); late && !e.Record.Paused(now) {
-			h.last.Overdue++
-		}
-	}
+	h.last.Users, h.last.Serving, h.last.Overdue = o.Users, o.Serving, o.Overdue
 	if h.capacity != nil {
-		h.ahead = h.capacity(len(every), plan.MeanInterval(every))
+		h.ahead = h.capacity(o.Users, o.Every)
 		h.last.WillBeOverdue = h.ahead.Late
 	}
 	if h.late != nil {

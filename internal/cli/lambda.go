@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -76,7 +77,8 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	which := e.Getenv(functionVariable)
 	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
 	s.audit = tableAudit{record}
-	s.health = &health{store: st, policy: policy, now: now}
+	s.roster = &rotate.Roster{Store: st, Policy: policy, Now: now}
+	s.health = &health{roster: s.roster, now: now}
 	switch which {
 	case "rotator":
 		if cfg.Users.Empty() {
@@ -104,7 +106,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
-			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Store: st, Policy: policy}
+			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Roster: s.roster, Policy: policy}
 			f.Tell = teller(n, s.watch)
 		}
 		f.Overdue = func(ctx context.Context) (int, error) {
@@ -169,6 +171,7 @@ func openTable(sdk aws.Config, cfg config.Config) *dynamodb.Store {
 	return &dynamodb.Store{
 		API: dynamodb.NewAPI(sdk), Table: cfg.Store.Table,
 		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(sdk), Key: cfg.Store.KMSKey, Context: content.EncryptionContext},
+		Keep:   cmp.Or(cfg.Handouts.Keep, -1), // 0 is for ever here
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
@@ -89,12 +90,12 @@ func TestGlobalTablesAreNotOpened(t *testing.T) {
 	}
 }
 
-// hanging is a store whose listing does not answer.
+// hanging is a store that does not answer what has changed.
 type hanging struct{ *rotatetest.MemStore }
 
-func (hanging) List(ctx context.Context) ([]rotate.Entry, error) {
+func (hanging) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
 	<-ctx.Done()
-	return nil, ctx.Err()
+	return rotate.Changes{}, ctx.Err()
 }
 
 // channel is a channel of messages that may be broken.
@@ -126,7 +127,7 @@ func TestTellerSurvives(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 			defer cancel()
-			teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Store: store})(ctx)
+			teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Roster: rosterOf(store)})(ctx)
 		}
 		works, broken := &channel{}, &channel{broken: true}
 		invoke(hanging{st}, works, &notify.Item{Kind: notify.Change, Title: "first"})
@@ -162,7 +163,7 @@ func TestTellerSaysThatTheStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, mail := dead{hanging{&rotatetest.MemStore{}}}, &channel{}
 		n := &notify.Notifier{Settings: st, Channels: []notify.Channel{mail}, Log: slog.New(slog.DiscardHandler)}
-		tell := teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Store: st})
+		tell := teller(n, &notify.Watchdog{Clock: rotatetest.Clock(), Notifier: n, Roster: rosterOf(st)})
 		for range 4 {
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 			began := time.Now()
@@ -203,4 +204,8 @@ func TestReadAPISecret(t *testing.T) {
 			t.Errorf("%s: readAPISecret = %q, %v, want %q", name, got, err, c.want)
 		}
 	}
+}
+
+func rosterOf(st rotate.Store) *rotate.Roster {
+	return &rotate.Roster{Store: st, Policy: func(string) plan.Policy { return plan.Policy{} }, Now: time.Now}
 }

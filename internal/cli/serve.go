@@ -88,7 +88,14 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer collectLess()()
 	defer limitMemory()()
+	profiles, err := s.listenProfiles(ctx)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	if profiles != nil {
+		g.Go(func() error { return serveProfiles(ctx, profiles) })
+	}
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.late.Run(ctx) })
 	if s.health != nil {
@@ -98,6 +105,9 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	if s.notify != nil {
 		g.Go(func() error { return s.notify.Run(ctx) })
 		g.Go(func() error { return s.watch.Run(ctx) })
+	}
+	if s.pruner != nil {
+		g.Go(func() error { return s.pruner.Run(ctx) })
 	}
 	ended := make(chan error, 1)
 	g.Go(func() error {

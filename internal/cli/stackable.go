@@ -12,7 +12,7 @@ import (
 // machine find a server, how they log, and where they keep files, for which a
 // stack has its table.
 var notTheStacks = []string{
-	"store.path", "store.key_file", "audit.path",
+	"store.path", "store.key_file", "audit.path", "audit.exports",
 	"endpoint", "api_key_file", "identity", "oidc_token_file", "sign_for", "ca_file", "log.level", "log.format",
 }
 
@@ -20,6 +20,9 @@ var notTheStacks = []string{
 var instead = map[string]string{
 	"overrides": "a stack has one schedule; use a stack for each",
 	"workers":   "a stack's rotator has 8",
+
+	"audit.keep":    `the log in a stack's table is pruned by "keyrot audit prune --stack" only; give it --keep`,
+	"handouts.keep": "a stack keeps them for 90 days",
 
 	"notify.ses.from": "give --sender-email", "notify.ses.to": "give --admin-email",
 	"server.caller_rate": "change the parameters ApiRate and ApiBurst of the stack",

@@ -109,6 +109,14 @@ func (s vitalStore) List(ctx context.Context) ([]rotate.Entry, error) {
 	return all, err
 }
 
+// Changes implements [rotate.Store].
+func (s vitalStore) Changes(ctx context.Context, mark int64) (rotate.Changes, error) {
+	end := s.reads.begin()
+	c, err := s.Store.Changes(ctx, mark)
+	end(err)
+	return c, err
+}
+
 // Acquire implements [rotate.Store].
 func (s vitalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
 	end := s.writes.begin()

@@ -77,17 +77,20 @@ type system struct {
 	audit   record
 	late    *rotate.Late // before audit: keeps hand-outs that it does not take
 	rotator *rotate.Rotator
+	roster  *rotate.Roster
 	server  *server.Server
 	notify  *notify.Notifier // nil: nobody is told
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
 	pace    *pace.Budget // nil: nothing is learnt
+	pprof   string       // where profiles are taken; empty: nowhere
+	pruner  *pruner      // nil: nothing is pruned here
 }
 
 // open joins the parts. The caller closes the result.
 func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, err error) {
-	s := &system{clock: aws.Clock}
+	s := &system{clock: aws.Clock, pprof: cfg.Server.Pprof}
 	defer func() {
 		if err != nil {
 			_ = s.close(ctx) // the first error matters
@@ -105,6 +108,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if s.audit, err = openAudit(ctx, cfg, s.store, s.clock.Now, log); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	s.prunes(cfg, log)
 	if m := aws.Matches; m != nil && m.tell == nil {
 		m.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 	}
@@ -120,6 +124,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	if aws.SDK != nil {
 		s.remember(aws.SDK.Pace)
 	}
+	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
@@ -129,7 +134,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
 	s.health = &health{
-		store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+		roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
 	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
@@ -182,6 +187,16 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 	return files.Config()
 }
 
+// prunes joins what cuts off old hand-outs and lines of the log, if they are in
+// files.
+func (s *system) prunes(cfg config.Config, log *slog.Logger) {
+	st, file := s.store.(*sqlite.Store)
+	l, logged := s.audit.(*audit.Log)
+	if file && logged {
+		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
+	}
+}
+
 // measure counts what the parts do, if anybody may see it.
 func (s *system) measure(cfg config.Config, aws cloud) {
 	if cfg.Server.Metrics == "off" {
@@ -192,7 +207,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 		pace = aws.SDK.Pace.State
 	}
 	m := metrics.New(metrics.Options{
-		Store: s.store, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+		Roster: s.roster, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
 	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)
@@ -219,7 +234,7 @@ func (s *system) outbound(cfg config.Config, sdk aws.Config) (err error) {
 	}
 	s.notify.Log = s.rotator.Log
 	host, _ := os.Hostname()
-	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Store: s.store, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
+	s.watch = &notify.Watchdog{Clock: s.clock, Notifier: s.notify, Roster: s.roster, Policy: s.rotator.Policy, Tick: config.Tick, Owner: host}
 	s.rotator.Observe, s.rotator.Target, s.rotator.Beat = s.notify.Observe, s.notify.Target, s.watch.Beat
 	return nil
 }

@@ -123,6 +123,7 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.late)
 	held(t, s.guard)
 	held(t, s.pace)
+	held(t, s.pruner)
 	held(t, s.rotator.Store.(vitalStore))
 	held(t, s.server.Page, "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")
@@ -190,7 +191,7 @@ func TestServeHasOneClock(t *testing.T) {
 	s, requests := opened(t)
 	told(t, func() error { _, err := s.rotator.IAM.Keys(t.Context(), "ci"); return err }, map[string]func() time.Time{
 		"the rotator": s.rotator.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "the page": s.server.Page.Now,
-		"health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
+		"health": s.health.now, "the roster": s.roster.Now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
 		"late records": s.late.Now, "the required publisher": s.rotator.Publishers[0].(publish.Only).To.(*publish.SSM).Now,
 		"the webhook": s.rotator.Optional[0].(publish.Only).To.(*publish.Webhook).Now,
 		"SES":         s.notify.Channels[0].(*notify.SES).Now, "SNS": s.notify.Channels[1].(*notify.SNS).Now,
@@ -269,7 +270,7 @@ func TestTheRotatorsFunctionIsWired(t *testing.T) {
 		t.Error("the call succeeded, want AWS's refusal")
 	}
 	agree(t, map[string]func() time.Time{
-		"the rotator": s.rotator.Clock.Now, "health": s.health.now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
+		"the rotator": s.rotator.Clock.Now, "health": s.health.now, "the roster": s.roster.Now, "notices": s.notify.Now, "the watchdog": s.watch.Clock.Now,
 		"SES": s.notify.Channels[0].(*notify.SES).Now,
 	})
 }
@@ -284,6 +285,6 @@ func TestTheAPIsFunctionIsWired(t *testing.T) {
 	d := s.server.Credentials.(*rotate.Dispenser)
 	held(t, d, "Late")                    // a function is frozen after its answer: what it cannot record it refuses
 	agree(t, map[string]func() time.Time{ // since Secrets Manager refused
-		"the hand-out": d.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "health": s.health.now,
+		"the hand-out": d.Clock.Now, "API keys": s.server.Keys.Now, "tokens": s.server.Tokens.Now, "health": s.health.now, "the roster": s.roster.Now,
 	})
 }

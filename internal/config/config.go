@@ -25,8 +25,10 @@ type Config struct {
 	Server Server `mapstructure:"server"`
 	IAM    IAM    `mapstructure:"iam"`
 	Audit  Audit  `mapstructure:"audit"`
-	Log    Log    `mapstructure:"log"`
-	Client Client `mapstructure:",squash"`
+	// Handouts is the index of who was given which key.
+	Handouts Handouts `mapstructure:"handouts"`
+	Log      Log      `mapstructure:"log"`
+	Client   Client   `mapstructure:",squash"`
 
 	// Publish are targets that new pairs are copied to. Default none.
 	Publish []Target `mapstructure:"publish"`
@@ -151,6 +153,10 @@ type Server struct {
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"
 	// (everybody who can reach the server) or "off". Default "viewer".
 	Metrics string `mapstructure:"metrics"`
+	// Pprof is 127.0.0.1:PORT, where anybody on this machine can take Go
+	// profiles of "keyrot serve" (/debug/pprof/), to find out what it spends
+	// time and memory on. Default none: nobody can.
+	Pprof string `mapstructure:"pprof"`
 
 	// Identities are callers without an API key: what accepts them and what
 	// they may read. The first entry that accepts a caller counts. Default none.
@@ -185,6 +191,21 @@ type Audit struct {
 	// effect) or "second" (a crash of the machine may lose the last second).
 	// Default "always".
 	Sync string `mapstructure:"sync"`
+	// Keep is how long a line stays in the log, 24h at least. Older ones are
+	// exported to Exports and cut off: by serve if the log is a file, about every
+	// eighth of that time, and by "keyrot audit prune". 0s: for ever. Default 400d.
+	Keep time.Duration `mapstructure:"keep"`
+	// Exports is the folder for exported lines. Default: that of the log.
+	Exports string `mapstructure:"exports"`
+}
+
+// Handouts is the index of who was given which key, which "keyrot whohas"
+// reads. The audit log has every single hand-out for longer.
+type Handouts struct {
+	// Keep is how long it is remembered that a caller was given a key, from the
+	// latest time on, 24h at least. What a caller was given last is kept. 0s:
+	// for ever. Default 90d.
+	Keep time.Duration `mapstructure:"keep"`
 }
 
 // Log is the operational log, on standard error.
@@ -225,7 +246,8 @@ func defaults(stateDir string) Config {
 			CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024,
 		},
 		IAM:          IAM{Rate: 10, Burst: 5},
-		Audit:        Audit{Sync: "always"},
+		Audit:        Audit{Sync: "always", Keep: 400 * 24 * time.Hour},
+		Handouts:     Handouts{Keep: 90 * 24 * time.Hour},
 		Log:          Log{Level: "info", Format: "json"},
 		Client:       Client{Endpoint: "http://127.0.0.1:8080"},
 		Notify:       Notify{Digest: "daily", SMTP: SMTP{TLS: "starttls"}},

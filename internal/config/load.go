@@ -92,6 +92,9 @@ func (c *Config) fill() {
 	if c.Audit.Path == "" {
 		c.Audit.Path = filepath.Join(dir, "audit.jsonl")
 	}
+	if c.Audit.Exports == "" && c.Store.Table == "" {
+		c.Audit.Exports = filepath.Dir(c.Audit.Path)
+	}
 }
 
 // readFile returns the file's content as a tree with the known keys only, and

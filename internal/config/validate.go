@@ -39,9 +39,17 @@ func (c Config) Validate() error {
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("log.format", c.Log.Format, "json", "text")
 	oneOf("audit.sync", c.Audit.Sync, "always", "second")
-	for key, path := range map[string]string{"store.path": c.Store.Path, "store.key_file": c.Store.KeyFile, "audit.path": c.Audit.Path} {
+	for key, path := range map[string]string{
+		"store.path": c.Store.Path, "store.key_file": c.Store.KeyFile, "audit.path": c.Audit.Path,
+		"audit.exports": c.Audit.Exports,
+	} {
 		if strings.HasPrefix(path, "~") || strings.Contains(path, "$") { // a shell's; it would be made in the working folder
 			bad("%s: %q: write the folder out", key, path)
+		}
+	}
+	for key, keep := range map[string]time.Duration{"audit.keep": c.Audit.Keep, "handouts.keep": c.Handouts.Keep} {
+		if keep != 0 && keep < 24*time.Hour {
+			bad("%s: %s: must be 24h at least, or 0s for ever", key, keep)
 		}
 	}
 	if c.Store.Path == "" {
@@ -152,6 +160,9 @@ func (s Server) validate() []error {
 	}
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
 		errs = append(errs, fmt.Errorf("server.metrics: %q is not one of viewer, open, off", s.Metrics))
+	}
+	if addr, err := netip.ParseAddrPort(s.Pprof); s.Pprof != "" && (err != nil || !addr.Addr().IsLoopback()) {
+		errs = append(errs, fmt.Errorf("server.pprof: %q is not a port of the loopback address, such as 127.0.0.1:6060", s.Pprof))
 	}
 	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {

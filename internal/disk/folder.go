@@ -185,6 +185,13 @@ func Same(dir *os.Root, name string, c Content) bool {
 	return Fit(f, c) == nil && syncRoot(dir) == nil // a crash may have come before it
 }
 
+// Like returns the mode and the owner of a file, for [Fit].
+func Like(info fs.FileInfo) Content {
+	c := Content{Mode: info.Mode().Perm()}
+	c.UID, c.GID = ownerOf(info)
+	return c
+}
+
 // Fit gives an open file its mode and owner.
 func Fit(f *os.File, c Content) error {
 	if c.UID >= 0 || c.GID >= 0 {

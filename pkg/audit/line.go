@@ -97,9 +97,7 @@ func ParseLine(b []byte) (Line, error) {
 // longest line.
 func Lines(r io.Reader) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		in := bufio.NewScanner(r)
-		in.Buffer(make([]byte, 64<<10), maxLine+1)
-		in.Split(wholeLines)
+		in := scanner(r)
 		n := 0
 		for in.Scan() {
 			n++
@@ -112,12 +110,29 @@ func Lines(r io.Reader) iter.Seq2[Line, error] {
 				return
 			}
 		}
-		if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield(Line{}, fmt.Errorf("line %d: longer than %d bytes: %w", n+1, maxLine, ErrBroken))
-		} else if err != nil {
-			yield(Line{}, fmt.Errorf("line %d: %w", n+1, err))
+		if err := ended(in, n); err != nil {
+			yield(Line{}, err)
 		}
 	}
+}
+
+func scanner(r io.Reader) *bufio.Scanner {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 256<<10), maxLine+1)
+	in.Split(wholeLines)
+	return in
+}
+
+// ended says why there are no more lines after the first n; nil: that was all.
+func ended(in *bufio.Scanner, n int) error {
+	err := in.Err()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bufio.ErrTooLong):
+		return fmt.Errorf("line %d: longer than %d bytes: %w", n+1, maxLine, ErrBroken)
+	}
+	return fmt.Errorf("line %d: %w", n+1, err)
 }
 
 // wholeLines splits at newlines only; bytes after the last one are an error,
@@ -130,38 +145,4 @@ func wholeLines(data []byte, atEOF bool) (int, []byte, error) {
 		return 0, nil, fmt.Errorf("incomplete: %w", ErrBroken)
 	}
 	return 0, nil, nil
-}
-
-// Verify checks a whole log from its first line. Lines cut off at the end
-// leave a sound, shorter chain: [VerifyBetween] finds them with an anchor.
-func Verify(r io.Reader) error {
-	_, err := VerifyBetween(r, Tail{}, Tail{})
-	return err
-}
-
-// VerifyBetween checks a log that continues from (zero: begins) and must
-// reach to (zero: may end anywhere), and returns its end. The error names the
-// first line that is wrong.
-func VerifyBetween(r io.Reader, from, to Tail) (Tail, error) {
-	end, n := from, 0
-	for l, err := range Lines(r) {
-		if err != nil {
-			return end, err
-		}
-		n++
-		switch {
-		case l.Seq != end.Seq+1:
-			return end, fmt.Errorf("line %d: has number %d, want %d: %w", n, l.Seq, end.Seq+1, ErrBroken)
-		case l.Prev != end.prev():
-			return end, fmt.Errorf("line %d: does not follow the line before it: %w", n, ErrBroken)
-		}
-		end = Tail{l.Seq, l.Hash}
-		if end.Seq == to.Seq && end.Hash != to.Hash {
-			return end, fmt.Errorf("line %d: is not the line the anchor names: %w", n, ErrBroken)
-		}
-	}
-	if end.Seq < to.Seq {
-		return end, fmt.Errorf("line %d: missing; the log ends at number %d, the anchor names %d: %w", n+1, end.Seq, to.Seq, ErrBroken)
-	}
-	return end, nil
 }

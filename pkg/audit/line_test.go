@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -75,6 +76,22 @@ func FuzzParseLine(f *testing.F) {
 			if err != nil && !errors.Is(err, ErrBroken) {
 				t.Errorf("Lines = %v, want %v", err, ErrBroken)
 			}
+		}
+	})
+}
+
+// What counts as a record is what a parser of JSON says, whether or not a line
+// is simple enough to need none.
+func FuzzRecord(f *testing.F) {
+	for _, s := range []string{
+		`{"seq":1,"prev":"a"}`, `{"a":"b\n"}`, `{"a":"b"`, `{}`, `{"a":1,}`, `{"a":01}`, `{"a":-1.5e3}`, `{"a":{"b":[1]}}`, `{"a" : 1}`, `{,}`,
+		`{"a":"b"}}`, `{"a":"b",`, `{"a":"`, `{"a"`, `{"a":true}`, `x`, ``, `{"a":1}{`, "{\"a\":\"\x01\"}", `{"ä":"ö"}`, `{"a":0}`, `{"":0.0}`, `{"a":,"b":1}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 0 && b[0] == '{' && record(b) != json.Valid(b) {
+			t.Errorf("record(%q) = %v, want %v", b, record(b), !record(b))
 		}
 	})
 }

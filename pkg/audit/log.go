@@ -22,13 +22,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
@@ -46,6 +45,10 @@ const (
 	// machine up to that second.
 	Second Sync = "second"
 )
+
+// maxBatch bounds what waits for the disk, in bytes; the rest waits with its
+// callers.
+const maxBatch = 1 << 20
 
 // ErrClosed: Append after Close.
 var ErrClosed = errors.New("audit log is closed")
@@ -65,13 +68,14 @@ type Options struct {
 	LockWait time.Duration    // bound on waiting for another process; default 10 s
 	Log      *slog.Logger     // told when the disk fails and when it is back; default: nobody is
 
-	open func(path string, flag int) (file, error) // default openFile
+	open   func(path string, flag int) (file, error) // default openFile
+	rename func(from, to string) error               // default os.Rename; of the log itself
 }
 
 // Log is an open log. Its methods are safe for concurrent use.
 type Log struct {
 	o       Options
-	lock    *flock.Flock
+	lock    *lock         // between processes; the turn is held by whoever uses it
 	dirty   chan struct{} // something was written that is not settled
 	stop    chan struct{}
 	settler sync.WaitGroup
@@ -82,6 +86,7 @@ type Log struct {
 
 	turn chan struct{} // held by whoever touches what follows
 	file file
+	mine fs.FileInfo // which file it is
 	size int64
 	tail Tail
 	buf  []byte
@@ -94,6 +99,7 @@ type Log struct {
 // batch is what one write and one sync take to the disk.
 type batch struct {
 	events [][]byte
+	size   int           // bytes of the events
 	done   chan struct{} // closed when err is set
 	err    error
 }
@@ -123,14 +129,17 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if o.open == nil {
 		o.open = openFile
 	}
+	if o.rename == nil {
+		o.rename = os.Rename
+	}
 	l := &Log{
 		o: o, joining: newBatch(),
-		lock:  flock.New(lockPath(o.Path), flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600)),
+		lock:  newLock(lockPath(o.Path)),
 		dirty: make(chan struct{}, 1), stop: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	if err := l.start(ctx); err != nil {
 		if l.file != nil {
-			err = errors.Join(err, l.file.Close())
+			err = errors.Join(err, l.file.Close(), l.lock.Close())
 		}
 		return nil, fmt.Errorf("opening the audit log %s: %w", o.Path, err)
 	}
@@ -208,28 +217,43 @@ func (l *Log) Append(ctx context.Context, e rotate.Event) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return ErrClosed
+	for {
+		b, joined, err := l.join(event)
+		if err != nil {
+			return err
+		}
+		runtime.Gosched() // whoever is about to append too may join
+		select {
+		case <-b.done:
+		case l.turn <- struct{}{}:
+			l.commit(ctx, b)
+			<-l.turn
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		switch {
+		case joined && b.err != nil:
+			return fmt.Errorf("recording %s: %w", e.Action, b.err)
+		case joined:
+			return nil
+		}
 	}
-	b := l.joining
-	b.events = append(b.events, event)
-	l.mu.Unlock()
+}
 
-	runtime.Gosched() // whoever is about to append too may join
-	select {
-	case <-b.done:
-	case l.turn <- struct{}{}:
-		l.commit(ctx, b)
-		<-l.turn
-	case <-ctx.Done():
-		return ctx.Err()
+// join adds the event to the batch that is to be written next, unless that is
+// full: while a disk hangs, callers come and leave.
+func (l *Log) join(event []byte) (b *batch, joined bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, false, ErrClosed
 	}
-	if b.err != nil {
-		return fmt.Errorf("recording %s: %w", e.Action, b.err)
+	b = l.joining
+	if len(b.events) > 0 && b.size+len(event) > maxBatch {
+		return b, false, nil
 	}
-	return nil
+	b.events, b.size = append(b.events, event), b.size+len(event)
+	return b, true, nil
 }
 
 // commit writes the batch unless somebody else has done so. The turn is held.
@@ -311,7 +335,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.ill.next = time.Time{} // the last attempt waits for nothing
 	l.commit(ctx, last)
 	<-l.turn
-	return errors.Join(last.err, l.settle(ctx), l.file.Close())
+	return errors.Join(last.err, l.settle(ctx), l.file.Close(), l.lock.Close())
 }
 
 // event makes an event of the log's own.

@@ -65,7 +65,8 @@ func StoredTail(ctx context.Context, s rotate.Settings) (Tail, int64, error) {
 }
 
 // VerifyFile checks the log at path, while it may be written to, against the
-// anchor beside it and the one in s (nil: none), and returns its end.
+// anchor beside it and the one in s (nil: none), and returns its end. It reads
+// the log once, in constant memory.
 func VerifyFile(ctx context.Context, path string, s rotate.Settings) (Tail, error) {
 	// Anchors first: the log may only be ahead of them.
 	stored, _, err := StoredTail(ctx, s)
@@ -76,13 +77,12 @@ func VerifyFile(ctx context.Context, path string, s rotate.Settings) (Tail, erro
 	if err != nil {
 		return Tail{}, err
 	}
-	var end Tail
-	for _, anchor := range []Tail{stored, beside} {
-		if end, err = verifyFile(path, anchor); err != nil {
-			return end, err
-		}
+	f, err := os.Open(path)
+	if err != nil {
+		return Tail{}, err
 	}
-	return end, nil
+	defer f.Close()
+	return VerifyLog(f, stored, beside)
 }
 
 // lockedTail reads the anchor while nobody writes it.
@@ -97,15 +97,6 @@ func lockedTail(ctx context.Context, path string) (Tail, error) {
 	}
 	t, err := ReadTail(path)
 	return t, errors.Join(err, lock.Unlock())
-}
-
-func verifyFile(path string, anchor Tail) (Tail, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Tail{}, err
-	}
-	defer f.Close()
-	return VerifyBetween(f, Tail{}, anchor)
 }
 
 // writeTail renews the anchor beside the log unless another process has

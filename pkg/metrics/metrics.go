@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -30,6 +29,7 @@ type Metrics struct {
 	now      func() time.Time
 	registry *prometheus.Registry
 	scrapes  chan struct{}
+	users    func(sees func(user string) bool) *users
 
 	steps     *prometheus.CounterVec
 	rotations *prometheus.CounterVec
@@ -43,7 +43,7 @@ type Metrics struct {
 
 // Options says what is looked at. All fields but Now are required.
 type Options struct {
-	Store  rotate.Store
+	Roster *rotate.Roster
 	Policy func(user string) plan.Policy
 	Now    func() time.Time // default time.Now
 	// Pace returns how many calls per second may be sent to IAM right now, of the
@@ -85,8 +85,8 @@ func New(o Options) *Metrics {
 			func() float64 { return float64(len(o.Down())) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyrot_handouts_late_total", Help: "Hand-outs that were recorded late."},
 			func() float64 { return float64(o.Late.Recorded()) }),
-		&users{store: o.Store, policy: o.Policy, now: o.Now},
 	)
+	m.users = func(sees func(string) bool) *users { return &users{o.Roster, o.Policy, sees} }
 	return m
 }
 
@@ -103,14 +103,12 @@ func gauge(name, help string, f func() float64) prometheus.GaugeFunc {
 }
 
 // Handler answers with the text exposition, for somebody who may see those
-// users. Of a store that does not answer it says keyrot_store_up 0 and leaves
-// the users out.
+// users: what is said of users is said of them only. Of a store that does not
+// answer it says keyrot_store_up 0 and leaves the users out.
 func (m *Metrics) Handler(sees func(user string) bool) http.Handler {
-	some := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
-		all, err := m.registry.Gather()
-		return visible(all, sees), err
-	})
-	h := promhttp.HandlerFor(some, promhttp.HandlerOpts{Timeout: scrapeTimeout})
+	theirs := prometheus.NewRegistry()
+	theirs.MustRegister(m.users(sees))
+	h := promhttp.HandlerFor(prometheus.Gatherers{m.registry, theirs}, promhttp.HandlerOpts{Timeout: scrapeTimeout})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case m.scrapes <- struct{}{}:

@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -18,14 +19,16 @@ import (
 
 var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// store lists what it holds.
+// store says what it holds.
 type store struct {
 	rotate.Store
 	entries []rotate.Entry
 	err     error
 }
 
-func (s *store) List(context.Context) ([]rotate.Entry, error) { return s.entries, s.err }
+func (s *store) Changes(context.Context, int64) (rotate.Changes, error) {
+	return rotate.Changes{Entries: s.entries, Whole: true}, s.err
+}
 
 // aws fails every call with err.
 type aws struct {
@@ -50,9 +53,10 @@ func (d *disp) Give(context.Context, string, rotate.Recipient) (rotate.Credentia
 }
 
 func newMetrics(s *store) *metrics.Metrics {
+	now, policy := func() time.Time { return t0.Add(20 * time.Minute) }, func(string) plan.Policy { return plan.Policy{} }
 	return metrics.New(metrics.Options{
-		Store: s, Policy: func(string) plan.Policy { return plan.Policy{} },
-		Now: func() time.Time { return t0.Add(20 * time.Minute) }, Pace: func() (float64, float64) { return 1, 2 },
+		Roster: &rotate.Roster{Store: s, Policy: policy, Now: now}, Policy: policy, Now: now,
+		Pace: func() (float64, float64) { return 1, 2 },
 		Late: &rotate.Late{}, Down: func() []string { return []string{"target"} },
 	})
 }
@@ -127,6 +131,53 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(got, "AKIA") || strings.Contains(got, `action="wait"`) {
 		t.Errorf("metrics hold what they must not:\n%s", got)
+	}
+}
+
+// TestSeriesAreBounded: above 500 users only the worst of them have series of
+// their own; the sums are of all.
+func TestSeriesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := &store{}
+	for i := range 20_000 {
+		slot := t0.Add(15 * time.Minute)
+		if i%100 == 0 { // two hundred are late, the later the larger their number
+			slot = t0.Add(-time.Duration(i) * time.Second)
+		}
+		k := plan.Held{ID: "AKIAIOSFODNN7EXAMPLE", Stage: plan.Current, Slot: slot, Created: slot, Promoted: slot, Promise: t0.Add(time.Hour)}
+		r := plan.Record{User: fmt.Sprintf("u%05d", i), Slot: slot, Keys: []plan.Held{k}}
+		switch i {
+		case 1:
+			r.Failures = 7
+		case 2:
+			r.Keys = nil
+		case 3:
+			r.Pause = &plan.Pause{Since: t0}
+		}
+		s.entries = append(s.entries, rotate.Entry{Record: r})
+	}
+	m := newMetrics(s)
+	got := scrape(t, m)
+	if n := strings.Count(got, "\n"); n > 600 {
+		t.Errorf("a scrape of 20,000 users has %d lines, want at most 600", n)
+	}
+	for _, want := range []string{
+		"keyrot_users 20000", "keyrot_users_serving 19999", "keyrot_users_overdue 201", "keyrot_users_paused 1", "keyrot_users_failing 1",
+		`keyrot_serving{user="u00002"} 0`, `keyrot_overdue{user="u19900"} 1`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if strings.Contains(got, `user="u00000"`) || strings.Contains(got, `user="u00004"`) {
+		t.Error("metrics name users that are less late than fifty others, or not late at all")
+	}
+	res := httptest.NewRecorder()
+	m.Handler(func(user string) bool { return user < "u00003" }).ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	for _, want := range []string{"keyrot_users 3\n", `keyrot_failures{user="u00001"} 7`, `keyrot_serving{user="u00000"} 1`} {
+		if !strings.Contains(res.Body.String(), want) {
+			t.Errorf("metrics for a caller that may see three users lack %s", want)
+		}
 	}
 }
 

@@ -48,6 +48,9 @@ type tally struct {
 
 // note takes an entry in and reports whether that changed anything.
 func (b *book) note(e entry, d Digest) bool {
+	if e.all {
+		return b.sweep(e)
+	}
 	if e.over != nil {
 		return b.end(e)
 	}
@@ -122,6 +125,20 @@ func (b *book) end(e entry) (changed bool) {
 			it.Do = "It is over. It lasted " + e.At.Sub(o.At).Round(time.Second).String() + "."
 		}
 		b.Fresh = append(b.Fresh, it)
+	}
+	return changed
+}
+
+// sweep closes troubles of all users. One that began after they were seen is
+// left alone.
+func (b *book) sweep(e entry) (changed bool) {
+	for _, user := range slices.Sorted(maps.Keys(b.Troubles)) {
+		one := e
+		one.User = user
+		one.over = func(user, what string) bool {
+			return !b.Troubles[user][what].At.After(e.At) && e.over(user, what)
+		}
+		changed = b.end(one) || changed
 	}
 	return changed
 }

@@ -19,6 +19,7 @@ package notify
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,16 +89,18 @@ type Notifier struct {
 	work    []chan struct{} // the channels' deliverers
 	mu      sync.Mutex
 	queue   []entry
-	lost    int       // entries that did not fit
-	last    []byte    // the stored book as it was seen last
-	failing time.Time // since when the store fails; zero: it does not
-	away    *absence  // nil: the stored book is in use
+	lost    int             // entries that did not fit
+	open    map[string]bool // users with a trouble, as the book was seen last; nil: it was not
+	last    []byte          // the stored book as it was seen last
+	failing time.Time       // since when the store fails; zero: it does not
+	away    *absence        // nil: the stored book is in use
 }
 
 // entry is an item to note, or word that troubles are over.
 type entry struct {
 	Item
 	over func(user, what string) bool // which troubles of the user; nil: none
+	all  bool                         // of all users, as they were seen at At
 	once string                       // what is the same news, which is not told again within an hour; "": nothing
 }
 
@@ -172,8 +175,29 @@ func (n *Notifier) put(es ...entry) {
 		es = es[:max(room, 0)]
 	}
 	n.queue = append(n.queue, es...)
+	hurry := slices.ContainsFunc(es, n.presses)
 	n.mu.Unlock()
-	nudge(n.wake)
+	if hurry {
+		nudge(n.wake)
+	}
+}
+
+// presses reports whether an entry is to be written down at once. Rotations that
+// a digest counts, and word that troubles are over that nobody has, wait for
+// others: of thousands of users some rotate every second, and the book is large.
+// The mutex is held.
+func (n *Notifier) presses(e entry) bool {
+	switch {
+	case e.all:
+		return false
+	case e.over != nil:
+		return n.open == nil || n.open[e.User]
+	case e.Kind == Rotation:
+		return n.Digest == Each
+	case e.Kind == Trouble && n.open != nil:
+		n.open[e.User] = true
+	}
+	return true
 }
 
 // Pending reports whether something was taken down and is not written yet.

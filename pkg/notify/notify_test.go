@@ -158,6 +158,54 @@ func TestAStormIsOneMessage(t *testing.T) {
 	})
 }
 
+// Of thousands of users some rotate every second: the book, which then is large,
+// is not written as often, and nothing that somebody has to know waits for it.
+func TestTheBookIsNotWrittenForEveryRotation(t *testing.T) {
+	saved := 0
+	count := func(op, name string) error {
+		if op == rotatetest.OpSaveSetting && name == bookName {
+			saved++
+		}
+		return nil
+	}
+	bubbleOn(t, count, func(t *testing.T, k *desk) {
+		rotations := func(d time.Duration) {
+			for i := range int(d / (125 * time.Millisecond)) {
+				k.Observe(fmt.Sprintf("u%d", i), promote, nil)
+				time.Sleep(125 * time.Millisecond)
+			}
+		}
+		rotations(20 * time.Second)
+		saved = 0
+		rotations(2 * time.Minute)
+		if saved > 9 {
+			t.Errorf("in two minutes of eight rotations a second the book was written %d times, want at most 9", saved)
+		}
+		k.Observe("ci", create, errDenied)
+		rotations(12 * time.Second)
+		k.want(t, "[keyrot] ci: creating a key fails")
+		k.Observe("ci", promote, nil)
+		rotations(12 * time.Second)
+		k.want(t, "[keyrot] ci: creating a key fails", "[keyrot] ci: resolved: creating a key fails")
+		time.Sleep(time.Minute)
+		raw, _, err := k.store.Setting(t.Context(), bookName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for _, n := range b.Tally.Users {
+			total += n
+		}
+		if want := 8*(20+120+12+12) + 1; total != want {
+			t.Errorf("the digest counts %d rotations, want %d", total, want)
+		}
+	})
+}
+
 func TestTheDigestCountsRotations(t *testing.T) {
 	bubble(t, func(t *testing.T, k *desk) { // begins at midnight UTC
 		for range 24 * 6 {

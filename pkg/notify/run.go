@@ -85,11 +85,16 @@ func (n *Notifier) collect(ctx context.Context) {
 func (n *Notifier) write(ctx context.Context, flush bool) (next time.Time, err error) {
 	es := n.take()
 	var due []int // the channels that have something to send
+	var open map[string]bool
 	note := func(b *book) bool {
 		seq, changed := b.Seq, false
 		due = nil
 		for _, e := range es {
 			changed = b.note(e, n.Digest) || changed
+		}
+		open = make(map[string]bool, len(b.Troubles))
+		for user := range b.Troubles {
+			open[user] = true
 		}
 		next = b.compose(n, n.now(), flush)
 		for i, c := range n.Channels {
@@ -108,7 +113,10 @@ func (n *Notifier) write(ctx context.Context, flush bool) (next time.Time, err e
 		return time.Time{}, err
 	}
 	n.mu.Lock()
-	n.failing = time.Time{}
+	n.failing, n.open = time.Time{}, open
+	for _, e := range n.queue { // taken down meanwhile
+		n.presses(e)
+	}
 	n.mu.Unlock()
 	for _, i := range due {
 		nudge(n.work[i])

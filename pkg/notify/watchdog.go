@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,10 +16,11 @@ import (
 
 // Watchdog tells that rotation has stopped, and that a user is overdue, from a
 // goroutine of its own and whatever the scheduler does. It also reads again
-// from the records what the rotator told, so that a crash loses no trouble.
+// from the records what the rotator told, so that a crash loses no trouble, and
+// none of a user that is no longer managed stays open.
 type Watchdog struct {
 	Notifier *Notifier
-	Store    rotate.Store
+	Roster   *rotate.Roster
 	Clock    *rotate.Clock                 // AWS's time, which users are judged by
 	Policy   func(user string) plan.Policy // nil: the default policy for all
 	Tick     time.Duration                 // of the scheduler; default 1 s
@@ -117,7 +119,7 @@ func (w *Watchdog) pulse(since time.Duration) {
 func (w *Watchdog) Review(ctx context.Context) {
 	n := w.Notifier
 	n.init()
-	entries, err := w.Store.List(ctx)
+	all, seen, err := w.Roster.All(ctx)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // the program ends
 	}
@@ -129,47 +131,56 @@ func (w *Watchdog) Review(ctx context.Context) {
 		return
 	}
 	found := []entry{{Item: Item{At: n.now()}, over: func(_, what string) bool { return what == storeFails }}}
-	if !w.Clock.Settle(ctx) {
-		entries = nil // nobody knows who is late
-	}
-	for _, e := range entries {
-		found = append(found, w.findings(e.Record, w.Clock.Now().UTC())...)
+	if w.Clock.Settle(ctx) { // otherwise nobody knows who is late
+		now := w.Clock.Now().UTC()
+		for _, e := range all {
+			found = append(found, w.troubles(e.Record, now)...)
+		}
+		found = append(found, entry{Item: Item{At: seen}, all: true, over: func(user, what string) bool {
+			i, managed := slices.BinarySearchFunc(all, user, func(e *rotate.Entry, user string) int {
+				return strings.Compare(e.Record.User, user)
+			})
+			return user != "" && (!managed || w.over(all[i].Record, what, now))
+		}})
 	}
 	n.put(found...)
 }
 
-// findings is what a record tells of troubles, begun or over.
-func (w *Watchdog) findings(r plan.Record, now time.Time) []entry {
-	var p plan.Policy
+func (w *Watchdog) policy(user string) (p plan.Policy) {
 	if w.Policy != nil {
-		p = w.Policy(r.User)
+		p = w.Policy(user)
 	}
-	it := Item{User: r.User, At: now}
-	var out []entry
-	since, late := plan.Overdue(r, p, now)
-	late = late && !r.Paused(now)
-	if late {
+	return p
+}
+
+// troubles are those that a record tells of.
+func (w *Watchdog) troubles(r plan.Record, now time.Time) (out []entry) {
+	if since, late := plan.Overdue(r, w.policy(r.User), now); late && !r.Paused(now) {
 		out = append(out, entry{Item: overdue(r.User, since, now)})
 	}
 	if r.Waiting != "" {
-		out = append(out, entry{Item: held(it, r.Waiting)})
+		out = append(out, entry{Item: held(Item{User: r.User, At: now}, r.Waiting)})
 	}
-	calm := r.Failures == 0
-	for _, k := range r.Keys {
-		calm = calm && k.Tries == 0
-	}
-	for _, t := range r.Targets {
-		calm = calm && t.Tries == 0
-	}
-	return append(out, entry{Item: it, over: func(_, what string) bool {
-		switch {
-		case what == isOverdue:
-			return !late
-		case strings.HasPrefix(what, heldBy):
-			return what != heldBy+string(r.Waiting)
-		case strings.HasPrefix(what, failedTo):
-			return calm
+	return out
+}
+
+// over reports whether a record tells that a trouble has ended.
+func (w *Watchdog) over(r plan.Record, what string, now time.Time) bool {
+	switch {
+	case what == isOverdue:
+		_, late := plan.Overdue(r, w.policy(r.User), now)
+		return !late || r.Paused(now)
+	case strings.HasPrefix(what, heldBy):
+		return what != heldBy+string(r.Waiting)
+	case strings.HasPrefix(what, failedTo):
+		calm := r.Failures == 0
+		for _, k := range r.Keys {
+			calm = calm && k.Tries == 0
 		}
-		return false
-	}})
+		for _, t := range r.Targets {
+			calm = calm && t.Tries == 0
+		}
+		return calm
+	}
+	return false
 }

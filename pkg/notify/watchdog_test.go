@@ -15,13 +15,17 @@ import (
 
 func watch(t *testing.T, k *desk, f func(w *Watchdog)) {
 	t.Helper()
-	w := &Watchdog{Clock: rotatetest.Clock(), Notifier: k.Notifier, Store: k.store, Owner: "host/1"}
+	w := &Watchdog{Clock: rotatetest.Clock(), Notifier: k.Notifier, Roster: roster(k.store), Owner: "host/1"}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.Run(ctx) })
 	f(w)
 	cancel()
 	wg.Wait()
+}
+
+func roster(s rotate.Store) *rotate.Roster {
+	return &rotate.Roster{Store: s, Policy: func(string) plan.Policy { return plan.Policy{} }, Now: time.Now}
 }
 
 func TestAStoppedSchedulerIsTold(t *testing.T) {
@@ -46,7 +50,7 @@ func TestAStoppedSchedulerIsTold(t *testing.T) {
 func TestAHangingStoreIsTold(t *testing.T) {
 	var hang chan struct{} // made inside the bubble
 	stuck := func(op, _ string) error {
-		if op == rotatetest.OpList {
+		if op == rotatetest.OpChanges {
 			<-hang
 		}
 		return nil
@@ -105,10 +109,43 @@ func TestWatchdogReadsNothingItShouldNot(t *testing.T) {
 		now := time.Now()
 		w := &Watchdog{}
 		paused := plan.Record{User: "ci", Enrolled: now.Add(-time.Hour), Pause: &plan.Pause{Since: now}}
-		for _, e := range w.findings(paused, now) {
-			if e.Kind == Trouble {
-				t.Errorf("a paused user is reported as %q", e.Title)
+		for _, e := range w.troubles(paused, now) {
+			t.Errorf("a paused user is reported as %q", e.Title)
+		}
+	})
+}
+
+// The book of a fleet that is well is empty, whoever was in trouble before:
+// users that are managed no longer included. A trouble that began after the
+// records were read is not over by them.
+func TestTheBookKeepsOpenTroublesOnly(t *testing.T) {
+	bubble(t, func(t *testing.T, k *desk) {
+		now := time.Now().UTC()
+		for _, user := range []string{"ann", "bob", "cyd"} {
+			cur := plan.Held{ID: "AKIA" + user, Stage: plan.Current, Slot: now, Promoted: now}
+			if _, err := k.store.Save(t.Context(), rotate.Entry{Record: plan.Record{User: user, Keys: []plan.Held{cur}}}); err != nil {
+				t.Fatal(err)
 			}
+		}
+		w := &Watchdog{Clock: rotatetest.Clock(), Notifier: k.Notifier, Roster: roster(k.store)}
+		if _, _, err := w.Roster.All(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fails := func(user string, at time.Time) {
+			k.Tell(Item{Kind: Trouble, User: user, What: failedTo + "create", Title: "creating a key fails", At: at})
+		}
+		fails("ann", now.Add(-time.Minute))
+		fails("gone", now.Add(-time.Minute))
+		fails("bob", now.Add(time.Millisecond))
+		w.Review(t.Context())
+		time.Sleep(20 * time.Second)
+		raw, _, err := k.store.Setting(t.Context(), bookName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := decode(raw)
+		if _, open := b.Troubles["bob"]; err != nil || !open || len(b.Troubles) != 1 {
+			t.Errorf("open troubles %v, %v, want bob's only", b.Troubles, err)
 		}
 	})
 }

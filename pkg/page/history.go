@@ -74,6 +74,9 @@ func (h *History) Refresh() error {
 	}
 	if h.file == nil || !os.SameFile(h.file, info) || info.Size() < h.offset {
 		h.offset = 0
+		if info.Size() > 0 { // its beginning was cut off: what is left is told again
+			h.events, h.past = nil, nil
+		}
 	}
 	h.file = info
 	skip := info.Size()-h.offset > maxRead

@@ -102,6 +102,9 @@ type Store interface {
 	// List returns all entries ordered by user, without secrets. One whose
 	// record cannot be read is [Unreadable]: it hides no other.
 	List(ctx context.Context) ([]Entry, error)
+	// Changes returns what was saved since mark, which an earlier call returned;
+	// 0 is the beginning. [Roster] asks for it again and again.
+	Changes(ctx context.Context, mark int64) (Changes, error)
 	// Due returns up to limit users whose Due is not after t, earliest first: of
 	// those whose Creates is as given.
 	Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error)
@@ -111,6 +114,17 @@ type Store interface {
 	Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error
 	// Release gives the lease up; not holding it is no error.
 	Release(ctx context.Context, user, owner string) error
+}
+
+// Changes is what a store has saved since a mark.
+type Changes struct {
+	Entries []Entry // without secrets, each user once, in no order; see [Unreadable]
+	// Whole: Entries are all that the store holds, and users that are not among
+	// them are gone. It always is so at mark 0, and when users were removed.
+	Whole bool
+	// Costly: the store can only be read as a whole, so ask seldom.
+	Costly bool
+	Mark   int64 // for the next call
 }
 
 // Settings keeps a few small named values beside the entries (signing keys,

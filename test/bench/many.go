@@ -57,7 +57,8 @@ func serveMany(ctx context.Context, addr, sync string, users []string) error {
 	late := &rotate.Late{Audit: log, Handouts: store}
 	keys := &auth.Keys{Settings: store, Fixed: []auth.Key{auth.FixedKey("bench", apiKey, []string{"*"}, auth.Reader)}, Now: clock.Now}
 	m := metrics.New(metrics.Options{
-		Store: store, Policy: policy, Now: clock.Now, Late: late, Pace: func() (float64, float64) { return 0, 0 }, Down: func() []string { return nil },
+		Roster: &rotate.Roster{Store: store, Policy: policy, Now: clock.Now}, Policy: policy, Now: clock.Now, Late: late,
+		Pace: func() (float64, float64) { return 0, 0 }, Down: func() []string { return nil },
 	})
 	srv := &server.Server{
 		Keys: keys, Tokens: &auth.Tokens{Settings: store, Keys: keys, Now: clock.Now}, Health: ready{},

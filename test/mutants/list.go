@@ -133,7 +133,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "old-entry-confirmed", Rule: "served works",
-		File: "pkg/store/sqlite/cache.go", Old: "ok && f.entry.Version == saved {", New: "ok {",
+		File: "pkg/store/sqlite/cache.go", Old: "if c.entries[user].entry.Version != version {", New: "if c.entries[user].entry.Version > version {",
 		Pkg: "./pkg/store/sqlite", Test: "TestLoadIsNeverOld", Says: "Load = version",
 	},
 	{
@@ -302,9 +302,9 @@ var mutants = []mutant{
 	},
 	{
 		Name: "wiring-health-clock", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "s.health = &health{store: s.store, policy: policy, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}",
-		New: "s.health = &health{store: s.store, policy: policy, now: e.Now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}",
-		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "health is .* away from AWS's time",
+		File: "internal/cli/wire.go", Old: "s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}",
+		New: "s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: e.Now}",
+		Pkg: "./internal/cli", Test: "TestServeHasOneClock", Says: "the roster is .* away from AWS's time",
 	},
 	{
 		Name: "roll-without-time", Rule: "served works",

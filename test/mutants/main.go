@@ -34,7 +34,7 @@ type mutant struct {
 
 func all() []mutant {
 	return slices.Concat(
-		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls, ofEnding,
+		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls, ofEnding, ofReading, ofGrowth,
 	)
 }
 

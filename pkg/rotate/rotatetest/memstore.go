@@ -19,6 +19,7 @@ const (
 	OpSave          = "save"
 	OpRemove        = "remove"
 	OpList          = "list"
+	OpChanges       = "changes"
 	OpDue           = "due"
 	OpAcquire       = "acquire"
 	OpRelease       = "release"
@@ -43,6 +44,7 @@ type MemStore struct {
 
 	mu       sync.Mutex
 	version  int64 // the last one given out; never reused, not even after Remove
+	removed  int64 // given out for the latest Remove
 	entries  map[string]rotate.Entry
 	index    index // of entries
 	leases   map[string]lease
@@ -137,6 +139,7 @@ func (m *MemStore) Remove(ctx context.Context, user string, version int64) error
 		}
 		delete(m.entries, user)
 		m.index.remove(user)
+		m.removed = m.next()
 		return nil
 	})
 }
@@ -151,6 +154,26 @@ func (m *MemStore) List(ctx context.Context) ([]rotate.Entry, error) {
 			e := m.entries[user]
 			e.Secrets = nil
 			out = append(out, c.entry(e))
+		}
+		return nil
+	})
+	return orZero(out, err)
+}
+
+// Changes implements [rotate.Store].
+func (m *MemStore) Changes(ctx context.Context, mark int64) (rotate.Changes, error) {
+	var out rotate.Changes
+	err := m.do(ctx, OpChanges, "", func() error {
+		if m.removed > mark || mark > m.version {
+			mark = 0
+		}
+		out = rotate.Changes{Whole: mark == 0, Mark: m.version}
+		c := new(copier)
+		for _, e := range m.entries {
+			if e.Version > mark {
+				e.Secrets = nil
+				out.Entries = append(out.Entries, c.entry(e))
+			}
 		}
 		return nil
 	})

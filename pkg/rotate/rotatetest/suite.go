@@ -32,6 +32,7 @@ func TestStore(t *testing.T, open func(t *testing.T) rotate.Store) {
 		"remove needs the stored version":      testRemove,
 		"a repeated removal succeeds":          testRepeatedRemoval,
 		"list is ordered and has no secrets":   testList,
+		"changes are what was saved since":     testChanges,
 		"due is ordered and limited":           testDue,
 		"due for a key only is told apart":     testDueForAKey,
 		"callers and store share no memory":    testIsolation,

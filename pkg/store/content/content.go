@@ -4,11 +4,13 @@ package content
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -57,6 +59,33 @@ func SealSecrets(ctx context.Context, s seal.Sealer, e rotate.Entry) ([]byte, er
 		sealed[keyID] = b
 	}
 	return json.Marshal(sealed)
+}
+
+// SealEach is SealSecrets for a process that saves entries again and again: what
+// kept knows is not sealed anew. kept must be for this function only.
+func SealEach(ctx context.Context, s seal.Sealer, kept *Kept, e rotate.Entry) ([]byte, error) {
+	ids := make([]string, 0, 4) // most users have two
+	for id := range e.Secrets {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	plain := make([]byte, 0, 256)
+	defer func() { clear(plain[:cap(plain)]) }()
+	for _, id := range ids {
+		for _, text := range []string{id, e.Secrets[id].Reveal()} {
+			plain = append(binary.AppendUvarint(plain, uint64(len(text))), text...)
+		}
+	}
+	// Everything that secretAAD is made of, beside the key ids and the user.
+	aad := append([]byte(e.Record.ARN+" "), e.Record.UserID...)
+	if b := kept.sealed(e.Record.User, aad, plain); b != nil {
+		return b, nil
+	}
+	b, err := SealSecrets(ctx, s, e)
+	if err == nil {
+		kept.note(e.Record.User, aad, plain, b)
+	}
+	return b, err
 }
 
 // OpenSecrets reads what SealSecrets wrote for an entry with the record r.

@@ -4,12 +4,65 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 )
+
+func TestSealEach(t *testing.T) {
+	t.Parallel()
+	s, err := seal.NewLocal(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := &Kept{}
+	sealed := func(e rotate.Entry) []byte {
+		t.Helper()
+		b, err := SealEach(t.Context(), s, kept, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := OpenSecrets(t.Context(), s, e.Record, b)
+		if err != nil || len(got) != len(e.Secrets) {
+			t.Errorf("OpenSecrets = %v, %v", got, err)
+		}
+		for id, secret := range e.Secrets {
+			if got[id].Reveal() != secret.Reveal() {
+				t.Errorf("%s is another secret", id)
+			}
+		}
+		return b
+	}
+	ann := entry("ann")
+	ann.Secrets = map[string]rotate.Secret{"AKIA1": rotate.NewSecret("one"), "AKIA2": rotate.NewSecret("two")}
+	first := sealed(ann)
+	if !bytes.Equal(sealed(ann), first) {
+		t.Error("secrets that did not change were sealed again")
+	}
+	changes := map[string]func(e *rotate.Entry){
+		"a secret changed":     func(e *rotate.Entry) { e.Secrets["AKIA2"] = rotate.NewSecret("three") },
+		"two were exchanged":   func(e *rotate.Entry) { e.Secrets["AKIA1"], e.Secrets["AKIA2"] = e.Secrets["AKIA2"], e.Secrets["AKIA1"] },
+		"one is gone":          func(e *rotate.Entry) { delete(e.Secrets, "AKIA1") },
+		"the ARN is another":   func(e *rotate.Entry) { e.Record.ARN += "x" },
+		"the user is another":  func(e *rotate.Entry) { e.Record.UserID += "x" },
+		"it moved to a new id": func(e *rotate.Entry) { e.Secrets["AKIA3"] = e.Secrets["AKIA1"]; delete(e.Secrets, "AKIA1") },
+	}
+	for name, change := range changes {
+		other := ann
+		other.Secrets = maps.Clone(ann.Secrets)
+		change(&other)
+		if bytes.Equal(sealed(other), first) {
+			t.Errorf("%s: it was not sealed anew", name)
+		}
+		first = sealed(ann)
+	}
+	if _, err := SealEach(t.Context(), nil, &Kept{}, ann); !errors.Is(err, seal.ErrKeyMissing) {
+		t.Errorf("SealEach without a key = %v, want %v", err, seal.ErrKeyMissing)
+	}
+}
 
 func TestSealTogether(t *testing.T) {
 	t.Parallel()

@@ -19,13 +19,36 @@ func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	if at.gap != "" {
 		return audit.Tail{}, fmt.Errorf("%s: %w", at.gap, audit.ErrBroken)
 	}
-	r, w := io.Pipe()
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = w.CloseWithError(a.Export(ctx, w)) })
-	t, err := audit.VerifyBetween(r, audit.Tail{}, at.Tail)
-	_ = r.Close() // ends the export
-	wg.Wait()
+	lines := a.Lines(ctx)
+	t, err := audit.VerifyLog(lines, at.Tail)
+	_ = lines.Close() // only read
 	return t, err
+}
+
+// Lines reads the chain's lines in order, as package audit's files hold them. It
+// is to be closed.
+func (a *Audit) Lines(ctx context.Context) io.ReadCloser {
+	return piped(func(w io.Writer) error { return a.Export(ctx, w) })
+}
+
+// piped reads what f writes. Closing it ends and awaits f, whose writes then fail.
+func piped(f func(io.Writer) error) io.ReadCloser {
+	r, w := io.Pipe()
+	p := &pipe{PipeReader: r}
+	p.writer.Go(func() { _ = w.CloseWithError(f(w)) })
+	return p
+}
+
+type pipe struct {
+	*io.PipeReader
+	writer sync.WaitGroup
+}
+
+// Close implements io.Closer.
+func (p *pipe) Close() error {
+	err := p.PipeReader.Close()
+	p.writer.Wait()
+	return err
 }
 
 // Export writes the chain's lines in order, as package audit's files hold

@@ -103,8 +103,21 @@ func (s *Store) Remove(ctx context.Context, user string, version int64) error {
 
 // List implements [rotate.Store]. It does not need the key.
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
+	return s.list(ctx, true)
+}
+
+// Changes implements [rotate.Store]. A table cannot tell what was changed: it
+// reads everything, at half the price of List, because what was saved within
+// the last second or so may be missing.
+func (s *Store) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
+	all, err := s.list(ctx, false)
+	return rotate.Changes{Entries: all, Whole: true, Costly: true}, err
+}
+
+func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, error) {
 	var out []rotate.Entry
 	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrRecord)
+	in.ConsistentRead = aws.Bool(consistent)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		e, err := decode(it)
 		if err != nil {

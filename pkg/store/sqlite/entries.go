@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -15,19 +16,15 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	version, err := s.cache.version(ctx, user)
-	if err == nil {
-		if e, ok := s.cache.get(user, version); ok {
+	if err := s.cache.refresh(ctx); err == nil {
+		if e, ok := s.cache.get(user); ok {
 			return e, nil
 		}
 	}
-	e, lerr := s.load(ctx, user) // its error says more than the version's
-	if lerr != nil {
+	e, err := s.load(ctx, user) // its error says more than the cache's
+	if err != nil {
 		s.cache.drop(user)
-		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), lerr)
-	}
-	if err == nil {
-		s.cache.put(user, version, e)
+		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), err)
 	}
 	return e, nil
 }
@@ -37,7 +34,7 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if s.sealer == nil {
 		return e, seal.ErrKeyMissing
 	}
-	var due int64
+	var due, version int64
 	var record, secrets sql.RawBytes
 	rows, err := s.stmt.load.QueryContext(ctx, user)
 	if err != nil {
@@ -50,9 +47,10 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		}
 		return e, rotate.ErrNotFound
 	}
-	if err := rows.Scan(&e.Version, &due, &e.Creates, &record, &secrets); err != nil {
+	if err := rows.Scan(&version, &e.Version, &due, &e.Creates, &record, &secrets); err != nil {
 		return e, err
 	}
+	bytes := len(record) + len(secrets)
 	e.Due = content.Time(due)
 	if e.Record, err = content.DecodeRecord(record, user); err != nil {
 		return e, err
@@ -60,12 +58,19 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if e.Secrets, err = content.OpenSecrets(ctx, s.sealer, e.Record, secrets); err != nil {
 		return e, err
 	}
-	return e, rows.Close()
+	if err := rows.Close(); err != nil {
+		return e, err
+	}
+	s.cache.put(e, version, bytes)
+	return e, nil
 }
 
 // Save implements [rotate.Store].
 func (s *Store) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	v, err := s.save(ctx, e)
+	if errors.Is(err, rotate.ErrConflict) {
+		s.cache.drop(e.Record.User) // whatever made it old, the next attempt must not begin with it
+	}
 	if err != nil {
 		return 0, explain(ctx, fmt.Sprintf("saving %q", e.Record.User), err)
 	}
@@ -84,7 +89,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	secrets, err := content.SealSecrets(ctx, s.sealer, e)
+	secrets, err := content.SealEach(ctx, s.sealer, &s.sealed, e)
 	if err != nil {
 		return 0, err
 	}
@@ -93,18 +98,17 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 		return 0, err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	if stored, err := storedVersion(ctx, tx, s.stmt.version, user); err != nil {
-		return 0, err
-	} else if stored != e.Version {
-		return 0, rotate.ErrConflict
-	}
 	version, err := s.nextVersion(ctx, tx)
 	if err != nil {
 		return 0, err
 	}
-	_, err = tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates, string(record), string(secrets))
+	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates,
+		string(record), string(secrets), e.Version)
 	if err != nil {
 		return 0, err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 0 { // then what was written is rolled back
+		return 0, cmp.Or(err, rotate.ErrConflict)
 	}
 	return version, tx.Commit()
 }
@@ -147,25 +151,60 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	var out []rotate.Entry
 	err := query(ctx, s.stmt.list, func(rows *sql.Rows) error {
-		var e rotate.Entry
 		var user string
-		var due int64
+		var version, due int64
+		var creates bool
 		var record sql.RawBytes
-		if err := rows.Scan(&user, &e.Version, &due, &e.Creates, &record); err != nil {
+		if err := rows.Scan(&user, &version, &due, &creates, &record); err != nil {
 			return err
 		}
-		e.Due = content.Time(due)
-		var err error
-		if e.Record, err = content.DecodeRecord(record, user); err != nil {
-			e = rotate.Unreadable(user, e.Version, e.Due, err)
-		}
-		out = append(out, e)
+		out = append(out, decode(user, version, due, creates, record))
 		return nil
 	})
 	if err != nil {
 		return nil, explain(ctx, "listing the store", err)
 	}
 	return out, nil
+}
+
+// Changes implements [rotate.Store]. It does not need the key.
+func (s *Store) Changes(ctx context.Context, mark int64) (rotate.Changes, error) {
+	for {
+		c, removed, err := s.changes(ctx, mark)
+		if err != nil {
+			return rotate.Changes{}, explain(ctx, "reading what has changed", err)
+		}
+		c.Whole = mark == 0
+		// Versions that are given out grow, but for a store that was put back.
+		if c.Whole || removed <= mark && mark <= c.Mark {
+			return c, nil
+		}
+		mark = 0
+	}
+}
+
+func (s *Store) changes(ctx context.Context, mark int64) (c rotate.Changes, removed int64, err error) {
+	err = query(ctx, s.stmt.changes, func(rows *sql.Rows) error {
+		var version, due sql.NullInt64
+		var user sql.NullString
+		var creates sql.NullBool
+		var record sql.RawBytes
+		if err := rows.Scan(&c.Mark, &removed, &user, &version, &due, &creates, &record); err != nil || !user.Valid {
+			return err
+		}
+		c.Entries = append(c.Entries, decode(user.String, version.Int64, due.Int64, creates.Bool, record))
+		return nil
+	}, mark)
+	return c, removed, err
+}
+
+// decode makes the entry of a row, without its secrets.
+func decode(user string, version, due int64, creates bool, record []byte) rotate.Entry {
+	r, err := content.DecodeRecord(record, user)
+	if err != nil {
+		return rotate.Unreadable(user, version, content.Time(due), err)
+	}
+	return rotate.Entry{Record: r, Version: version, Due: content.Time(due), Creates: creates}
 }
 
 // Due implements [rotate.Store]. It does not need the key.
