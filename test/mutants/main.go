@@ -33,9 +33,8 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(
-		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofPace, ofCalls, ofEnding, ofReading, ofGrowth,
-	)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading,
+		ofGrowth, ofCosts)
 }
 
 func main() {
