@@ -11,6 +11,7 @@ import (
 	"github.com/keyrot/keyrot/internal/bound"
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -79,9 +80,9 @@ func (e Env) clockOnly(ctx context.Context, cfg config.Config) *rotate.Clock {
 func (e Env) cloudOf(sdk aws.Config, cfg config.Config) cloud {
 	clock, sdk := e.clockOf(sdk, cfg)
 	iam := awsiam.New(sdk, clock)
-	iam.Pace = &awsiam.Pace{PerSecond: cfg.IAM.Rate, Burst: cfg.IAM.Burst}
+	iam.Pace = &pace.Budget{Most: cfg.IAM.Rate, Burst: cfg.IAM.Burst, Log: clock.Log, Now: clock.Now}
 	m := &matches{cfg: cfg}
-	return cloud{IAM: iam, SDK: iam, Config: sdk, Clock: clock, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
+	return cloud{IAM: iam, Pace: iam.Pace, SDK: iam, Config: sdk, Clock: clock, Matches: m, Select: m.watch(iam.Select(awsiam.Selection{
 		Names: cfg.Users.Names, PathPrefix: cfg.Users.PathPrefix, Tag: cfg.Users.Tag,
 		Exclude: cfg.Users.Exclude, All: cfg.Users.All, Unused: m.unused,
 	}))}

@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/deploy"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 )
 
@@ -22,8 +23,9 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
-		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, clock, foreign
-keys, permissions, session tokens, the table, overdue users, mail, callers without an API key. Each line is ok, warn or fail, with the fix.
+		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, capacity, clock,
+foreign keys, permissions, session tokens, the table, overdue users, mail, callers without an API key.
+Each line is ok, warn or fail, with the fix.
 Nothing is changed: permissions are tried on a key that does not exist, and simulated.
 
 Exit code 1 means that a check failed.`,
@@ -58,6 +60,8 @@ func (e Env) doctor(ctx context.Context, c common) error {
 		Policy: cfg.PolicyAt(where.Clock.Now), Tick: config.Tick, Refresh: cfg.ConsumerRefresh, Clock: where.Clock, Now: e.Now,
 		Simulate: simulator(ctx, where.SDK), Unmatched: where.Matches.unmatched,
 	}
+	known := e.found(ctx, cfg)
+	p.Capacity = func(users []string) plan.Capacity { return capacityFor(cfg, users, known) }
 	if cfg.Notify.SES.From != "" {
 		p.Mail = mailCheck(where.Config, cfg.Notify.SES.From)
 	}

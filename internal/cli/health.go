@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // healthAge bounds how often the store is asked: the route is open to all.
@@ -22,13 +23,23 @@ type health struct {
 	now    func() time.Time
 	late   *rotate.Late    // nil: hand-outs are recorded at once or refused
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
+	// capacity is of users whose schedules have this interval on average. nil: not known.
+	capacity func(users int, every time.Duration) plan.Capacity
 	// promised is for how many users something can be handed out from memory. nil: nobody.
 	promised func() int
 
-	mu   sync.Mutex
-	last api.Health
-	err  error
-	at   time.Time
+	mu    sync.Mutex
+	last  api.Health
+	ahead plan.Capacity
+	err   error
+	at    time.Time
+}
+
+// Capacity is what [health.Health] last found to be coming.
+func (h *health) Capacity() plan.Capacity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ahead
 }
 
 // Health implements server.Health. While the store cannot be read, it returns
@@ -56,6 +67,10 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		return h.last, err
 	}
 	h.last.Users, h.last.Serving, h.last.Overdue = o.Users, o.Serving, o.Overdue
+	if h.capacity != nil {
+		h.ahead = h.capacity(o.Users, o.Every)
+		h.last.WillBeOverdue = h.ahead.Late
+	}
 	if h.late != nil {
 		h.last.Unrecorded = h.late.Waiting()
 	}

@@ -86,7 +86,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
+			IAM: aws.IAM, Pace: aws.Pace, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
@@ -99,7 +99,11 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify = r, n
-		f.RunOnce = hereOnly(st, log, r.RunOnce)
+		s.remember(aws.SDK.Pace)
+		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
+			defer s.pace.Flush(ctx)
+			return r.RunOnce(ctx, o)
+		})
 		if n != nil {
 			n.Log, r.Observe, r.Target = log, n.Observe, n.Target
 			s.watch = &notify.Watchdog{Clock: aws.Clock, Notifier: n, Roster: s.roster, Policy: policy}

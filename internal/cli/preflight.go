@@ -77,7 +77,25 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return found, p.showCandidates(found)
+	if err := p.showCandidates(found); err != nil {
+		return nil, err
+	}
+	return found, p.suffices(users, len(known) == 0)
+}
+
+// suffices refuses to begin what cannot be kept. A stack that has users already
+// is told: it may be what makes it better that is deployed.
+func (p *deployment) suffices(users []rotate.User, fresh bool) error {
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = u.Name
+	}
+	c := capacityFor(p.cfg, names, nil)
+	if fresh && !c.Feasible {
+		return usage(errors.New(c.Complaint()), c.Remedy()+"; iam.rate says what you know IAM to allow")
+	}
+	p.warnOf(c)
+	return nil
 }
 
 // deployActions are what a deployer cannot do without.

@@ -105,6 +105,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 			}
 		}()
 	}
+	s.forewarn(ctx, e, cfg)
 	rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: o.Users, Force: o.Force, DryRun: o.DryRun, Patience: o.Wait})
 	if err != nil {
 		return err

@@ -78,6 +78,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
+	s.forewarn(ctx, e, cfg)
 	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))
 	return s.run(ctx, ln)
 }
@@ -90,6 +91,9 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.late.Run(ctx) })
+	if s.health != nil {
+		g.Go(func() error { return s.foresee(ctx) })
+	}
 	g.Go(func() error { return s.server.Serve(ctx, ln) })
 	if s.notify != nil {
 		g.Go(func() error { return s.notify.Run(ctx) })

@@ -102,6 +102,11 @@ func (e Env) status(ctx context.Context, c common) (err error) {
 	for i, entry := range entries {
 		views[i] = statusOf(entry, cfg, now)
 	}
+	users := make([]string, len(views))
+	for i, v := range views {
+		users[i] = v.User
+	}
+	e.warnOf(capacityFor(cfg, users, e.found(ctx, cfg)))
 	if c.Output == "json" {
 		return writeJSON(e.Out, views)
 	}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/disk"
@@ -107,23 +109,30 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		for i, u := range rep.Users {
 			all[i] = u.User
 		}
+		e.warnOf(s.capacityWith(ctx, cfg, all))
 		return e.inWaves(ctx, o, s, all)
 	})
 }
 
-// inWaves enrols the canaries and then the others in batches, and stops when
-// the budget of failures is spent.
+// firstWave is how many users are enrolled at once after the canaries.
+const firstWave = 50
+
+// inWaves enrols the canaries and then the others in waves, each as large as all
+// before it, and stops when the budget of failures is spent.
 func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []string) error {
 	var done rotate.Report
 	failed := 0
+	progress := rotate.NewProgress(len(users))
+	stop := sync.OnceFunc(e.showProgress("enrolled", progress))
+	defer stop()
 	for n := 0; n < len(users); {
 		wave := users[n:]
 		if n == 0 && o.Canary > 0 {
 			wave = wave[:min(o.Canary, len(wave))]
-		} else if len(wave) > 50 {
-			wave = wave[:50]
+		} else if size := max(firstWave, n-o.Canary); len(wave) > size {
+			wave = wave[:size] // twice as many as before, as long as all goes well
 		}
-		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait})
+		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait, Progress: progress})
 		if err != nil {
 			return err
 		}
@@ -131,12 +140,28 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 		done.Users = append(done.Users, rep.Users...)
 		failed += len(rep.Failed())
 		if failed > o.Budget && n < len(users) {
+			stop()
 			_, _ = fmt.Fprintf(e.Err, "keyrot: %d failed, which is more than --budget %d: stopping before %d others\n", failed,
 				o.Budget, len(users)-n)
 			break
 		}
 	}
+	stop()
 	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
+}
+
+// showProgress says how far a job has come until it is stopped: every second in
+// one line of a terminal, or every ten seconds in a line each.
+func (e Env) showProgress(what string, p *rotate.Progress) (stop func()) {
+	f, ok := e.Err.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return p.Every(10*time.Second, func() { e.say("%s %s", what, p) })
+	}
+	end := p.Every(time.Second, func() { _, _ = fmt.Fprintf(f, "\r\x1b[Kkeyrot: %s %s", what, p) })
+	return func() {
+		end()
+		_, _ = fmt.Fprint(f, "\r\x1b[K")
+	}
 }
 
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {

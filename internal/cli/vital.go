@@ -94,9 +94,9 @@ type vitalStore struct {
 }
 
 // Due implements [rotate.Store].
-func (s vitalStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (s vitalStore) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	end := s.reads.begin()
-	users, err := s.Store.Due(ctx, t, limit)
+	users, err := s.Store.Due(ctx, t, creates, limit)
 	end(err)
 	return users, err
 }

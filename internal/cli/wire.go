@@ -19,6 +19,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/metrics"
 	"github.com/keyrot/keyrot/pkg/notify"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -36,6 +37,7 @@ const sealKeyVariable = "KEYROT_SEAL_KEY"
 type cloud struct {
 	IAM    rotate.IAM
 	SDK    *awsiam.IAM // the same, where it is the SDK's
+	Pace   rotate.Pace // of the calls that change something; nil: none
 	Config aws.Config  // for the services beside it
 	Select func(context.Context) ([]rotate.User, error)
 	// Matches knows what the configuration says about users that Select does
@@ -81,7 +83,8 @@ type system struct {
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
-	pruner  *pruner // nil: nothing is pruned here
+	pruner  *pruner      // nil: nothing is pruned here
+	pace    *pace.Budget // nil: nothing is learnt
 }
 
 // open joins the parts. The caller closes the result.
@@ -113,11 +116,14 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.late = &rotate.Late{Audit: vitalAudit{recorded, recording}, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
+		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
 	}
 	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
+	if aws.SDK != nil {
+		s.remember(aws.SDK.Pace)
+	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}
@@ -126,7 +132,9 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	}
 	dispenser := &rotate.Dispenser{Store: s.store, Policy: policy, Late: s.late, Clock: s.clock}
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
-	s.health = &health{roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised}
+	s.health = &health{
+		roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
 		return nil, usage(err, "")
@@ -157,6 +165,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	return s, nil
+}
+
+// remember lets the pace begin with what the store knows of it.
+func (s *system) remember(p *pace.Budget) {
+	p.Settings, s.pace = s.store, p
 }
 
 // tlsConfig returns nil if the server speaks plain HTTP.
@@ -244,6 +257,7 @@ func (s *system) close(ctx context.Context) error {
 		errs = append(errs, s.audit.Close(grace))
 	}
 	if s.store != nil {
+		s.pace.Flush(ctx)
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)

@@ -123,6 +123,7 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.late)
 	held(t, s.guard)
 	held(t, s.pruner)
+	held(t, s.pace)
 	held(t, s.rotator.Store.(vitalStore))
 	held(t, s.server.Page, "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")

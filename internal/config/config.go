@@ -169,10 +169,13 @@ type Server struct {
 // IAM is how AWS is called. Region, profile and endpoint are the AWS SDK's
 // own settings.
 type IAM struct {
-	// Rate is how many calls per second may change something in IAM. AWS
-	// throttles them for the whole account. Default 2.
+	// Rate is the most calls per second of each action that changes something in
+	// IAM (CreateAccessKey, UpdateAccessKey, DeleteAccessKey). AWS throttles them
+	// for the whole account, at rates that it does not publish; below this one,
+	// keyrot finds and remembers what AWS accepts. Default 10.
 	Rate float64 `mapstructure:"rate"`
-	// Burst is how many of them may come at once. Default 5.
+	// Burst is how many calls of one action may come at once, while AWS has
+	// throttled none. Default 5.
 	Burst int `mapstructure:"burst"`
 }
 
@@ -238,7 +241,7 @@ func defaults(stateDir string) Config {
 			Listen: "127.0.0.1:8080", HTTP2: true, Metrics: "viewer",
 			CallerRate: 100, FailureRate: 5, MaxConnections: 4096, MaxRequests: 1024,
 		},
-		IAM:          IAM{Rate: 2, Burst: 5},
+		IAM:          IAM{Rate: 10, Burst: 5},
 		Audit:        Audit{Sync: "always", Keep: 400 * 24 * time.Hour},
 		Handouts:     Handouts{Keep: 90 * 24 * time.Hour},
 		Log:          Log{Level: "info", Format: "json"},

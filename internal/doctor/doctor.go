@@ -50,6 +50,7 @@ type Patient struct {
 	Table     func(context.Context) Table                                  // the DynamoDB table, if it is the store
 	Mail      func(context.Context) (text string, err error)               // whether mail can be sent
 	Callers   func(context.Context) []Caller                               // without an API key
+	Capacity  func(users []string) plan.Capacity                           // whether they can be rotated as often as they should be
 	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
 }
 
@@ -105,6 +106,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 				add("selection", Warn, "correct the name, or remove the entry", "%s", entry)
 			}
 		}
+		p.capacity(users, add)
 		p.clock(add)
 		p.keys(ctx, users, add)
 		p.permissions(ctx, users, add)
@@ -138,6 +140,24 @@ func (p Patient) schedule(add adder) {
 	default:
 		add("consumers", OK, "", "asking every %s is often enough (up to %s is)", p.Refresh, left.Round(time.Second))
 	}
+}
+
+// capacity looks whether IAM and the workers allow as many rotations as the
+// schedules ask for.
+func (p Patient) capacity(users []rotate.User, add adder) {
+	if p.Capacity == nil {
+		return
+	}
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = u.Name
+	}
+	c := p.Capacity(names)
+	if !c.Feasible {
+		add("capacity", Fail, c.Remedy(), "%s", c.Complaint())
+		return
+	}
+	add("capacity", OK, "", "%.2g rotations per second for %d users; %.2g can be relied on (%s)", c.Needed, c.Users, c.Allowed, c.Scarce)
 }
 
 func (p Patient) clock(add adder) {

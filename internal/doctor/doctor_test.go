@@ -91,6 +91,16 @@ func TestExamine(t *testing.T) {
 				return []rotate.Entry{{Record: plan.Record{User: "ci", Enrolled: now.Add(-time.Hour), Waiting: plan.NoRoom}}}, nil
 			}
 		}, "overdue", Fail, "no_room"},
+		{"fewer rotations than are needed", func(_ *rotatetest.AWS, p *Patient) {
+			p.Capacity = func(users []string) plan.Capacity {
+				return plan.Load{Users: 100 * len(users), Every: 10 * time.Minute, Creates: 0.1}.Capacity()
+			}
+		}, "capacity", Fail, "40 users will be overdue"},
+		{"enough rotations", func(_ *rotatetest.AWS, p *Patient) {
+			p.Capacity = func(users []string) plan.Capacity {
+				return plan.Load{Users: len(users), Every: 10 * time.Minute, Creates: 10}.Capacity()
+			}
+		}, "capacity", OK, "9 can be relied on"},
 		{"callers without an API key", func(*rotatetest.AWS, *Patient) {}, "identities", OK, "k8s: 3 keys"},
 		{"an issuer that is down", func(_ *rotatetest.AWS, p *Patient) {
 			p.Callers = func(context.Context) []Caller { return []Caller{{Name: "k8s", Err: errors.New("no route")}} }

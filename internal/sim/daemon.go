@@ -61,7 +61,7 @@ func (p *process) rotator() *rotate.Rotator {
 	rot := &rotate.Rotator{
 		IAM: &mortalIAM{p.aws, p}, Audit: p, Publishers: []rotate.Publisher{required{p}}, Store: &mortalStore{p.store, p},
 		Policy: p.policyOf, Log: p.log, Owner: p.name, Tick: time.Second,
-		Clock: p.clock,
+		Clock: p.clock, Pace: p.Pace, Workers: p.Workers,
 		Select: func(context.Context) ([]rotate.User, error) {
 			if p.dead() {
 				return nil, errDead
@@ -121,13 +121,24 @@ func (p *process) observe(user string, step plan.Step, err error) {
 	if err != nil {
 		p.confide("a notice", err.Error()) // it is made of this
 	}
+	if err == nil && step.Action == plan.Create {
+		p.note(func() { p.made[step.KeyID] = time.Now() })
+	}
 	if step.Action != plan.Promote || err != nil {
 		return
 	}
 	p.note(func() {
 		p.result.Rotations++
+		if made, ok := p.made[step.KeyID]; ok {
+			p.result.Behind = max(p.result.Behind, time.Since(made))
+			delete(p.made, step.KeyID)
+		}
+		if time.Now().After(p.warm) {
+			p.result.Gap = max(p.result.Gap, time.Since(p.fresh[user]))
+			p.fresh[user] = time.Now()
+		}
 		p.promoted(user, step.KeyID)
-		if late := time.Since(step.Due); !step.Due.IsZero() && late > p.result.Late {
+		if late := time.Since(step.Due); !step.Due.IsZero() && late > p.result.Late && time.Now().After(p.warm) {
 			p.result.Late = late
 		}
 	})
@@ -268,11 +279,11 @@ func (m *mortalStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	return v, err
 }
 
-func (m *mortalStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (m *mortalStore) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	if before, _ := m.p.strike(); before {
 		return nil, m.p.troubledBy("", errStore)
 	}
-	return m.Store.Due(ctx, t, limit)
+	return m.Store.Due(ctx, t, creates, limit)
 }
 
 func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {

@@ -29,8 +29,13 @@ type Config struct {
 	Seed    uint64
 	Users   int
 	For     time.Duration
-	Daemons int         // rotators that share the store; default 1
-	Policy  plan.Policy // default: the preset "default"
+	Daemons int           // rotators that share the store; default 1
+	Workers int           // of each
+	Idle    bool          // nobody asks for keys and uses them: for many users
+	Pace    rotate.Pace   // of all daemons; nil: none
+	Tight   bool          // the pace does not allow the schedule: to be overdue is no violation
+	Warm    time.Duration // Late, Behind and Gap are measured from then on
+	Policy  plan.Policy   // default: the preset "default"
 	Faults  Faults
 	Log     io.Writer // nil: discarded
 	Terse   bool      // only what is logged at Info and above is made and looked through
@@ -42,6 +47,7 @@ type Faults struct {
 	OldLists    time.Duration // lists lag by up to this instead
 	Errors      float64       // chance of a call failing before, and again as much after its effect
 	Late        float64       // chance of a change taking effect after its caller gave up
+	Ending      float64       // the same, for what takes keys away only
 	Store       float64       // chance of a store operation failing before, and again after its effect
 	Crash       time.Duration // mean time between crashes of a daemon; 0: none
 	Publish     float64       // chance of a publisher failing before, and again after its effect
@@ -68,6 +74,9 @@ type Result struct {
 	Left       int           // keys in the end of which one may be an orphan: reported as foreign, not touched
 	Refusals   int           // of hand-outs, while no key was ready
 	Late       time.Duration // the latest promotion after its slot
+	Behind     time.Duration // the longest time between a key's creation and its promotion
+	Gap        time.Duration // the longest time between two promotions of a user, or before the first
+	Overdue    int           // users whose key was later than it should be, when the time was up
 }
 
 func (r Result) String() string {
@@ -102,8 +111,11 @@ type simulation struct {
 	lines    sync.Mutex                   // protects line
 	line     []byte                       // what is being looked through
 	proofs   map[string]bool              // keys whose proof is on record
-	house    house                        // what can be stopped
-	others   bool                         // somebody else makes keys by hand
+	warm     time.Time
+	made     map[string]time.Time // when keys were made that are not promoted yet
+	fresh    map[string]time.Time // when the latest key of a user was promoted
+	house    house                // what can be stopped
+	others   bool                 // somebody else makes keys by hand
 }
 
 // Run simulates c and returns what happened.
@@ -112,6 +124,7 @@ func Run(ctx context.Context, c Config) Result {
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
 		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
 		bereft: map[string]time.Time{}, lacking: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
+		made: map[string]time.Time{}, fresh: map[string]time.Time{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},
 	}
 	level := slog.LevelDebug
@@ -133,13 +146,23 @@ func Run(ctx context.Context, c Config) Result {
 	for i := range s.Daemons {
 		wg.Go(func() { s.daemon(ctx, i) })
 	}
+	s.warm = time.Now().Add(s.Warm)
 	for i := range s.Users {
-		wg.Go(func() { s.client(ctx, i) })
+		s.fresh[userName(i)] = s.warm
+		if !s.Idle {
+			wg.Go(func() { s.client(ctx, i) })
+		}
 	}
 	for _, t := range s.troubles() {
 		wg.Go(func() { t(ctx) })
 	}
 	wg.Wait()
+	s.store.Look(func(r plan.Record) {
+		s.result.Gap = max(s.result.Gap, time.Since(s.fresh[r.User]))
+		if _, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); late {
+			s.result.Overdue++
+		}
+	})
 	rotations := s.result.Rotations
 	s.settle()
 	s.result.Rotations = rotations
@@ -159,6 +182,7 @@ func (s *simulation) setUp() {
 		a.Usage = rotatetest.Delay{Min: time.Minute, Max: 2 * time.Hour}
 	}
 	a.Errors, a.Lost, a.Late = s.Faults.Errors, s.Faults.Errors, s.Faults.Late
+	a.Ending = s.Faults.Ending
 	a.LateBy = rotatetest.Delay{Min: time.Second, Max: 20 * time.Second}
 	if s.Faults.Consistency {
 		a.Latency = rotatetest.Delay{Min: 20 * time.Millisecond, Max: 3 * time.Second}
@@ -387,7 +411,7 @@ func (s *simulation) inspect(r plan.Record) {
 	s.inspectCopies(r)
 	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
 		s.violation("never zero: %s has nothing to serve in the end", r.User)
-	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.isExcused(r.User) &&
+	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.Tight && !s.isExcused(r.User) &&
 		len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
 		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User,
 			since.Format(time.TimeOnly), o.KeyID, r.Waiting)

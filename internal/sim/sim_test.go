@@ -143,6 +143,18 @@ func TestOldLists(t *testing.T) {
 	}
 }
 
+// TestKeysThatEndLate has many calls that take keys away time out and have their
+// effect up to 20 s later, while operators burn keys: a key that is about to end
+// must not be put back into service.
+func TestKeysThatEndLate(t *testing.T) {
+	t.Parallel()
+	f := Faults{Consistency: true, Ending: 0.3, Burn: 4 * time.Minute, Crash: 2 * time.Hour}
+	res := run(t, Config{Seed: 9, Users: 30, For: span(48 * time.Hour), Daemons: 2, Faults: f})
+	if res.Burns < 100 {
+		t.Errorf("only %d burns", res.Burns)
+	}
+}
+
 // TestSoak runs the seeds that once found something and then others, until
 // -sim.userdays are done: the same in every run, or new ones with -sim.fresh.
 // Without -sim.userdays it runs the kept seeds, shortly.

@@ -72,6 +72,9 @@ type Health struct {
 	Users   int    `json:"users"`
 	Serving int    `json:"serving"` // users with a key that can be handed out
 	Overdue int    `json:"overdue"` // users whose rotation is late
+	// Users that will be late at any time, because IAM or the workers allow fewer
+	// rotations than the schedules ask for. That alone is no reason to be red.
+	WillBeOverdue int `json:"will_be_overdue,omitempty"`
 	// Hand-outs that are not in the audit log yet; equal ones count once.
 	Unrecorded int `json:"unrecorded,omitempty"`
 	// Publishers that fail for all users, as far as the process that answers

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -47,9 +48,10 @@ type API struct {
 // IAM is rotate.IAM over the SDK. It is safe for concurrent use.
 type IAM struct {
 	API API
-	// Pace limits the calls that change something. All that work on one
-	// account should share one. nil: no limit.
-	Pace *Pace
+	// Pace learns from all calls. Who changes something waits for it before; what
+	// only looks waits by itself. All that work on one account should share one.
+	// nil: no limit.
+	Pace *pace.Budget
 	// VerifyTimeout bounds one Verify. Zero: 5 s.
 	VerifyTimeout time.Duration
 	// PageSize is how many items to ask for per page. Zero: 1,000, the most that
@@ -81,7 +83,7 @@ func New(cfg aws.Config, clock *rotate.Clock) *IAM {
 			SimulatePrincipalPolicy:        i.SimulatePrincipalPolicy,
 			GetCallerIdentity:              freshSigner(s, clock),
 		},
-		Pace: &Pace{},
+		Pace: &pace.Budget{},
 	}
 }
 
@@ -116,7 +118,7 @@ func freshSigner(
 
 // User implements rotate.IAM.
 func (a *IAM) User(ctx context.Context, name string) (rotate.User, error) {
-	out, err := a.API.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	out, err := read(ctx, a, pace.GetUser, a.API.GetUser, &iam.GetUserInput{UserName: &name})
 	if err != nil {
 		return rotate.User{}, translate(fmt.Sprintf("looking up user %q", name), err, rotate.ErrNoUser)
 	}
@@ -133,7 +135,8 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 	doing := fmt.Sprintf("listing access keys of %q", name)
 	var all []plan.Key
 	err := pages(doing, func(marker *string) (*string, error) {
-		out, err := a.API.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()})
+		in := iam.ListAccessKeysInput{UserName: &name, Marker: marker, MaxItems: a.pageSize()}
+		out, err := read(ctx, a, pace.ListAccessKeys, a.API.ListAccessKeys, &in)
 		if err != nil {
 			return nil, translate(doing, err, rotate.ErrNoUser)
 		}
@@ -150,7 +153,8 @@ func (a *IAM) Keys(ctx context.Context, name string) ([]plan.Key, error) {
 
 // LastUsed implements rotate.IAM. ErrNoKey if IAM does not know the key.
 func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
-	out, err := a.API.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID})
+	in := iam.GetAccessKeyLastUsedInput{AccessKeyId: &keyID}
+	out, err := read(ctx, a, pace.GetAccessKeyLastUsed, a.API.GetAccessKeyLastUsed, &in)
 	if err != nil {
 		return time.Time{}, translate("asking when an access key was last used", err, rotate.ErrNoKey)
 	}
@@ -164,7 +168,7 @@ func (a *IAM) LastUsed(ctx context.Context, keyID string) (time.Time, error) {
 func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret, error) {
 	doing := fmt.Sprintf("creating an access key for %q", name)
 	var out *iam.CreateAccessKeyOutput
-	err := a.change(ctx, doing, routine, rotate.ErrNoUser, func() (err error) {
+	err := a.change(doing, rotate.CreateAccessKey, rotate.ErrNoUser, func() (err error) {
 		// No retry here: if the reply was lost, a second call makes a second
 		// key and fills both of the user's slots.
 		out, err = a.API.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name}, func(o *iam.Options) {
@@ -186,8 +190,10 @@ func (a *IAM) Create(ctx context.Context, name string) (plan.Key, rotate.Secret,
 // SetStatus implements rotate.IAM.
 func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) error {
 	doing := fmt.Sprintf("setting an access key of %q to %s", name, s)
-	return a.change(ctx, doing, urgent, rotate.ErrNoKey, func() error {
-		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s)})
+	return a.change(doing, rotate.UpdateAccessKey, rotate.ErrNoKey, func() error {
+		_, err := a.API.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{
+			UserName: &name, AccessKeyId: &keyID, Status: types.StatusType(s),
+		}, a.paced(rotate.UpdateAccessKey))
 		return err
 	})
 }
@@ -195,25 +201,10 @@ func (a *IAM) SetStatus(ctx context.Context, name, keyID string, s plan.Status) 
 // Delete implements rotate.IAM.
 func (a *IAM) Delete(ctx context.Context, name, keyID string) error {
 	doing := fmt.Sprintf("deleting an access key of %q", name)
-	return a.change(ctx, doing, urgent, nil, func() error {
-		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID})
+	return a.change(doing, rotate.DeleteAccessKey, nil, func() error {
+		_, err := a.API.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: &keyID}, a.paced(rotate.DeleteAccessKey))
 		return err
 	})
-}
-
-// change makes one call that changes something, at the pace. absent is what
-// NoSuchEntity means to the caller; nil: success.
-func (a *IAM) change(ctx context.Context, doing string, u urgency, absent error, call func() error) error {
-	if err := a.Pace.wait(ctx, u); err != nil {
-		// The call was never sent, which is what ErrThrottled says.
-		return fmt.Errorf("%s: waiting for the rate limit: %w: %w", doing, rotate.ErrThrottled, err)
-	}
-	err := call()
-	a.Pace.note(err)
-	if err == nil || absent == nil && isAbsent(err) {
-		return nil
-	}
-	return translate(doing, err, absent)
 }
 
 const largestPage = 1000

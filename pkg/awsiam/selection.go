@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -84,19 +85,12 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 			return nil, fmt.Errorf("selecting users: %w", err)
 		}
 		found, used := map[string]rotate.User{}, map[string]bool{}
-		var unknown []error
-		for _, name := range s.Names {
-			if s.excluded(name, used) {
-				continue
-			}
-			u, err := a.User(ctx, name)
-			if errors.Is(err, rotate.ErrNoUser) {
-				unknown = append(unknown, fmt.Errorf("selecting users: %w", err))
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("selecting users: %w", err)
-			}
+		names := slices.DeleteFunc(slices.Clone(s.Names), func(name string) bool { return s.excluded(name, used) })
+		users, unknown, err := readEach(ctx, names, a.User)
+		if err != nil {
+			return nil, fmt.Errorf("selecting users: %w", err)
+		}
+		for _, u := range users {
 			found[u.Name] = u
 		}
 		if s.byRule() {
@@ -108,7 +102,7 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 				found[u.Name] = u
 			}
 		}
-		users := make([]rotate.User, 0, len(found))
+		users = users[:0]
 		for _, u := range found {
 			if !s.excluded(u.Name, used) {
 				users = append(users, u)
@@ -116,13 +110,16 @@ func (a *IAM) Select(s Selection) func(context.Context) ([]rotate.User, error) {
 		}
 		s.tellUnused(used)
 		if len(users) == 0 && len(unknown) > 0 {
-			return nil, errors.Join(unknown...)
+			return nil, fmt.Errorf("selecting users: %w", errors.Join(unknown...))
 		}
 		if len(users) == 0 {
 			return nil, fmt.Errorf("selecting users: %w", rotate.ErrNoUsers)
 		}
 		slices.SortFunc(users, func(x, y rotate.User) int { return strings.Compare(x.Name, y.Name) })
-		return users, errors.Join(unknown...)
+		if len(unknown) > 0 {
+			return users, fmt.Errorf("selecting users: %w", errors.Join(unknown...))
+		}
+		return users, nil
 	}
 }
 
@@ -211,22 +208,53 @@ func (a *IAM) listUsers(ctx context.Context, prefix string) ([]rotate.User, erro
 // withTags reads the tags of the listed users that are not excluded, by one call
 // for each.
 func (a *IAM) withTags(ctx context.Context, s Selection, listed []rotate.User, used map[string]bool) ([]rotate.User, error) {
-	users := listed[:0]
-	for _, u := range listed {
-		if s.excluded(u.Name, used) {
-			continue
-		}
+	listed = slices.DeleteFunc(listed, func(u rotate.User) bool { return s.excluded(u.Name, used) })
+	users, _, err := readEach(ctx, listed, func(ctx context.Context, u rotate.User) (rotate.User, error) {
 		tags, err := a.tagsOf(ctx, u.Name)
 		u.Tags = tags
-		if errors.Is(err, rotate.ErrNoUser) {
-			continue // deleted since it was listed
+		return u, err
+	})
+	return users, err // without those deleted since they were listed
+}
+
+// reads is how many calls that read single users are in flight at once.
+const reads = 16
+
+// readEach calls read for all of from, side by side, and returns the users that
+// it found, and the errors for those that IAM does not know. Any other error ends
+// it, and is returned.
+func readEach[From any](
+	ctx context.Context, from []From, read func(context.Context, From) (rotate.User, error),
+) (users []rotate.User, unknown []error, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	found, errs := make([]rotate.User, len(from)), make([]error, len(from))
+	slots := make(chan struct{}, reads)
+	var wg sync.WaitGroup
+	for i := range from {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
 		}
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, u)
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if found[i], errs[i] = read(ctx, from[i]); errs[i] != nil && !errors.Is(errs[i], rotate.ErrNoUser) {
+				cancel(errs[i]) // the first one is the reason
+			}
+		})
 	}
-	return users, nil
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	for i, err := range errs {
+		if err != nil {
+			unknown = append(unknown, err)
+			continue
+		}
+		users = append(users, found[i])
+	}
+	return users, unknown, nil
 }
 
 func (a *IAM) tagsOf(ctx context.Context, name string) (map[string]string, error) {

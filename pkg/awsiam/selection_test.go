@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -275,4 +276,44 @@ func TestKeysOfAllPagesAreListed(t *testing.T) {
 	if err != nil || len(keys) != 3 || keys[2].ID != "AKIA3" {
 		t.Errorf("Keys = %+v, %v, want all three", keys, err)
 	}
+}
+
+// Each call takes 50 ms: 500 of them one after the other would take 25 s.
+func TestManyUsersAreReadSideBySide(t *testing.T) {
+	t.Parallel()
+	names := make([]string, 500)
+	for i := range names {
+		names[i] = "user-" + strconv.Itoa(i)
+	}
+	look := func(broken string) func(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error) {
+		return func(ctx context.Context, in *iam.GetUserInput, _ ...func(*iam.Options)) (*iam.GetUserOutput, error) {
+			time.Sleep(50 * time.Millisecond)
+			switch *in.UserName {
+			case broken:
+				return nil, &smithy.GenericAPIError{Code: "ServiceFailure"}
+			case "user-7":
+				return nil, &smithy.GenericAPIError{Code: "NoSuchEntity"}
+			}
+			return &iam.GetUserOutput{User: &types.User{UserName: in.UserName, UserId: aws.String("AIDA" + *in.UserName)}}, ctx.Err()
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		a := &IAM{API: API{GetUser: look("")}}
+		users, err := a.Select(Selection{Names: names})(t.Context())
+		if len(users) != 499 || !errors.Is(err, rotate.ErrNoUser) || !strings.Contains(err.Error(), "user-7") {
+			t.Errorf("Select() = %d users, %v, want all but user-7", len(users), err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		began = time.Now()
+		a.API.GetUser = look("user-20")
+		if users, err = a.Select(Selection{Names: names})(t.Context()); users != nil || err == nil || !strings.Contains(err.Error(), "ServiceFailure") {
+			t.Errorf("Select() = %d users, %v, want the failure and nobody", len(users), err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the failure came after %s", took)
+		}
+	})
 }

@@ -46,8 +46,8 @@ type Options struct {
 	Roster *rotate.Roster
 	Policy func(user string) plan.Policy
 	Now    func() time.Time // default time.Now
-	// Pace returns how many changing calls per second may be sent to IAM right
-	// now, and how many if AWS does not throttle.
+	// Pace returns how many calls per second may be sent to IAM right now, of the
+	// slowest action that changes something, and how many at most.
 	Pace func() (now, most float64)
 	Late *rotate.Late    // where hand-outs wait that could not be recorded
 	Down func() []string // publishers that fail for all users
@@ -75,9 +75,9 @@ func New(o Options) *Metrics {
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}, "route"),
 	}
 	m.registry.MustRegister(m.steps, m.rotations, m.lateness, m.iam, m.verify, m.handouts, m.requests, m.took,
-		gauge("keyrot_iam_rate_limit", "Changing IAM calls per second that are allowed right now.",
+		gauge("keyrot_iam_rate_limit", "Calls per second of the slowest of the IAM actions that change something, as AWS was found to accept.",
 			func() float64 { n, _ := o.Pace(); return n }),
-		gauge("keyrot_iam_rate_limit_max", "Changing IAM calls per second that are allowed while AWS does not throttle.",
+		gauge("keyrot_iam_rate_limit_max", "The most calls per second of one IAM action that changes something (iam.rate).",
 			func() float64 { _, n := o.Pace(); return n }),
 		gauge("keyrot_handouts_unrecorded", "Hand-outs that are not in the audit log yet; equal ones count once.",
 			func() float64 { return float64(o.Late.Waiting()) }),

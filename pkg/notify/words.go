@@ -144,7 +144,7 @@ func failure(it Item, a plan.Action, err error) Item {
 	case errors.Is(err, rotate.ErrDenied):
 		it.Do = "Give keyrot the permission; \"keyrot doctor\" says which is missing."
 	case errors.Is(err, rotate.ErrThrottled):
-		it.Do = "AWS throttles; keyrot tries again by itself. If it lasts, lower iam.rate or spread the users."
+		it.Do = "AWS throttles; keyrot slows down and tries again by itself. If it lasts, \"keyrot doctor\" says how many users AWS allows."
 	case errors.Is(err, rotate.ErrLimit):
 		it.Do = "The user has two keys already. If it lasts, find out who made the one that \"keyrot status\" does not show."
 	default:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -27,16 +28,17 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 	case plan.Reactivate:
 		return out, p.setStatus(step.KeyID, plan.Active)
 	case plan.Delete:
-		ctx, cancel := p.effect()
-		defer cancel()
-		if err := p.IAM.Delete(ctx, user, step.KeyID); err != nil && !errors.Is(err, ErrNoKey) {
+		err := p.change(func(ctx context.Context) error { return p.IAM.Delete(ctx, user, step.KeyID) })
+		if err != nil && !errors.Is(err, ErrNoKey) {
 			return out, err
 		}
 		p.unlist(step.KeyID)
 	case plan.Identify:
-		ctx, cancel := p.effect()
-		defer cancel()
-		u, err := p.IAM.User(ctx, user)
+		var u User
+		err := p.ask(func(ctx context.Context) (err error) {
+			u, err = p.IAM.User(ctx, user)
+			return err
+		})
 		if errors.Is(err, ErrNoUser) {
 			p.world.Absent = true
 			return out, nil
@@ -44,9 +46,11 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 		p.world.UserID = u.ID
 		return out, err
 	case plan.Inspect:
-		ctx, cancel := p.effect()
-		defer cancel()
-		used, err := p.IAM.LastUsed(ctx, step.KeyID)
+		var used time.Time
+		err := p.ask(func(ctx context.Context) (err error) {
+			used, err = p.IAM.LastUsed(ctx, step.KeyID)
+			return err
+		})
 		if err != nil {
 			return out, err
 		}
@@ -75,6 +79,12 @@ func (p *pass) act(step plan.Step) (plan.Outcome, error) {
 // secret, whatever else is going on: IAM shows it only now.
 func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 	id, user := rand.Text(), p.entry.Record.IAMName()
+	leave, err := p.slot() // first: the intent tells when the call was made
+	if err != nil {
+		return plan.Outcome{}, err
+	}
+	leave = sync.OnceFunc(leave)
+	defer leave()
 	if err := p.commitFor(func(e *Entry) {
 		e.Record = e.Record.WithIntent(id, p.policy, step, p.world.Keys, p.now())
 	}, p.stillDue); err != nil {
@@ -83,6 +93,7 @@ func (p *pass) create(step plan.Step) (plan.Outcome, error) {
 	ctx, cancel := p.effect()
 	defer cancel()
 	key, secret, err := p.IAM.Create(ctx, user)
+	leave()
 	if err != nil {
 		if certain(err) {
 			_ = p.commit(func(e *Entry) { e.Record = e.Record.Without(id) })
@@ -153,14 +164,27 @@ var errUnread = errors.New("the store cannot be read either")
 // certain reports whether the error proves that the call had no effect.
 func certain(err error) bool {
 	return errors.Is(err, ErrLimit) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoIdentity) ||
-		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled)
+		errors.Is(err, ErrNoUser) || errors.Is(err, ErrThrottled) || errors.Is(err, errUnsent)
+}
+
+// ends reports whether the step takes its key away.
+func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
+
+// hold returns once it is saved that a key may be taken away by a call that got
+// no answer, or when that is over: nobody else may put the key back into service
+// meanwhile. If the process has to stop before, the lease stays.
+func (p *pass) hold(until time.Time) {
+	for err := p.flush(); err != nil && p.now().Before(until); err = p.flush() {
+		if errors.Is(err, ErrConflict) || p.sleep(time.Second) != nil {
+			p.keepLease = true
+			return
+		}
+	}
 }
 
 func (p *pass) setStatus(id string, s plan.Status) error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	err := p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s)
-	if errors.Is(err, ErrNoKey) && s == plan.Inactive {
+	err := p.change(func(ctx context.Context) error { return p.IAM.SetStatus(ctx, p.entry.Record.IAMName(), id, s) })
+	if errors.Is(err, ErrNoKey) && s == plan.Inactive && !p.world.Unseen {
 		p.unlist(id) // it does not work any more, which is what was wanted
 		return nil
 	}
@@ -185,12 +209,10 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 		return plan.Outcome{}, fmt.Errorf("the secret of key %s is not in the store", ShortID(id))
 	}
 	for i := range n {
-		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
-			return plan.Outcome{}, p.ctx.Err()
+		if err := p.gap(i); err != nil {
+			return plan.Outcome{}, err
 		}
-		ctx, cancel := p.effect()
-		err := p.IAM.Verify(ctx, u, id, secret)
-		cancel()
+		err := p.ask(func(ctx context.Context) error { return p.IAM.Verify(ctx, u, id, secret) })
 		if errors.Is(err, ErrRefused) {
 			return plan.Outcome{Refused: true}, nil
 		}
@@ -199,6 +221,14 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 		}
 	}
 	return plan.Outcome{}, nil
+}
+
+// gap is the pause before the i-th call of a proof.
+func (p *pass) gap(i int) error {
+	if i == 0 || p.ProofGap <= 0 {
+		return nil
+	}
+	return p.sleep(p.ProofGap)
 }
 
 // check asks AWS, as often as makes a proof, whether it refuses the key: one
@@ -210,8 +240,8 @@ func (p *pass) check(id string) (plan.Outcome, error) {
 		return plan.Outcome{Refused: !active}, nil
 	}
 	for i := range p.Proofs {
-		if i > 0 && p.ProofGap > 0 && !p.sleep(p.ProofGap) {
-			return plan.Outcome{}, p.ctx.Err()
+		if err := p.gap(i); err != nil {
+			return plan.Outcome{}, err
 		}
 		if out, err := p.verify(id, 1); err != nil || !out.Refused {
 			return out, err

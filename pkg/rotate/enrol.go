@@ -49,7 +49,7 @@ func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) 
 	now := r.now()
 	e := Entry{
 		Record:  plan.Record{User: u.Name, UserID: u.ID, ARN: u.ARN, Enrolled: now},
-		Secrets: map[string]Secret{}, Due: now,
+		Secrets: map[string]Secret{}, Due: now, Creates: len(keys) == 0,
 	}
 	for _, k := range keys {
 		e.Record.Keys = append(e.Record.Keys, plan.Held{
@@ -146,6 +146,7 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 		if e.Due = (time.Time{}); r.Clock.Known() { // otherwise now, whenever that is
 			e.Due = r.now()
 		}
+		e.Creates = false // seen before keys are made: it may be a burn
 		if dry {
 			return e, nil
 		}
@@ -166,13 +167,14 @@ func (r *Rotator) Update(ctx context.Context, e Entry, dry bool, change func(*pl
 // rehearse says what a pass would do, as if every call were to succeed. It
 // reads IAM and changes nothing.
 func (r *Rotator) rehearse(ctx context.Context, e Entry) UserReport {
+	r.init()
 	rep := UserReport{User: e.Record.User}
 	_ = r.timed(ctx, e.Record.User) // nothing is saved: by whichever clock there is
 	p := &pass{
 		Rotator: r, way: way{turns: r.Clock.corrections()}, ctx: ctx, entry: e,
 		policy: r.policy(e.Record.User, e.Record.UserID), report: rep,
 	}
-	p.leased = r.now().Add(leaseTTL)
+	p.leased = r.now().Add(24 * time.Hour) // nothing is done under it
 	if err := p.observe(); err != nil {
 		rep.Err = fmt.Errorf("looking at the keys of %q: %w", e.Record.User, err)
 		return rep

@@ -168,6 +168,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // attended makes a pass that an operator waits for: its failures are kept to
 // itself.
 func (r *Rotator) attended(ctx context.Context, user string, patience time.Duration) UserReport {
+	r.init()
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}

@@ -31,7 +31,7 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	if o.Unattended && !o.DryRun {
 		r.keep(ctx)
 	}
-	p, err := r.begin(ctx, o)
+	p, err := r.read(ctx, o)
 	if err != nil {
 		return Report{}, err
 	}
@@ -68,7 +68,7 @@ func (r *Rotator) continueWith(ctx context.Context, o Options) (Report, error) {
 			fresh <- reading{users, r.known(users, err)}
 		}()
 	}
-	p, err := r.begin(ctx, o)
+	p, err := r.read(ctx, o)
 	if err != nil {
 		<-fresh
 		return Report{}, err
@@ -106,7 +106,7 @@ type once struct {
 	stored map[string]Entry // the same, by name
 }
 
-func (r *Rotator) begin(ctx context.Context, o Options) (*once, error) {
+func (r *Rotator) read(ctx context.Context, o Options) (*once, error) {
 	all, err := r.Store.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the store: %w", err)
@@ -156,12 +156,35 @@ func (p *once) unselected(users []User) []User {
 	return others
 }
 
+// inOrder returns the users in the order in which they are due, those for whom
+// only a key is to be made last. Whom a pass has no time for is due since longer
+// than the others when the next one begins. Who is new comes before those keys:
+// enrolling asks IAM for no change, and from then on the user is in the order.
+func (p *once) inOrder(users []User) []User {
+	class := func(e Entry) int {
+		switch {
+		case e.Version == 0:
+			return 1
+		case e.Creates:
+			return 2
+		}
+		return 0
+	}
+	return slices.SortedStableFunc(slices.Values(users), func(a, b User) int {
+		x, y := p.stored[a.Name], p.stored[b.Name]
+		return cmp.Or(cmp.Compare(class(x), class(y)), x.Due.Compare(y.Due))
+	})
+}
+
 // visitAll returns the reports of the users that there was time for.
 func (p *once) visitAll(ctx context.Context, users []User) []UserReport {
-	users = failedLast(p.Rotator, users, func(u User) string { return u.Name })
+	users = failedLast(p.Rotator, p.inOrder(users), func(u User) string { return u.Name })
 	reports := make([]UserReport, len(users))
-	p.each(ctx, len(users), func(i int, free func()) {
-		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.all, p.o, free)
+	p.each(ctx, len(users), func(i int) {
+		reports[i] = p.visit(ctx, users[i], p.stored[users[i].Name], p.all, p.o)
+		if p.o.Progress != nil {
+			p.o.Progress.Add(1)
+		}
 	})
 	return slices.DeleteFunc(reports, func(u UserReport) bool { return u.User == "" })
 }

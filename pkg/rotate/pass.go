@@ -25,16 +25,26 @@ type pass struct {
 	later  []func(*Entry)  // what changed since and waits for the next save
 	entry  Entry           // saved with later
 	looked bool            // AWS was asked since the store was
+	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
 	leased time.Time // when the lease ends
 	report UserReport
+	limit  time.Time // until when it waits for a key to settle
+
+	urgency         // of the step at hand
+	may      Call   // what the pace has let through and was not used yet
+	ready    *place // held with it
+	refusals int    // of calls, for their pace
+
+	keepLease bool // until it ends by itself
 }
 
 // way is how a pass is made.
 type way struct {
 	patience time.Duration // how long it waits for a key to settle
-	free     func()        // gives the worker back; nil: there is none
+	begun    func()        // called once its first call that changes IAM has had its turn
+	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
 	turns    int           // corrections of the clock before the lease was taken
 }
@@ -46,14 +56,14 @@ var errClock = errors.New("the clock was corrected")
 // pass takes the user's lease and makes a pass, unless this process rests. Of
 // several daemons all but one are refused the lease, at every tick: that must
 // be cheap.
-func (r *Rotator) pass(ctx context.Context, user string, patience time.Duration, free func()) UserReport {
+func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
 	}
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
-	w := way{patience: patience, free: free, turns: r.Clock.corrections()}
+	w.turns = r.Clock.corrections()
 	until, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
@@ -81,6 +91,9 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 // leased goes on with a pass once the lease was asked for, with err.
 func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
 	report := UserReport{User: user}
+	if w.begun == nil {
+		w.begun = func() {}
+	}
 	for i := 0; err == nil; i++ {
 		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
 		err = p.run(user)
@@ -94,6 +107,8 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	}
 	switch {
 	case err == nil:
+	case errors.Is(err, errUnsent) && ctx.Err() != nil:
+		report.Err = ctx.Err() // it ends in time, and failed at nothing
 	case errors.Is(err, ErrLeased), errors.Is(err, ErrConflict):
 		r.Log.Info("another process acts on this user", "user", user, "reason", err)
 	case errors.Is(err, ErrUnreadable):
@@ -108,6 +123,10 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 
 func (p *pass) run(user string) error {
 	defer func() {
+		p.giveBack()
+		if p.keepLease {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
@@ -124,17 +143,20 @@ func (p *pass) run(user string) error {
 
 // steps takes one step after the other until there is nothing to do.
 func (p *pass) steps(user string) error {
-	limit := p.now().Add(p.patience)
-	for range maxSteps {
+	p.limit = p.now().Add(p.patience)
+	for n := 0; n-p.refusals < maxSteps; n++ {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
-		if step.Action == plan.Wait {
+		p.urgency = urgency{p.world.Rank(step), p.entry.Due}
+		idle := step.Action == plan.Wait && p.world.Unseen && !p.acted // a reconciliation
+		if step.Action == plan.Wait && !idle {
 			p.report.Wait = step
-			if patient(step, limit) {
+			p.giveBack()
+			if patient(step, p.limit) {
 				if err := p.flush(); err != nil {
 					return err
 				}
-				if p.sleep(step.Wake.Sub(p.now())) {
+				if p.sleep(step.Wake.Sub(p.now())) == nil {
 					continue
 				}
 			}
@@ -144,11 +166,27 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
+		if p.crowded(step) {
+			return p.commit(func(*Entry) {})
+		}
+		if again, err := p.turn(step); err != nil {
+			return err
+		} else if again && step.Action != plan.Look {
+			if p.looked = true; p.world.Unseen || p.observe() == nil {
+				continue
+			} // otherwise the step itself will tell
+		}
 		if err := p.timely(); err != nil {
 			return err
 		}
 		if err := p.lease(user); err != nil {
 			return err
+		}
+		if step.Action == plan.Look || idle {
+			if err := p.look(user); err != nil {
+				return err
+			}
+			continue
 		}
 		if again, err := p.settle(step); err != nil {
 			return err
@@ -162,11 +200,14 @@ func (p *pass) steps(user string) error {
 		if err := do(step); err != nil {
 			return err
 		}
+		p.acted = true
 	}
 	return fmt.Errorf("%d steps in one pass over %q: giving up until the next", maxSteps, user)
 }
 
-// begin loads the entry and looks at the user's keys.
+// begin loads the entry. The user's keys are looked at when a step depends on
+// it, or when there is none to take, which is a reconciliation. An operator's pass
+// looks at once, and so does one over a user that seems to have been renamed.
 func (p *pass) begin(user string) error {
 	var err error
 	// Only now: what was read before the lease may be out of date.
@@ -174,20 +215,13 @@ func (p *pass) begin(user string) error {
 		return p.unreadable(user, err)
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
-	if err := p.observe(); err != nil {
-		if late := p.timely(); late != nil {
-			return late
+	p.urgency = urgency{plan.RankPromote, p.saved.Due} // until it is known what comes
+	p.world = plan.Unseen(p.saved.Record)
+	if p.private || p.renamed() != "" {
+		if err := p.look(user); err != nil {
+			return err
 		}
-		err = p.failed(plan.Step{Action: plan.Wait}, fmt.Errorf("looking at the keys of %q: %w", user, err))
-		if p.Observe != nil {
-			p.Observe(user, plan.Step{Action: plan.Wait}, err)
-		}
-		return err
 	}
-	if err := p.timely(); err != nil {
-		return err
-	}
-	p.awake(user)
 	return p.redate()
 }
 
@@ -198,17 +232,6 @@ func patient(step plan.Step, limit time.Time) bool {
 		return !step.Wake.After(limit)
 	}
 	return false
-}
-
-func (p *pass) sleep(d time.Duration) bool {
-	t := time.NewTimer(max(d, time.Millisecond))
-	defer t.Stop()
-	select {
-	case <-p.ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // acquire takes or extends the user's lease and returns when it ends.
@@ -225,25 +248,23 @@ func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
 }
 
 // lease extends the user's lease if less than half of it is left.
-func (p *pass) lease(user string) error {
-	if p.leased.Sub(p.now()) > leaseTTL/2 {
+func (p *pass) lease(user string) error { return p.outlast(user, leaseTTL/2) }
+
+// outlast extends the user's lease unless it lasts for longer than d. One that
+// has ended is not taken again: somebody may have had it in between.
+func (p *pass) outlast(user string, d time.Duration) error {
+	left := p.leased.Sub(p.now())
+	switch {
+	case left > d:
 		return nil
+	case left <= 0:
+		return fmt.Errorf("user %q: this process was too slow: %w", user, ErrLeased)
 	}
 	until, err := p.acquire(p.ctx, user)
 	if err == nil {
 		p.leased = until
 	}
 	return err
-}
-
-// redate gives an order that was dated by a machine whose clock was ahead, and
-// which AWS did not tell the time, the time at which it is seen.
-func (p *pass) redate() error {
-	now := p.now()
-	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
-		return nil
-	}
-	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
 }
 
 // timely returns an error unless the time that the pass began with still is
@@ -267,40 +288,34 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func (p *pass) observe() error {
-	ctx, cancel := p.effect()
-	defer cancel()
-	name := p.nameNow(ctx)
-	keys, err := p.IAM.Keys(ctx, name)
-	switch {
-	case errors.Is(err, ErrNoUser):
-		p.world = plan.World{Absent: true}
-	case err != nil:
-		return err
-	default:
-		p.world = plan.World{Keys: keys, Name: name}
-	}
-	return nil
-}
-
-// nameNow returns what IAM calls the user: as before, or as the selection found
-// its unique id if IAM confirms that.
-func (p *pass) nameNow(ctx context.Context) string {
-	rec := p.entry.Record
-	if name := p.selected.nameOf(rec.UserID); name != "" && name != rec.IAMName() {
-		if u, err := p.IAM.User(ctx, name); err == nil && rec.Is(u.ID) {
-			return name
-		}
-	}
-	return rec.IAMName()
-}
-
 // do audits the step, has its effect and saves the result.
 func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	if !leadsOn(step) {
+		p.giveBack()
+	}
+	began := p.now()
 	out, err := p.act(step)
+	if callOf(step.Action) != "" {
+		p.giveBack()
+	}
+	if err != nil && ends(step) && !certain(err) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
+		defer p.hold(p.policy.Over(began))
+	}
+	if errors.Is(err, errUnsent) {
+		return err
+	}
+	if p.throttled(step, err) {
+		return p.retry(step, err)
+	}
+	if p.world.Unseen && (errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoUser)) {
+		// The key is gone, or has its user's new name now. Only a look can tell.
+		_ = p.audit(step, err.Error())
+		return p.look(p.report.User)
+	}
 	if err == nil && asks(step) {
 		// The answer is what changes the record, so it is what is recorded.
 		if err := p.enter(step, answer(out)); err != nil {
@@ -335,6 +350,7 @@ func (p *pass) finish(step plan.Step) error {
 	if step.Reason.Stuck() {
 		waiting = step.Reason
 	}
+	p.awake(p.report.User)
 	told := p.entry.Record.Waiting == waiting
 	if told && len(p.later) == 0 && p.entry.Due.Equal(p.wake(step)) {
 		return nil

@@ -70,6 +70,9 @@ type Entry struct {
 	// Due is when the user needs looking at next; the store's due index is
 	// ordered by it. Zero: as soon as possible.
 	Due time.Time
+	// Creates says that a new key is all that it is then about to need: it comes
+	// after all others that are due.
+	Creates bool
 	// Version is the compare-and-swap token: 0 for an entry that was never
 	// saved, otherwise as the store returned it.
 	Version int64
@@ -102,8 +105,9 @@ type Store interface {
 	// Changes returns what was saved since mark, which an earlier call returned;
 	// 0 is the beginning. [Roster] asks for it again and again.
 	Changes(ctx context.Context, mark int64) (Changes, error)
-	// Due returns up to limit users whose Due is not after t, earliest first.
-	Due(ctx context.Context, t time.Time, limit int) ([]string, error)
+	// Due returns up to limit users whose Due is not after t, earliest first: of
+	// those whose Creates is as given.
+	Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error)
 	// Acquire takes the user's lease for owner until now+ttl, or extends it
 	// if owner holds it already. ErrLeased while somebody else holds it. The
 	// lease of a crashed process ends by itself. now is the caller's clock.

@@ -21,13 +21,9 @@ const (
 	askForBurn         = 2 * time.Second // how often the store is asked during a call
 )
 
-// publish gives a pair to outlets. It does without a worker, of which one that
-// hangs would take more and more from rotations that are due. While all of them
-// are too busy, or down, they are put off, and nothing is told.
+// publish gives a pair to outlets. While all of them are too busy, or down, they
+// are put off, and nothing is told.
 func (p *pass) publish(step plan.Step) error {
-	if p.free != nil {
-		p.free()
-	}
 	var out plan.Outcome
 	for _, pub := range p.owed(step) {
 		wait, free := p.outlet(pub.Name()).free(p.visitor(step, pub.Publisher))
@@ -130,12 +126,8 @@ func (p *pass) call(step plan.Step, pub Publisher, c Credential) (said verdict, 
 		d = defaultPublication
 	}
 	d = min(d, LongestPublication)
-	if p.leased.Sub(p.now()) < d+5*time.Second {
-		until, err := p.acquire(p.ctx, c.User)
-		if err != nil {
-			return noVerdict, false, err
-		}
-		p.leased = until
+	if err := p.outlast(c.User, d+5*time.Second); err != nil {
+		return noVerdict, false, err
 	}
 	whole := true
 	if step.Action == plan.Copy && !step.Wake.IsZero() {

@@ -76,6 +76,7 @@ type Overview struct {
 	Serving int           // with a key that can be handed out
 	Overdue int           // late and not paused, whatever else they are
 	States  map[State]int // each user in one
+	Every   time.Duration // the interval of their schedules on average; see plan.MeanInterval
 	Next    time.Time     // the earliest time at which a user is due; zero: nobody is
 }
 
@@ -107,8 +108,10 @@ func (r *Roster) Overview(ctx context.Context) (Overview, error) {
 
 func (r *Roster) count() *Overview {
 	o := &Overview{Users: len(r.sorted), States: make(map[State]int)}
+	every := make([]time.Duration, 0, len(r.sorted))
 	for _, e := range r.sorted {
 		p := r.Policy(e.Record.User)
+		every = append(every, p.RotateEvery)
 		if _, ok := plan.Serve(e.Record, p, r.at); ok {
 			o.Serving++
 		}
@@ -120,6 +123,7 @@ func (r *Roster) count() *Overview {
 			o.Next = e.Due
 		}
 	}
+	o.Every = plan.MeanInterval(every)
 	return o
 }
 

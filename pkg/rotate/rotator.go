@@ -29,6 +29,7 @@ const (
 // may share one Store.
 type Rotator struct {
 	IAM        IAM
+	Pace       Pace // of the calls that change IAM; nil: as fast as they can be made
 	Store      Store
 	Audit      Audit                                      // nil: nothing is recorded
 	Handouts   Handouts                                   // nil: nobody is known to hold a key
@@ -45,7 +46,7 @@ type Rotator struct {
 	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users; no cause: it works
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
-	Workers    int                                        // users acted on at once; default 8
+	Workers    int                                        // keys made at once, and calls beside for what is urgent; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how long a selection is kept; default 1 min, longer if reading it is slow
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
@@ -58,6 +59,7 @@ type Rotator struct {
 	started   atomic.Pointer[time.Time] // since when Run acts; nil: it does not
 	elsewhere sync.Map                  // users that another process was told to act on
 	rested    sync.Map                  // user → rest: those that this process failed to look at
+	gates     gates
 	selected  selection
 }
 
@@ -72,6 +74,7 @@ type Options struct {
 	// Patience is how long the pass waits for a key to settle, so that a
 	// rotation that it began is completed by it. 0: not at all.
 	Patience time.Duration
+	Progress *Progress // nil; told of every user that is done
 }
 
 // Done is one step that was carried out, or attempted.
@@ -138,6 +141,7 @@ func (r *Rotator) init() {
 		if r.Proofs <= 0 {
 			r.Proofs = 3
 		}
+		r.gates = newGates(r.Workers)
 	})
 }
 
@@ -169,17 +173,17 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options, free func()) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
 	if known.Version != 0 && !o.Force && known.Due.After(r.now()) {
 		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
 	}
-	if known.Version != 0 && !o.Force && !o.DryRun {
-		return r.pass(ctx, u.Name, o.Patience, free) // which loads the entry itself
+	if known.Version != 0 && !o.Force && !o.DryRun { // the pass loads the entry itself
+		return r.visitKnown(ctx, known.Record.User, known.Creates, known.Due, o.Patience)
 	}
-	e, err := r.enrol(ctx, u, stored, o.DryRun)
+	e, err := r.enrolInTurn(ctx, u, stored, o.DryRun)
 	if err != nil {
 		return UserReport{User: u.Name, Err: err}
 	}
@@ -191,13 +195,37 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.pass(ctx, u.Name, o.Patience, free)
+	return r.visitKnown(ctx, e.Record.User, e.Creates, e.Due, o.Patience)
 }
 
-// each runs f for 0..n-1 on at most Workers goroutines and waits for all. One
-// that calls free no longer counts.
-func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
-	sem := make(chan struct{}, r.Workers)
+// enrolInTurn is enrol for one of many users.
+func (r *Rotator) enrolInTurn(ctx context.Context, u User, stored []Entry, dry bool) (Entry, error) {
+	at := r.gates.reads.join(urgency{plan.RankCreate, time.Time{}})
+	defer at.leave()
+	if err := at.wait(ctx); err != nil {
+		return Entry{}, err
+	}
+	return r.enrol(ctx, u, stored, dry)
+}
+
+// visitKnown makes a pass over a user of the store. One that makes a key waits,
+// before it takes the lease, until there are few of them.
+func (r *Rotator) visitKnown(ctx context.Context, user string, creates bool, due time.Time, patience time.Duration) UserReport {
+	w := way{patience: patience}
+	if creates {
+		at := r.gates.begin.join(urgency{plan.RankCreate, due})
+		w.begun = sync.OnceFunc(at.leave)
+		defer w.begun()
+		if err := at.wait(ctx); err != nil {
+			return UserReport{User: user, Err: err}
+		}
+	}
+	return r.pass(ctx, user, w)
+}
+
+// each runs f for 0..n-1 side by side and waits for all.
+func (r *Rotator) each(ctx context.Context, n int, f func(i int)) {
+	sem := make(chan struct{}, crowd)
 	var wg sync.WaitGroup
 	for i := range n {
 		if ctx.Err() != nil {
@@ -205,9 +233,8 @@ func (r *Rotator) each(ctx context.Context, n int, f func(i int, free func())) {
 		}
 		sem <- struct{}{}
 		wg.Go(func() {
-			free := sync.OnceFunc(func() { <-sem })
-			defer free()
-			f(i, free)
+			defer func() { <-sem }()
+			f(i)
 		})
 	}
 	wg.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,10 +19,7 @@ import (
 // is done.
 func (r *Rotator) Run(ctx context.Context) error {
 	r.init()
-	s := &scheduler{
-		Rotator: r, busy: map[string]bool{}, seen: map[string]bool{}, slots: make(chan struct{}, r.Workers),
-		freed: make(chan struct{}, 1), jobs: make(chan job),
-	}
+	s := &scheduler{Rotator: r, busy: map[string]bool{}, freed: make(chan struct{}, 1), jobs: make(chan job)}
 	defer s.wg.Wait()
 	defer close(s.jobs)
 	t := time.NewTimer(0)
@@ -68,23 +66,33 @@ const firstSelection = 10 * time.Second
 
 type scheduler struct {
 	*Rotator
-	slots    chan struct{}
-	freed    chan struct{} // a slot that was waited for is free again
-	waiting  atomic.Bool   // for a slot
-	backlog  []string      // users that are due and wait for a slot
-	jobs     chan job      // to goroutines that have nothing to do
+	freed    chan struct{} // a pass that was waited for is over
+	waiting  atomic.Bool   // for one
+	backlog  backlog
+	listed   bool     // who is looked at once after the start is known
+	jobs     chan job // to goroutines that have nothing to do
 	wg       sync.WaitGroup
 	reselect time.Time
 
-	mu   sync.Mutex
-	busy map[string]bool // users a pass is under way for; "" the selection
-	told map[string]string
+	mu       sync.Mutex
+	busy     map[string]bool // users a pass is under way for; "" the selection
+	passes   int             // under way
+	creating int             // of them, those that make a key and whose turn has not come
+	told     map[string]string
 
 	missing string // selected names that do not exist, as told
-
-	reconciled bool            // everybody was looked at since the start
-	seen       map[string]bool // who was
 }
+
+// backlog are users for whom a pass waits for room, in this order.
+type backlog struct {
+	due       []string
+	creations []string // they are due, but only for a new key
+	others    []string // not due: everybody is looked at once after the start
+}
+
+// ahead is how many users more than there are passes are read from the due index,
+// so that there is work until the next tick.
+const ahead = 512
 
 // job is what a goroutine does for a user.
 type job struct {
@@ -122,7 +130,7 @@ func (s *scheduler) work(j job) {
 	}
 }
 
-// dispatch reads who is due and starts as many passes as workers are free.
+// dispatch reads who is due and starts as many passes as there is room for.
 func (s *scheduler) dispatch(ctx context.Context) {
 	due, err := s.due(ctx)
 	if err != nil {
@@ -138,54 +146,58 @@ func (s *scheduler) dispatch(ctx context.Context) {
 	s.start(ctx)
 }
 
-// start starts passes over the backlog while workers are free. The rest goes on
-// as they become free, not only at the next tick.
+// start starts passes over the backlog while there is room. The rest goes on as
+// others end, not only at the next tick.
 func (s *scheduler) start(ctx context.Context) {
-	for len(s.backlog) > 0 && ctx.Err() == nil {
-		user := s.backlog[0]
-		s.mu.Lock()
-		busy := s.busy[user]
-		s.mu.Unlock()
-		if !busy {
-			if !s.slot() {
-				return
-			}
-			if !s.reconciled {
-				s.seen[user] = true
-			}
-			s.background(user, func() {
-				given := false
-				free := func() {
-					if !given {
-						given = true
-						s.free()
-					}
-				}
-				defer free()
-				s.pass(ctx, user, 0, free)
-			})
-		}
-		s.backlog = s.backlog[1:]
-	}
+	b := &s.backlog
+	b.due = s.startAll(ctx, b.due, false)
+	b.creations = s.startAll(ctx, b.creations, true)
+	b.others = s.startAll(ctx, b.others, false)
 }
 
-// slot takes a slot if one is free. Otherwise, whoever frees one will say so.
-func (s *scheduler) slot() bool {
-	for range 2 { // one may have become free before it was known that it is waited for
-		select {
-		case s.slots <- struct{}{}:
-			return true
-		default:
-			s.waiting.Store(true)
+// startAll returns those for whom there was no room.
+func (s *scheduler) startAll(ctx context.Context, users []string, creates bool) []string {
+	for i, user := range users {
+		if ctx.Err() != nil || !s.room(creates) {
+			return users[i:]
 		}
+		waits := 0
+		if creates {
+			waits = 1
+		}
+		s.count(1, waits)
+		begun := sync.OnceFunc(func() { s.count(0, -waits) })
+		end := func() { begun(); s.count(-1, 0) }
+		if !s.background(user, func() { defer end(); s.pass(ctx, user, way{begun: begun, defers: !creates}) }) {
+			end()
+		}
+	}
+	return nil
+}
+
+// room reports whether one more pass may begin. Otherwise, one that makes room
+// will say so. Of those that make a key only a few wait for their turn at once:
+// what is more urgent must find room.
+func (s *scheduler) room(creates bool) bool {
+	for range 2 { // one may have ended before it was known that it is waited for
+		s.mu.Lock()
+		room := s.passes < crowd && (!creates || s.creating < s.gates.begin.size)
+		s.mu.Unlock()
+		if room {
+			return true
+		}
+		s.waiting.Store(true)
 	}
 	return false
 }
 
-// free gives a slot back, and says so if it is waited for.
-func (s *scheduler) free() {
-	<-s.slots
-	if !s.waiting.Swap(false) {
+// count changes how many passes are under way, and says so if that is waited for.
+func (s *scheduler) count(passes, creating int) {
+	s.mu.Lock()
+	s.passes += passes
+	s.creating += creating
+	s.mu.Unlock()
+	if passes+creating > 0 || !s.waiting.Swap(false) {
 		return
 	}
 	select {
@@ -194,27 +206,38 @@ func (s *scheduler) free() {
 	}
 }
 
-// due returns who to look at: everybody once after the start, whatever
-// happened while nobody looked, then those that are due.
-func (s *scheduler) due(ctx context.Context) ([]string, error) {
-	if s.reconciled {
-		n, asleep := s.sleepers()
-		users, err := s.Store.Due(ctx, s.now(), 16*s.Workers+n)
+// due returns who to look at: those that are due, and everybody else once after
+// the start, whatever happened while nobody looked. The store is listed once for
+// that.
+func (s *scheduler) due(ctx context.Context) (b backlog, err error) {
+	n, asleep := s.sleepers()
+	s.mu.Lock()
+	limit, full := s.passes+ahead+n, s.creating >= s.gates.begin.size
+	s.mu.Unlock()
+	read := func(creates bool) []string {
+		users, failed := s.Store.Due(ctx, s.now(), creates, limit)
+		err = errors.Join(err, failed)
 		users = slices.DeleteFunc(users, func(u string) bool { return asleep[u] })
-		return failedLast(s.Rotator, users, func(u string) string { return u }), err
+		return failedLast(s.Rotator, users, func(u string) string { return u })
+	}
+	b.creations, b.others = s.backlog.creations, s.backlog.others
+	if b.due = read(false); !full && err == nil {
+		b.creations = read(true)
+	}
+	if err != nil || s.listed {
+		return b, err
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	var users []string
 	for _, e := range all {
-		if !s.seen[e.Record.User] {
-			users = append(users, e.Record.User)
+		if e.Due.After(s.now()) {
+			b.others = append(b.others, e.Record.User)
 		}
 	}
-	s.reconciled = len(users) == 0
-	return users, nil
+	s.listed = true
+	return b, nil
 }
 
 // unknown reports whether err says that IAM does not know a selected name, and
@@ -254,25 +277,51 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		byName[e.Record.User] = e
 		byID[e.Record.UserID] = true
 	}
-	told := map[string]string{}
+	failed := map[string]error{}
+	var strangers []User
 	for _, u := range users {
 		e, have := byName[u.Name]
-		taken := have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID)
-		if have && !taken || u.ID != "" && byID[u.ID] || ctx.Err() != nil {
+		switch {
+		case u.ID != "" && byID[u.ID]:
+		case have && e.Record.Renamed != "" && u.ID != "" && !e.Record.Is(u.ID):
+			failed[u.Name] = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
+		case !have:
+			strangers = append(strangers, u)
+		}
+	}
+	maps.Copy(failed, s.enrolEach(ctx, strangers, known))
+	if ctx.Err() != nil {
+		return
+	}
+	told := make(map[string]string, len(failed))
+	for _, u := range users {
+		err := failed[u.Name]
+		if err == nil {
 			continue
 		}
-		err := error(nil)
-		if taken {
-			err = fmt.Errorf("user %q: %w: %q was called so", u.Name, ErrNameTaken, e.Record.Renamed)
-		} else {
-			_, err = s.enrol(ctx, u, known, false)
-		}
-		if err != nil {
-			told[u.Name] = err.Error()
-			if s.told[u.Name] != err.Error() {
-				s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))
-			}
+		told[u.Name] = err.Error()
+		if s.told[u.Name] != err.Error() {
+			s.Log.Warn("user is not managed", "user", u.Name, "err", err, "foreign", errors.Is(err, ErrForeignKey))
 		}
 	}
 	s.told = told
+}
+
+// enrolEach enrols users side by side, says how far it has come if that takes
+// long, and returns who could not be enrolled.
+func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) map[string]error {
+	var mu sync.Mutex
+	failed := map[string]error{}
+	progress := NewProgress(len(users))
+	defer progress.Every(tellProgress, func() { s.Log.Info("enrolling users", "done", progress.String()) })()
+	s.each(ctx, len(users), func(i int) {
+		_, err := s.enrolInTurn(ctx, users[i], known, false)
+		progress.Add(1)
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			failed[users[i].Name] = err
+		}
+	})
+	return failed
 }

@@ -130,6 +130,7 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
 		next := p.entry
 		change(&next)
 		next.Due = due(next)
+		next.Creates = p.creates(next)
 		v, err := p.Store.Save(ctx, next)
 		if err == nil {
 			next.Version = v
@@ -147,12 +148,22 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
 	}
 }
 
+// redate gives an order that was dated by a machine whose clock was ahead, and
+// which AWS did not tell the time, the time at which it is seen.
+func (p *pass) redate() error {
+	now := p.now()
+	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+		return nil
+	}
+	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
+}
+
 // dueOf looks one step ahead: a step that is due makes the user due now. One
 // that is due already stays where it is in the due index: moving it there
 // costs as much as the save.
 func (p *pass) dueOf(e Entry) time.Time {
 	w := p.world
-	w.Record, w.Blind = e.Record, false
+	w.Record, w.Blind, w.Unseen = e.Record, false, false
 	now := p.now()
 	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
 		return p.wake(s)
@@ -161,6 +172,17 @@ func (p *pass) dueOf(e Entry) time.Time {
 		return e.Due
 	}
 	return now
+}
+
+// creates reports whether making a key is the next step when the entry is due.
+func (p *pass) creates(e Entry) bool {
+	w := p.world
+	w.Record, w.Blind, w.Unseen = e.Record, false, false
+	at := p.now()
+	if e.Due.After(at) {
+		at = e.Due
+	}
+	return w.Rank(plan.Next(w, p.policy, at)) == plan.RankCreate
 }
 
 // stillDue leaves a user that is due where it is, when more is to be saved in

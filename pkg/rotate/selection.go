@@ -23,9 +23,13 @@ const (
 	maxReselect  = 15 * time.Minute
 )
 
-// choose reads the selection and narrows it to names. With ErrNoUser, for names
-// that IAM does not know, it returns the others.
+// choose reads the selection and narrows it to names; of several passes over names
+// in a row, the first one reads it. With ErrNoUser, for names that IAM does not
+// know, it returns the others.
 func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
+	if all, recalled := r.selected.list(); len(names) > 0 && !recalled && r.selected.fresh(r.now()) {
+		return r.narrow(ctx, all, names)
+	}
 	began := mono()
 	all, err := r.Select(ctx)
 	if err != nil && (len(all) == 0 || !errors.Is(err, ErrNoUser)) {
@@ -45,6 +49,10 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	if len(names) == 0 || err != nil {
 		return all, err
 	}
+	return r.narrow(ctx, all, names)
+}
+
+func (r *Rotator) narrow(ctx context.Context, all []User, names []string) ([]User, error) {
 	var some []User
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(u User) bool { return u.Name == n })

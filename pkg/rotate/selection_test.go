@@ -94,7 +94,7 @@ func TestAPassThatStopsSaysWhy(t *testing.T) {
 			Policy: func(string) plan.Policy { return plan.Policy{Settle: -1} },
 			Select: func(context.Context) ([]rotate.User, error) { return aws.Users(), nil },
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		rep, err := r.RunOnce(ctx, rotate.Options{})
 		if err != nil || !strings.Contains(rep.Stopped, "of 6 users") {

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
@@ -163,7 +164,7 @@ func (s *faultScene) rotate(deactivateAfter time.Duration) {
 	s.t.Helper()
 	clock := rotatetest.Clock()
 	account := awsiam.New(s.cfg, clock)
-	account.Pace = &awsiam.Pace{PerSecond: 100, Burst: 100}
+	account.Pace = &pace.Budget{Most: 100, Burst: 100}
 	r := &rotate.Rotator{
 		Clock: clock, IAM: trusting{account}, Select: account.Select(awsiam.Selection{Names: []string{"ann", "bob"}}), ProofGap: -1, Proofs: 1,
 		Store: &dynamodb.Store{

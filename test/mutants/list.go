@@ -13,7 +13,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "promote-unsettled", Rule: "served works",
-		File: "pkg/rotate/plan/next.go", Old: "case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:", New: "case false:",
+		File: "pkg/rotate/plan/next.go", Old: "case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):", New: "case false:",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a fresh confirmation",
 	},
 	{
@@ -33,7 +33,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "unreadable-in-the-way", Rule: "on time",
-		File: "pkg/rotate/run.go", Old: "16*s.Workers+n)", New: "16*s.Workers+0*n)",
+		File: "pkg/rotate/run.go", Old: "s.passes+ahead+n, s.creating", New: "s.passes+ahead+0*n, s.creating",
 		Pkg: "./pkg/rotate", Test: "TestUnreadableEntriesKeepNobodyWaiting", Says: "the healthy user got",
 	},
 	{
@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "renamed-is-gone", Rule: "on time",
-		File: "pkg/rotate/pass.go", Old: "err == nil && rec.Is(u.ID) {", New: "err == nil && rec.Is(u.ID) && false {",
+		File: "pkg/rotate/look.go", Old: "err == nil && !rec.Is(u.ID) {", New: "err == nil {",
 		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
 	},
 	{

@@ -33,7 +33,7 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofGrowth)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofGrowth)
 }
 
 func main() {

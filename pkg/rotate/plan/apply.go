@@ -107,14 +107,28 @@ func Apply(r Record, p Policy, step Step, out Outcome, now time.Time) Record {
 func (r Record) WithIntent(id string, p Policy, step Step, seen []Key, now time.Time) Record {
 	p = p.WithDefaults()
 	r = r.Clone()
-	// A request that its caller gave up on may be on its way for as long again.
-	in := Intent{ID: id, At: now, Until: now.Add(2 * p.CallTimeout), Slot: step.Slot}
+	in := Intent{ID: id, At: now, Until: p.Over(now), Slot: step.Slot}
 	for _, k := range seen {
 		in.Seen = append(in.Seen, k.ID)
 	}
 	r.Intents = append(r.Intents, in)
 	return r
 }
+
+// EndsLate returns r after a call at began that was to deactivate or delete a
+// key and got no answer. It may have its effect while the key is made active
+// again or proven, so the key is not put into service before that is over.
+func (r Record) EndsLate(p Policy, keyID string, began time.Time) Record {
+	r = r.Clone()
+	if k := r.Key(keyID); k != nil {
+		k.Ending = latest(k.Ending, p.WithDefaults().Over(began))
+	}
+	return r
+}
+
+// Over is when a call that was made at began cannot have an effect any more. A
+// request that its caller gave up on may be on its way for as long again.
+func (p Policy) Over(began time.Time) time.Time { return began.Add(2 * p.CallTimeout) }
 
 // Without returns r without the intent: its call certainly had no effect.
 func (r Record) Without(intent string) Record {
@@ -256,7 +270,7 @@ func (r *Record) promote(k *Held, p Policy, step Step, now time.Time) {
 		}
 	}
 	r.Served = now
-	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated = Current, now, time.Time{}, time.Time{}, time.Time{}
+	k.Stage, k.Promoted, k.Broken, k.Probed, k.Deactivated, k.Ending = Current, now, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	k.Again, k.Tries = time.Time{}, 0
 	if k.Confirmed.IsZero() {
 		k.Confirmed = k.Proven

@@ -29,9 +29,9 @@ func (d *decision) fallBack() *Step {
 		return nil
 	}
 	switch {
-	case d.now.Before(prev.Again):
-		return d.later(CurrentBroken, prev.ID, prev.Again)
-	case !prev.Confirmed.After(cur.Broken):
+	case d.now.Before(latest(prev.Again, prev.Ending)):
+		return d.later(CurrentBroken, prev.ID, latest(prev.Again, prev.Ending))
+	case !prev.Confirmed.After(latest(cur.Broken, prev.Ending)):
 		return d.step(Verify, prev.ID, CurrentBroken)
 	}
 	// It is published right afterwards: until then there is nothing to hand out.
@@ -52,7 +52,7 @@ func (d *decision) afterBurn() *Step {
 			continue
 		}
 		s := d.instead(k, d.now.Add(-d.p.Lag))
-		if s == nil || (s.Action == Delete || s.Action == Forget) && n < Quota {
+		if s == nil || (s.Action == Delete || s.Action == Forget || s.Action == Deactivate) && n < Quota {
 			continue
 		}
 		if seen := d.listed(k.ID); s.Action == Delete && seen != nil && seen.Status == Active {

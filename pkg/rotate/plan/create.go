@@ -73,7 +73,7 @@ func (d *decision) createNow(due time.Time, why Reason) *Step {
 		}
 		return d.later(reason, blocker, again)
 	}
-	if d.UserID == "" {
+	if !d.identified() {
 		return d.step(Identify, "", why)
 	}
 	slot := d.now
@@ -118,6 +118,17 @@ func (d *decision) outcome(n int) time.Time {
 		return soon
 	}
 	return sure
+}
+
+// lostCalls is when calls that were to create a key and got no answer are over.
+// No slot is given up before: one that has its effect late would take it, and
+// nobody could tell whose the two keys are.
+func (d *decision) lostCalls() time.Time {
+	var over time.Time
+	for _, in := range d.r.Intents {
+		over = latest(over, in.Until)
+	}
+	return over
 }
 
 // hurried is how many calls in a row may be lost in a hurry.

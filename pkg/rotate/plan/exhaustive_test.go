@@ -175,9 +175,8 @@ func world(states ...keyState) (Record, []Key) {
 	return r, keys
 }
 
-// judge holds one decision against the rules.
-func judge(w World, p Policy, now time.Time) error {
-	step := Next(w, p, now)
+// judgeStep holds a step against the rules.
+func judgeStep(w World, step Step, p Policy, now time.Time) error {
 	k, seen := w.Record.Key(step.KeyID), w.listed(step.KeyID)
 	burning := w.Record.Order != nil && w.Record.Order.Kind == Burn || w.Record.leakedOpen() != ""
 	rollingBack := w.Record.Order != nil && w.Record.Order.Kind == Rollback

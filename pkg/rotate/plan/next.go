@@ -11,9 +11,16 @@ import (
 // guarded where it is named; a wait is the answer only if nothing else is.
 func Next(w World, p Policy, now time.Time) Step {
 	d := &decision{World: w, p: p.WithDefaults(), now: now, r: &w.Record}
-	if w.Blind {
+	switch {
+	case w.Blind:
 		return d.blind()
+	case w.Unseen:
+		return d.unseen()
 	}
+	return d.next()
+}
+
+func (d *decision) next() Step {
 	for _, rule := range []func() *Step{
 		d.identity,   // a vanished or re-created user is left alone
 		d.burn,       // a leak is stopped before anything else, paused or not
@@ -308,6 +315,10 @@ func (d *decision) delete() *Step {
 			d.later(NotDue, k.ID, due)
 			continue
 		}
+		if over := d.lostCalls(); d.now.Before(over) {
+			d.later(LostCreate, k.ID, over)
+			continue
+		}
 		return &Step{Action: Delete, KeyID: k.ID, Reason: GraceOver, Due: due}
 	}
 	return nil
@@ -352,13 +363,15 @@ func (d *decision) pending() *Step {
 	switch {
 	case k.Proven.IsZero() && !k.Refused.IsZero() && !k.asked(d.p).Before(k.Refused.Add(d.p.VerifyDeadline)):
 		return d.step(Delete, k.ID, NeverAccepted) // and not because nobody has asked since
+	case d.now.Before(k.Ending): // it was to be deleted
+		return d.later(Settling, k.ID, k.Ending)
 	case d.now.Before(k.Again):
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():
 		return d.step(Verify, k.ID, Unproven)
 	case d.now.Before(k.Proven.Add(d.p.Settle)):
 		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle))
-	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL:
+	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):
 		return d.step(Verify, k.ID, Unconfirmed)
 	}
 	if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {

@@ -177,12 +177,21 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	case !usable && !d.r.leaked(k).IsZero() && d.now.Before(k.Deactivated.Add(d.p.Evidence)):
 		return nil // told to keep it
 	case !usable && (idle || !k.Deactivated.IsZero()), usable && idle && !k.Refused.IsZero():
+		if over := d.lostCalls(); d.now.Before(over) {
+			return d.later(Burning, k.ID, over)
+		}
 		return d.step(Delete, k.ID, Burning)
 	case gone && (!usable || !k.Refused.IsZero()):
 		return d.ours(d.step(Forget, k.ID, Vanished))
 	case !usable:
 		return nil
-	case !latest(k.Proven, k.Confirmed).Before(since):
+	case d.now.Before(k.Ending) && d.now.Before(k.Promise.Add(d.p.Grace)):
+		return d.later(Burning, k.ID, k.Ending)
+	case d.now.Before(k.Ending) && !idle && k.Stage == Previous: // it was to end just now
+		return d.step(Deactivate, k.ID, Burning)
+	case d.now.Before(k.Ending):
+		return d.step(Delete, k.ID, Burning)
+	case !latest(k.Proven, k.Confirmed).Before(latest(since, k.Ending)):
 		return d.step(Promote, k.ID, Burning)
 	case d.now.Before(k.Again):
 		return d.later(Burning, k.ID, k.Again)
@@ -201,16 +210,22 @@ func (d *decision) rollback() *Step {
 		return d.step(Dismiss, o.KeyID, OrderPointless)
 	}
 	seen := d.listed(k.ID)
+	ending := k.Ending
+	if !k.Deactivated.IsZero() { // by the second of two attempts, perhaps
+		ending = latest(ending, d.p.Over(k.Deactivated))
+	}
 	switch {
 	case k.Stage == Current:
 		return d.step(Dismiss, k.ID, OrderDone)
 	case k.Stage != Previous, seen == nil:
 		return d.step(Dismiss, k.ID, OrderPointless)
+	case d.now.Before(ending):
+		return d.sleep(Settling, ending)
 	case seen.Status != Active && k.Deactivated.IsZero(), !k.Deactivated.IsZero():
 		return d.step(Reactivate, k.ID, Ordered)
 	case d.now.Before(k.Again):
 		return d.sleep(BackingOff, k.Again)
-	case !k.Confirmed.After(o.At):
+	case !k.Confirmed.After(latest(o.At, k.Ending)):
 		if !k.Refused.IsZero() && d.now.Sub(latest(k.Refused, o.At)) >= d.p.VerifyDeadline {
 			return d.step(Dismiss, k.ID, OrderPointless)
 		}

@@ -13,6 +13,7 @@ const (
 	Reactivate Action = "reactivate"
 	Delete     Action = "delete"
 
+	Look     Action = "look"     // ask IAM for the user's keys
 	Identify Action = "identify" // ask IAM for the user's unique id
 	Inspect  Action = "inspect"  // ask IAM when a key was last used
 	Survey   Action = "survey"   // ask the hand-out log who holds a key
@@ -47,6 +48,7 @@ const (
 	NoCurrent      Reason = "no_current"       // the user has no key that can be handed out
 	CurrentBroken  Reason = "current_broken"   // AWS refuses the current key; somebody else changed it
 	Ordered        Reason = "ordered"          // an operator asked for it
+	NotSeen        Reason = "not_seen"         // what comes next depends on what IAM lists
 	Unproven       Reason = "unproven"         // AWS has not accepted the new key often enough yet
 	Unconfirmed    Reason = "unconfirmed"      // proof after the settle time is missing or too old
 	Unpublished    Reason = "unpublished"      // required publishers have not confirmed
@@ -114,4 +116,5 @@ type Step struct {
 	Wake   time.Time // Wait: when to look again at the latest
 	Slot   time.Time // Create: the slot the new key counts from
 	Name   string    // Follow: what IAM calls the user now
+	Then   Action    // Look: what is likely to be right afterwards; empty: not known
 }

@@ -60,6 +60,7 @@ type Held struct {
 	Promoted    time.Time `json:"promoted,omitzero"`    // became Current
 	Promise     time.Time `json:"promise,omitzero"`     // latest Expiration given or to be given for it
 	Deactivated time.Time `json:"deactivated,omitzero"` // UpdateAccessKey Inactive was acknowledged
+	Ending      time.Time `json:"ending,omitzero"`      // a lost call may take it away until then: see [Record.EndsLate]
 	Broken      time.Time `json:"broken,omitzero"`      // found refused by AWS while Current
 	Probed      time.Time `json:"probed,omitzero"`      // last probe that was accepted though IAM's list disagreed
 	Burned      time.Time `json:"burned,omitzero"`      // burn was ordered for it, the first time
@@ -155,6 +156,7 @@ type World struct {
 	Name   string // as IAM calls the user with the record's UserID now; empty: not asked
 	Absent bool   // IAM says that there is no such user
 	Blind  bool   // AWS failed in this pass: only what needs none of it is done
+	Unseen bool   // IAM was not asked for the keys: see [Unseen]
 	Keys   []Key  // IAM's list, which may lag behind
 }
 

@@ -45,6 +45,7 @@ type AWS struct {
 	Errors float64 // it fails and has no effect
 	Lost   float64 // it takes effect and fails
 	Late   float64 // the caller times out and it takes effect LateBy later; changes only
+	Ending float64 // as Late, for what takes keys away: UpdateAccessKey and DeleteAccessKey
 	LateBy Delay   // Flap is not used
 
 	Throttle Bucket  // one per operation, IAM only
@@ -80,8 +81,6 @@ const (
 	DeleteKey      Op = "DeleteAccessKey"
 	CallerIdentity Op = "GetCallerIdentity" // STS; all others are IAM
 )
-
-func (op Op) changes() bool { return op == CreateKey || op == UpdateKey || op == DeleteKey }
 
 // Delay says how a change spreads: nobody sees it for a time drawn from
 // [Min, Max]; then, for up to Flap, some calls see it and some do not; then
@@ -277,12 +276,19 @@ func (a *AWS) fate(op Op, f Fault, r *rand.Rand, now time.Time) fate {
 	if op != CallerIdentity && !a.take(op, now) {
 		return fate{err: rotate.ErrThrottled}
 	}
+	late := 0.0
+	switch op {
+	case UpdateKey, DeleteKey:
+		late = a.Late + a.Ending
+	case CreateKey:
+		late = a.Late
+	}
 	switch x := r.Float64(); {
 	case x < a.Errors:
 		return fate{err: ErrConnection}
 	case x < a.Errors+a.Lost:
 		return fate{err: ErrConnection, effect: true}
-	case x < a.Errors+a.Lost+a.Late && op.changes():
+	case x < a.Errors+a.Lost+late:
 		return fate{err: context.DeadlineExceeded, effect: true, late: max(1, a.LateBy.draw(r))}
 	}
 	return fate{effect: true}

@@ -125,7 +125,7 @@ func (m *MemStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 			m.entries = make(map[string]rotate.Entry)
 		}
 		m.entries[user] = e
-		m.index.set(user, e.Due)
+		m.index.set(user, e.Creates, e.Due)
 		return nil
 	})
 	return orZero(version, err)
@@ -192,10 +192,10 @@ func (m *MemStore) Look(f func(plan.Record)) {
 }
 
 // Due implements [rotate.Store].
-func (m *MemStore) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (m *MemStore) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	var out []string
 	err := m.do(ctx, OpDue, "", func() error {
-		out = m.index.until(t, limit)
+		out = m.index.until(t, creates, limit)
 		return nil
 	})
 	return orZero(out, err)

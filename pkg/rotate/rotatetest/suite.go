@@ -34,6 +34,7 @@ func TestStore(t *testing.T, open func(t *testing.T) rotate.Store) {
 		"list is ordered and has no secrets":   testList,
 		"changes are what was saved since":     testChanges,
 		"due is ordered and limited":           testDue,
+		"due for a key only is told apart":     testDueForAKey,
 		"callers and store share no memory":    testIsolation,
 		"a lease keeps others out":             testLease,
 		"a lease ends by the caller's clock":   testLeaseExpiry,
@@ -205,7 +206,7 @@ func testRemove(t *testing.T, s rotate.Store) {
 	}
 	_, err := s.Load(t.Context(), "ann")
 	wantErr(t, "Load after Remove", err, rotate.ErrNotFound)
-	if due, err := s.Due(t.Context(), at(time.Hour), 10); err != nil || !slices.Equal(due, []string{"bob"}) {
+	if due, err := s.Due(t.Context(), at(time.Hour), false, 10); err != nil || !slices.Equal(due, []string{"bob"}) {
 		t.Errorf("Due after Remove = %v, %v, want [bob]", due, err)
 	}
 }
@@ -266,9 +267,28 @@ func testDue(t *testing.T, s rotate.Store) {
 		{at(2), 0, nil},
 		{at(time.Hour), 10, []string{"u2", "u1", "u3", "u4", "u0", "u5"}},
 	} {
-		got, err := s.Due(t.Context(), c.t, c.limit)
+		got, err := s.Due(t.Context(), c.t, false, c.limit)
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("Due(%s, %d) = %v, %v, want %v", c.t.Sub(epoch), c.limit, got, err, c.want)
+		}
+	}
+}
+
+// testDueForAKey has users who wait for nothing but a new key apart from others.
+func testDueForAKey(t *testing.T, s rotate.Store) {
+	for i, creates := range []bool{true, false, true, false} {
+		e := entry(fmt.Sprintf("u%d", i))
+		e.Due, e.Creates = at(time.Duration(4-i)), creates
+		mustSave(t, s, e)
+	}
+	e := mustLoad(t, s, "u0")
+	if e.Creates = false; !mustLoad(t, s, "u2").Creates {
+		t.Error("Load = not Creates, want as saved")
+	}
+	mustSave(t, s, e)
+	for creates, want := range map[bool][]string{true: {"u2"}, false: {"u3", "u1", "u0"}} {
+		if got, err := s.Due(t.Context(), at(time.Hour), creates, 10); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Due(%t) = %v, %v, want %v", creates, got, err, want)
 		}
 	}
 }

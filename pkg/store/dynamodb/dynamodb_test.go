@@ -142,7 +142,7 @@ func TestErrors(t *testing.T) {
 		_, saved := s.Save(ctx, entry("ann"))
 		_, loaded := s.Load(ctx, "ann")
 		_, listed := s.List(ctx)
-		_, due := s.Due(ctx, now, 1)
+		_, due := s.Due(ctx, now, false, 1)
 		_, _, set := s.Setting(ctx, "a")
 		_, saveSet := s.SaveSetting(ctx, "a", []byte{1}, 0)
 		_, named := s.SettingNames(ctx, "")
@@ -247,7 +247,7 @@ func TestWithoutKey(t *testing.T) {
 	if l, err := s.List(t.Context()); err != nil || len(l) != 1 {
 		t.Errorf("List = %v, %v, want one entry", l, err)
 	}
-	if due, err := s.Due(t.Context(), now, 5); err != nil || !slices.Equal(due, []string{"ann"}) {
+	if due, err := s.Due(t.Context(), now, false, 5); err != nil || !slices.Equal(due, []string{"ann"}) {
 		t.Errorf("Due = %v, %v, want [ann]", due, err)
 	}
 }
@@ -326,10 +326,10 @@ func TestPages(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("List = %v, %v, want %v", got, err, want)
 	}
-	if due, err := s.Due(t.Context(), now, 5); err != nil || !slices.Equal(due, want[:5]) {
+	if due, err := s.Due(t.Context(), now, false, 5); err != nil || !slices.Equal(due, want[:5]) {
 		t.Errorf("Due = %v, %v, want %v", due, err, want[:5])
 	}
-	if due, err := s.Due(t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), 100); err != nil || !slices.Equal(due, want) {
+	if due, err := s.Due(t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), false, 100); err != nil || !slices.Equal(due, want) {
 		t.Errorf("Due at the end of time = %v, %v, want %v", due, err, want)
 	}
 }

@@ -53,7 +53,7 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 
 // decode reads an entry without its secrets.
 func decode(it item) (e rotate.Entry, err error) {
-	e.Version, e.Due = it.number(attrVersion), content.Time(it.dueNanos())
+	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), it.text(attrQueue) == queueCreate
 	e.Record, err = content.DecodeRecord([]byte(it.text(attrRecord)), it.text(attrSK))
 	return e, err
 }
@@ -90,7 +90,7 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 		}
 		it[attrSecrets] = blob(none)
 	}
-	it[attrQueue] = text(queueDue)
+	it[attrQueue] = text(queueOf(e.Creates))
 	it[attrDue] = text(dueKey(content.Nanos(e.Due), user))
 	it[attrRecord] = text(string(record))
 	return s.write(ctx, it, e.Version)
@@ -116,7 +116,7 @@ func (s *Store) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
 
 func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, error) {
 	var out []rotate.Entry
-	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrDue, attrRecord)
+	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrRecord)
 	in.ConsistentRead = aws.Bool(consistent)
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		e, err := decode(it)
@@ -134,7 +134,7 @@ func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, erro
 
 // Due implements [rotate.Store]. It does not need the key. Users saved within
 // the last second or so may be missing, or be found where they were.
-func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
+func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
@@ -144,7 +144,7 @@ func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, erro
 		Limit:                     aws.Int32(int32(min(limit, 1000))),
 		KeyConditionExpression:    aws.String("#queue = :queue AND #due < :bound"),
 		ExpressionAttributeNames:  names{"#queue": attrQueue, "#due": attrDue},
-		ExpressionAttributeValues: item{":queue": text(queueDue), ":bound": text(dueBound(content.Nanos(t)))},
+		ExpressionAttributeValues: item{":queue": text(queueOf(creates)), ":bound": text(dueBound(content.Nanos(t)))},
 	}
 	err := s.query(ctx, in, func(it item) (bool, error) {
 		out = append(out, it.text(attrSK))

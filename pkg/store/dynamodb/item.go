@@ -48,12 +48,20 @@ const (
 	kindLine    = "audit#"   // chain; sk: 19 digits of the first line's number
 )
 
-// indexDue is the index, and queueDue the one hash key in it: all users are in
-// one queue.
+// indexDue is the index; its hash keys are the queues of users for whom only a
+// new key is due, and of all others.
 const (
-	indexDue = "due"
-	queueDue = "due"
+	indexDue    = "due"
+	queueDue    = "due"
+	queueCreate = "create"
 )
+
+func queueOf(creates bool) string {
+	if creates {
+		return queueCreate
+	}
+	return queueDue
+}
 
 // Schema is how the table must look. Time to live must also be switched on,
 // for the attribute [TTLAttribute].

@@ -51,7 +51,7 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		}
 		return e, rotate.ErrNotFound
 	}
-	if err := rows.Scan(&e.Version, &due, &record, &secrets); err != nil {
+	if err := rows.Scan(&e.Version, &due, &e.Creates, &record, &secrets); err != nil {
 		return e, err
 	}
 	e.Due = content.Time(due)
@@ -98,7 +98,8 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), string(record), string(secrets), e.Version)
+	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx,
+		user, version, content.Nanos(e.Due), e.Creates, string(record), string(secrets), e.Version)
 	if err != nil {
 		return 0, err
 	}
@@ -151,11 +152,12 @@ func (s *Store) List(ctx context.Context) ([]rotate.Entry, error) {
 	err := query(ctx, s.stmt.list, func(rows *sql.Rows) error {
 		var user string
 		var version, due int64
+		var creates bool
 		var record sql.RawBytes
-		if err := rows.Scan(&user, &version, &due, &record); err != nil {
+		if err := rows.Scan(&user, &version, &due, &creates, &record); err != nil {
 			return err
 		}
-		out = append(out, decode(user, version, due, record))
+		out = append(out, decode(user, version, due, creates, record))
 		return nil
 	})
 	if err != nil {
@@ -183,29 +185,30 @@ func (s *Store) Changes(ctx context.Context, mark int64) (rotate.Changes, error)
 func (s *Store) changes(ctx context.Context, mark int64) (c rotate.Changes, removed int64, err error) {
 	err = query(ctx, s.stmt.changes, func(rows *sql.Rows) error {
 		var version, due sql.NullInt64
+		var creates sql.NullBool
 		var user sql.NullString
 		var record sql.RawBytes
-		if err := rows.Scan(&c.Mark, &removed, &user, &version, &due, &record); err != nil || !user.Valid {
+		if err := rows.Scan(&c.Mark, &removed, &user, &version, &due, &creates, &record); err != nil || !user.Valid {
 			return err
 		}
-		c.Entries = append(c.Entries, decode(user.String, version.Int64, due.Int64, record))
+		c.Entries = append(c.Entries, decode(user.String, version.Int64, due.Int64, creates.Bool, record))
 		return nil
 	}, mark)
 	return c, removed, err
 }
 
 // decode makes the entry of a row, without its secrets.
-func decode(user string, version, due int64, record []byte) rotate.Entry {
+func decode(user string, version, due int64, creates bool, record []byte) rotate.Entry {
 	r, err := content.DecodeRecord(record, user)
 	if err != nil {
 		return rotate.Unreadable(user, version, content.Time(due), err)
 	}
-	return rotate.Entry{Record: r, Version: version, Due: content.Time(due)}
+	return rotate.Entry{Record: r, Version: version, Due: content.Time(due), Creates: creates}
 }
 
 // Due implements [rotate.Store]. It does not need the key.
-func (s *Store) Due(ctx context.Context, t time.Time, limit int) ([]string, error) {
-	out, err := queryStrings(ctx, s.stmt.due, content.Nanos(t), max(0, limit))
+func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
+	out, err := queryStrings(ctx, s.stmt.due, creates, content.Nanos(t), max(0, limit))
 	return out, explain(ctx, "reading what is due", err)
 }
 

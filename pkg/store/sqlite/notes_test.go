@@ -105,7 +105,10 @@ func TestHandoutsWaitAsLongAsTheirCallers(t *testing.T) {
 			wg.Go(func() { _ = n.add(ended, []any{"ci"}, d.save) })
 		}
 		synctest.Wait()
-		if rows := len(n.joining.rows); rows != maxJoined {
+		n.mu.Lock()
+		rows := len(n.joining.rows)
+		n.mu.Unlock()
+		if rows != maxJoined {
 			t.Errorf("%d rows wait, want %d", rows, maxJoined)
 		}
 		wg.Wait()

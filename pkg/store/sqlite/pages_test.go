@@ -89,7 +89,7 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 		CREATE TABLE entries (user TEXT PRIMARY KEY, version INTEGER NOT NULL, due INTEGER NOT NULL,
 			record TEXT NOT NULL, secrets TEXT NOT NULL) STRICT, WITHOUT ROWID;
 		CREATE INDEX entries_due ON entries (due, user);
-		INSERT INTO entries SELECT * FROM was;
+		INSERT INTO entries SELECT user, version, due, record, secrets FROM was;
 		DROP TABLE was;
 		ALTER TABLE head DROP COLUMN removed;
 		PRAGMA user_version = 1`)
@@ -101,7 +101,7 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 		}
 		save(t, s, got)
 	}
-	if due, err := s.Due(t.Context(), now, 10); err != nil || len(due) != 2 {
+	if due, err := s.Due(t.Context(), now, false, 10); err != nil || len(due) != 2 {
 		t.Errorf("Due = %v, %v, want both", due, err)
 	}
 	if err := s.Remove(t.Context(), "ann", ann.Version+2); err != nil {

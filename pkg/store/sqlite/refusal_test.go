@@ -155,7 +155,7 @@ func TestWithoutKey(t *testing.T) {
 	if l, err := s.List(t.Context()); err != nil || len(l) != 1 {
 		t.Errorf("List = %v, %v", l, err)
 	}
-	if due, err := s.Due(t.Context(), now, 1); err != nil || len(due) != 1 {
+	if due, err := s.Due(t.Context(), now, false, 1); err != nil || len(due) != 1 {
 		t.Errorf("Due = %v, %v", due, err)
 	}
 	_, load := s.Load(t.Context(), "ann")

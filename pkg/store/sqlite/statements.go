@@ -14,20 +14,20 @@ func (s *Store) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&q.probe, s.read, `SELECT version FROM head`},
-		{&q.load, s.read, `SELECT version, due, record, secrets FROM entries WHERE user = ?`},
-		{&q.list, s.read, `SELECT user, version, due, record FROM entries ORDER BY user`},
+		{&q.load, s.read, `SELECT version, due, creates, record, secrets FROM entries WHERE user = ?`},
+		{&q.list, s.read, `SELECT user, version, due, creates, record FROM entries ORDER BY user`},
 		// One statement, one snapshot: a row of the head, with each entry or none.
-		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.record
+		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.creates, e.record
 			FROM head h LEFT JOIN entries e ON e.version > ?`},
-		{&q.due, s.read, `SELECT user FROM entries WHERE due <= ? ORDER BY due, user LIMIT ?`},
+		{&q.due, s.read, `SELECT user FROM entries WHERE creates = ? AND due <= ? ORDER BY due, user LIMIT ?`},
 		{&q.version, s.write, `SELECT version FROM entries WHERE user = ?`},
 		{&q.next, s.write, `UPDATE head SET version = version + 1 WHERE kek = ? RETURNING version`},
 		// An entry that is there has a version other than 0, and one that is not
 		// there is inserted at version 0 only.
-		{&q.save, s.write, `INSERT INTO entries (user, version, due, record, secrets)
-			SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?6 = 0 OR EXISTS (SELECT 1 FROM entries WHERE user = ?1)
-			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due,
-			record = excluded.record, secrets = excluded.secrets WHERE version = ?6`},
+		{&q.save, s.write, `INSERT INTO entries (user, version, due, creates, record, secrets)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE ?7 = 0 OR EXISTS (SELECT 1 FROM entries WHERE user = ?1)
+			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due, creates = excluded.creates,
+			record = excluded.record, secrets = excluded.secrets WHERE version = ?7`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
 		{&q.removed, s.write, `UPDATE head SET version = version + 1, removed = version + 1`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)

@@ -1,0 +1,93 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/pkg/awsiam"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
+)
+
+var many = flag.Int("sim.users", 0, "TestManyUsers: how many; without it, it is short")
+
+// perRotation is how many calls that change IAM a rotation takes.
+const perRotation = 3
+
+// TestEverybodyDueAtOnce has 500 users without a key, all of whom are due in the
+// first second. What can be expected follows from the pace: a rotation takes 3
+// calls, so the interval that it allows is 3N by the rate. Where that is the
+// schedule's or less, everybody is on time once all have caught up; where it is
+// more, everybody is late, and nobody is left behind. In both, a key that was made
+// is promoted once it has settled, whoever else waits for one.
+func TestEverybodyDueAtOnce(t *testing.T) {
+	t.Parallel()
+	every := plan.Policy{}.WithDefaults().RotateEvery
+	users, rates := 500, []float64{0, 2, 5} // 0: the default
+	if raceEnabled {
+		users, rates = 100, []float64{0.4, 1}
+	}
+	for _, perSecond := range rates {
+		t.Run(fmt.Sprintf("%g per second", perSecond), func(t *testing.T) {
+			t.Parallel()
+			pace := &awsiam.Pace{PerSecond: perSecond}
+			_, most := pace.State()
+			possible := time.Duration(perRotation * float64(users) / most * float64(time.Second))
+			feasible := possible <= every
+			res := run(t, Config{
+				Seed: 1, Users: users, For: span(3 * time.Hour), Pace: pace, Tight: !feasible, Warm: 2 * every,
+			})
+			if res.Behind > 20*time.Second {
+				t.Errorf("a key was promoted %s after it was made, want 20s at most: proofs, and 10s to settle", res.Behind)
+			}
+			limit := every + time.Minute
+			if !feasible { // slots are every so often: a user that misses one waits for the next
+				limit = 2*possible + every/2
+			}
+			if res.Gap > limit {
+				t.Errorf("a user had to wait %s for the next key, want at most %s: the pace allows %s", res.Gap, limit, possible)
+			}
+			if feasible && (res.Overdue > 0 || res.Late > 30*time.Second) {
+				t.Errorf("%d users are overdue, the latest promotion came %s after its slot, want none and 30s at most: the pace allows %s",
+					res.Overdue, res.Late, possible)
+			}
+			if want := float64(users) * span(3*time.Hour).Seconds() / max(possible, every).Seconds(); float64(res.Rotations) < 0.9*want {
+				t.Errorf("%d rotations, want 0.9 of the %.0f that the pace and the schedule allow", res.Rotations, want)
+			}
+		})
+	}
+}
+
+// TestManyUsers is the same with as many users as -sim.users says, for -sim.hours:
+// make sim USERS=20000 HOURS=24. It tells what that costs.
+func TestManyUsers(t *testing.T) {
+	t.Parallel()
+	users := 2000
+	if *many > 0 {
+		users = *many
+	}
+	policy := plan.Policy{}.WithDefaults()
+	rate := 1.25 * perRotation * float64(users) / policy.RotateEvery.Seconds()
+	before := cpu(t)
+	res := run(t, Config{
+		Seed: 1, Users: users, For: span(time.Hour), Pace: &awsiam.Pace{PerSecond: rate, Burst: int(rate)}, Workers: 32, Idle: true, Terse: true,
+	})
+	t.Logf("%s of processor time, %d rotations", cpu(t)-before, res.Rotations)
+	if res.Overdue > 0 {
+		t.Errorf("%d of %d users are overdue, want none at %.0f calls a second", res.Overdue, users, rate)
+	}
+	if res.Behind > 20*time.Second {
+		t.Errorf("a key was promoted %s after it was made, want 20s at most", res.Behind)
+	}
+}
+
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
