@@ -88,7 +88,14 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 func (s *system) run(ctx context.Context, ln net.Listener) error {
 	defer collectLess()()
 	defer limitMemory()()
+	profiles, err := s.listenProfiles(ctx)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	if profiles != nil {
+		g.Go(func() error { return serveProfiles(ctx, profiles) })
+	}
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.late.Run(ctx) })
 	if s.health != nil {

@@ -85,11 +85,12 @@ type system struct {
 	guard   *guard
 	pruner  *pruner      // nil: nothing is pruned here
 	pace    *pace.Budget // nil: nothing is learnt
+	pprof   string       // where profiles are taken; empty: nowhere
 }
 
 // open joins the parts. The caller closes the result.
 func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, err error) {
-	s := &system{clock: aws.Clock}
+	s := &system{clock: aws.Clock, pprof: cfg.Server.Pprof}
 	defer func() {
 		if err != nil {
 			_ = s.close(ctx) // the first error matters

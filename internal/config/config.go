@@ -153,6 +153,10 @@ type Server struct {
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"
 	// (everybody who can reach the server) or "off". Default "viewer".
 	Metrics string `mapstructure:"metrics"`
+	// Pprof is 127.0.0.1:PORT, where anybody on this machine can take Go
+	// profiles of "keyrot serve" (/debug/pprof/), to find out what it spends
+	// time and memory on. Default none: nobody can.
+	Pprof string `mapstructure:"pprof"`
 
 	// Identities are callers without an API key: what accepts them and what
 	// they may read. The first entry that accepts a caller counts. Default none.

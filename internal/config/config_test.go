@@ -212,6 +212,12 @@ func TestListening(t *testing.T) {
 		{"TLS may listen anywhere", "server: {listen: ':443', tls_cert: a, tls_key: b}", true},
 		{"a proxy may be promised", "server: {listen: ':80', allow_plain_http: true}", true},
 		{"a port must be there", "server: {listen: localhost}", false},
+		{"profiles are taken on loopback", "server: {pprof: '127.0.0.1:6060'}", true},
+		{"profiles are taken on IPv6 loopback", "server: {pprof: '[::1]:6060'}", true},
+		{"profiles are not taken from elsewhere", "server: {pprof: '10.0.0.1:6060'}", false},
+		{"profiles are not taken on all addresses", "server: {pprof: ':6060'}", false},
+		{"what a name means may change", "server: {pprof: 'localhost:6060'}", false},
+		{"profiles need a port", "server: {pprof: '127.0.0.1'}", false},
 	} {
 		c, err := load(t, tc.yaml, nil, nil)
 		if err != nil {

@@ -161,6 +161,9 @@ func (s Server) validate() []error {
 	if !slices.Contains([]string{"viewer", "open", "off"}, s.Metrics) {
 		errs = append(errs, fmt.Errorf("server.metrics: %q is not one of viewer, open, off", s.Metrics))
 	}
+	if addr, err := netip.ParseAddrPort(s.Pprof); s.Pprof != "" && (err != nil || !addr.Addr().IsLoopback()) {
+		errs = append(errs, fmt.Errorf("server.pprof: %q is not a port of the loopback address, such as 127.0.0.1:6060", s.Pprof))
+	}
 	errs = append(errs, s.validateIdentities()...)
 	if err == nil && s.TLSCert == "" && !s.AllowPlainHTTP && !loopback(host) {
 		errs = append(errs, fmt.Errorf("server.listen: %q is reachable from elsewhere; set server.tls_cert and server.tls_key, or "+

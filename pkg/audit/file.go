@@ -20,14 +20,30 @@ import (
 func (l *Log) locked(ctx context.Context, f func() error) error {
 	free, err := l.lock.TryLock()
 	if err == nil && !free {
-		ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
-		defer cancel()
-		_, err = l.lock.TryLockContext(ctx, time.Millisecond)
+		err = l.await(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("locking the audit log: %w", err)
 	}
 	return errors.Join(f(), l.lock.Unlock())
+}
+
+// await takes the lock as soon as the process that has it gives it back.
+func (l *Log) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
+	defer cancel()
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		if free, err := l.lock.TryLock(); err != nil || free {
+			return err
+		}
+	}
 }
 
 // reopen opens the file at the path, which may have been moved away.
@@ -49,7 +65,7 @@ func (l *Log) reopen() error {
 	if l.file != nil {
 		err = l.file.Close()
 	}
-	l.file, l.size = f, -1
+	l.file, l.mine, l.size = f, info, -1
 	return err
 }
 
@@ -73,12 +89,8 @@ func checkMode(path string, info fs.FileInfo) error {
 // in what a killed process left. It returns the events that must be recorded
 // about that. The file lock is held.
 func (l *Log) refresh() (repairs [][]byte, err error) {
-	mine, err := l.file.Stat()
-	if err != nil {
-		return nil, err
-	}
 	there, err := os.Stat(l.o.Path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(mine, there) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(l.mine, there) {
 		if err := l.reopen(); err != nil {
 			return nil, err
 		}

@@ -22,13 +22,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
@@ -76,7 +75,7 @@ type Options struct {
 // Log is an open log. Its methods are safe for concurrent use.
 type Log struct {
 	o       Options
-	lock    *flock.Flock
+	lock    *lock         // between processes; the turn is held by whoever uses it
 	dirty   chan struct{} // something was written that is not settled
 	stop    chan struct{}
 	settler sync.WaitGroup
@@ -87,6 +86,7 @@ type Log struct {
 
 	turn chan struct{} // held by whoever touches what follows
 	file file
+	mine fs.FileInfo // which file it is
 	size int64
 	tail Tail
 	buf  []byte
@@ -134,12 +134,12 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	}
 	l := &Log{
 		o: o, joining: newBatch(),
-		lock:  flock.New(lockPath(o.Path), flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600)),
+		lock:  newLock(lockPath(o.Path)),
 		dirty: make(chan struct{}, 1), stop: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	if err := l.start(ctx); err != nil {
 		if l.file != nil {
-			err = errors.Join(err, l.file.Close())
+			err = errors.Join(err, l.file.Close(), l.lock.Close())
 		}
 		return nil, fmt.Errorf("opening the audit log %s: %w", o.Path, err)
 	}
@@ -335,7 +335,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.ill.next = time.Time{} // the last attempt waits for nothing
 	l.commit(ctx, last)
 	<-l.turn
-	return errors.Join(last.err, l.settle(ctx), l.file.Close())
+	return errors.Join(last.err, l.settle(ctx), l.file.Close(), l.lock.Close())
 }
 
 // event makes an event of the log's own.

@@ -3,6 +3,7 @@ package audit
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -140,5 +141,47 @@ func TestProcessesShareOneLog(t *testing.T) {
 	}
 	if len(acked) < 3*200+10 {
 		t.Errorf("only %d events were acknowledged", len(acked))
+	}
+}
+
+// TestTheLockIsWhatOthersOpen: two processes append to one log while somebody
+// removes the lock's file, or puts another one in its place.
+func TestTheLockIsWhatOthersOpen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	a := newLock(lockPath(path))
+	defer func() { _ = a.Close() }()
+	for _, change := range []struct {
+		name string
+		do   func() error
+	}{
+		{"nothing", func() error { return nil }},
+		{"the file is removed", func() error { return os.Remove(lockPath(path)) }},
+		{"the file is replaced", func() error {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				return err
+			}
+			return os.Rename(path, lockPath(path))
+		}},
+	} {
+		if err := change.do(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.TryLock(); !got || err != nil {
+			t.Fatalf("%s: TryLock = %t, %v", change.name, got, err)
+		}
+		b := newLock(lockPath(path)) // of a process that starts now
+		if got, err := b.TryLock(); got || err != nil {
+			t.Errorf("%s: TryLock of the second = %t, %v, want false: the first has it", change.name, got, err)
+		}
+		if err := a.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.TryLock(); !got || err != nil {
+			t.Fatalf("%s: TryLock of the second = %t, %v, want true", change.name, got, err)
+		}
+		if err := errors.Join(b.Unlock(), b.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -133,7 +133,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "old-entry-confirmed", Rule: "served works",
-		File: "pkg/store/sqlite/cache.go", Old: "ok && f.entry.Version == saved {", New: "ok {",
+		File: "pkg/store/sqlite/cache.go", Old: "if c.entries[user].entry.Version != version {", New: "if c.entries[user].entry.Version > version {",
 		Pkg: "./pkg/store/sqlite", Test: "TestLoadIsNeverOld", Says: "Load = version",
 	},
 	{

@@ -33,7 +33,7 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofGrowth)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading, ofGrowth)
 }
 
 func main() {

@@ -10,81 +10,78 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
-// maxCached bounds how many entries are kept decoded and opened, at some 3 kB
-// each.
-const maxCached = 16_384
+// cacheBytes bounds what the cached entries have in the file. Decoded and opened
+// they take about as much again: 5,000 users in the middle of a rotation need
+// half of it.
+const cacheBytes = 20 << 20
 
-// maxJoined bounds what is done at once for callers that wait side by side.
-const maxJoined = 1024
-
-// cache keeps entries as they were decoded, for as long as they are not saved
-// anew. That is asked for every Load, so that a cached entry is never older
-// than the Load that returns it; requests that wait side by side share one
-// asking. While nothing at all is committed to the file one question does for
-// all users, otherwise each entry's version is compared.
+// cache keeps entries as they were decoded until they are saved anew. Each Load
+// asks for the versions that were given out since the latest asking, so that
+// what it returns is never older than the Load; Loads that wait side by side
+// share one asking. What is saved for one user costs the others nothing.
 type cache struct {
-	conn    *sql.Conn // its data_version changes when another connection commits
-	stmt    *sql.Stmt
-	current *sql.Stmt // an entry's version
+	conn    *sql.Conn
+	changed *sql.Stmt
 
-	turn    chan struct{} // held by whoever asks
+	turn chan struct{} // held by whoever asks
+
 	mu      sync.Mutex
 	joining *asking
-	entries map[string]fresh
+	// mark is the store's version that the entries are known to be current at:
+	// none of them was saved anew or removed up to it.
+	mark    int64
+	entries map[string]cached
+	bytes   int // of all entries
 }
 
-// fresh is an entry and the data_version that it was the saved one at or after.
-type fresh struct {
-	at    int64
+// cached is an entry, and what it has in the file.
+type cached struct {
 	entry rotate.Entry
+	bytes int
 }
 
-// asking is one reading of data_version that several Loads wait for.
+// asking is one reading of what has changed that several Loads wait for.
 type asking struct {
-	users   []string      // whom the Loads are for; under the cache's mu
-	done    chan struct{} // closed when the rest is set
-	version int64
-	err     error
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 func newAsking() *asking { return &asking{done: make(chan struct{})} }
+
+func newCache() *cache {
+	return &cache{turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]cached{}}
+}
 
 func openCache(ctx context.Context, db *sql.DB) (*cache, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stmt, err := conn.PrepareContext(ctx, `PRAGMA data_version`)
+	// One statement, one snapshot: a row of the head, with each entry or none.
+	changed, err := conn.PrepareContext(ctx, `SELECT h.version, h.removed, e.user, e.version
+		FROM head h LEFT JOIN entries e ON e.version > ?`)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	current, err := conn.PrepareContext(ctx, `SELECT version FROM entries WHERE user = ?`)
-	if err != nil {
-		_ = stmt.Close()
-		_ = conn.Close()
+	c := newCache()
+	c.conn, c.changed = conn, changed
+	if err := conn.QueryRowContext(ctx, `SELECT version FROM head`).Scan(&c.mark); err != nil {
+		c.close()
 		return nil, err
 	}
-	return &cache{
-		conn: conn, stmt: stmt, current: current,
-		turn: make(chan struct{}, 1), joining: newAsking(), entries: map[string]fresh{},
-	}, nil
+	return c, nil
 }
 
 func (c *cache) close() {
-	_ = c.stmt.Close() // nothing was written through them
-	_ = c.current.Close()
+	_ = c.changed.Close() // nothing was written through it
 	_ = c.conn.Close()
 }
 
-// version returns a data_version that was read after the call began. The user's
-// entry, if it is cached and still the saved one, is marked as read then.
-func (c *cache) version(ctx context.Context, user string) (int64, error) {
+// refresh drops what was saved anew or removed before the call began.
+func (c *cache) refresh(ctx context.Context) error {
 	c.mu.Lock()
 	a := c.joining
-	if len(a.users) < maxJoined { // while a disk hangs, others join and leave
-		a.users = append(a.users, user)
-	}
 	c.mu.Unlock()
 	runtime.Gosched() // whoever is about to ask too may join
 	select {
@@ -93,9 +90,9 @@ func (c *cache) version(ctx context.Context, user string) (int64, error) {
 		c.ask(ctx, a)
 		<-c.turn
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
-	return a.version, a.err
+	return a.err
 }
 
 // ask answers a and all who joined it. The turn is held.
@@ -107,61 +104,110 @@ func (c *cache) ask(ctx context.Context, a *asking) {
 		return
 	}
 	c.joining = newAsking() // who comes from now on may need a later answer
+	since := c.mark
 	c.mu.Unlock()
+	defer close(a.done)
 	// The context of the one who asks must not fail the others.
 	ctx = context.WithoutCancel(ctx)
-	if a.err = c.stmt.QueryRowContext(ctx).Scan(&a.version); a.err == nil {
-		for _, user := range a.users {
-			c.confirm(ctx, user, a.version)
-		}
+	s, err := c.since(ctx, since)
+	// Versions grow, but for a store that was put back; who was removed since is
+	// told by who is left.
+	whole := err == nil && (s.removed > since || s.version < since)
+	if whole {
+		s, err = c.since(ctx, 0)
 	}
-	close(a.done)
+	if a.err = err; err == nil {
+		c.follow(s, whole)
+	}
 }
 
-// confirm marks the user's entry as read at that version if it was not saved
-// anew: an entry that is has a version of its own. The turn is held.
-func (c *cache) confirm(ctx context.Context, user string, version int64) {
+// news is what a store says of itself.
+type news struct {
+	version int64            // the last one that was given out
+	removed int64            // the one at which a user was last removed
+	saved   map[string]int64 // versions of entries by user, of those after some version
+}
+
+func (c *cache) since(ctx context.Context, mark int64) (s news, err error) {
+	err = query(ctx, c.changed, func(rows *sql.Rows) error {
+		var user sql.NullString
+		var version sql.NullInt64
+		if err := rows.Scan(&s.version, &s.removed, &user, &version); err != nil || !user.Valid {
+			return err
+		}
+		if s.saved == nil {
+			s.saved = map[string]int64{}
+		}
+		s.saved[user.String] = version.Int64
+		return nil
+	}, mark)
+	return s, err
+}
+
+// follow drops what the news say is old; whole: they name all users that there
+// are. The turn is held.
+func (c *cache) follow(s news, whole bool) {
 	c.mu.Lock()
-	f, ok := c.entries[user]
-	c.mu.Unlock()
-	if !ok || f.at == version {
+	defer c.mu.Unlock()
+	c.mark = s.version
+	if whole {
+		for user, e := range c.entries {
+			if s.saved[user] != e.entry.Version {
+				c.remove(user)
+			}
+		}
 		return
 	}
-	var saved int64
-	if err := c.current.QueryRowContext(ctx, user).Scan(&saved); err != nil {
-		return // reading the entry anew will say what is wrong
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f, ok := c.entries[user]; ok && f.entry.Version == saved {
-		f.at = version
-		c.entries[user] = f
+	for user, version := range s.saved {
+		if c.entries[user].entry.Version != version {
+			c.remove(user)
+		}
 	}
 }
 
-// get returns the user's entry if it was read at that version.
-func (c *cache) get(user string, version int64) (rotate.Entry, bool) {
+// get returns the user's entry if it is cached. What it was at the latest
+// refresh that the caller saw, or later, is what it returns.
+func (c *cache) get(user string) (rotate.Entry, bool) {
 	c.mu.Lock()
-	f, ok := c.entries[user]
+	e, ok := c.entries[user]
 	c.mu.Unlock()
-	if !ok || f.at != version {
+	if !ok {
 		return rotate.Entry{}, false
 	}
-	return clone(f.entry), true
+	return clone(e.entry), true
 }
 
-func (c *cache) put(user string, version int64, e rotate.Entry) {
+// put caches an entry that was read when the store had given out that version.
+// It is left out if it may have been saved anew since and that is forgotten.
+func (c *cache) put(e rotate.Entry, version int64, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.entries[user]; !ok && len(c.entries) >= maxCached {
-		clear(c.entries)
+	if version < c.mark || bytes > cacheBytes {
+		return
 	}
-	c.entries[user] = fresh{version, clone(e)}
+	user := e.Record.User
+	c.remove(user)
+	// Users are often asked for in turn: the one that was not asked for the
+	// longest is then the next one that is needed, so that any other goes.
+	for other := range c.entries {
+		if c.bytes+bytes <= cacheBytes {
+			break
+		}
+		c.remove(other)
+	}
+	c.entries[user] = cached{clone(e), bytes}
+	c.bytes += bytes
 }
 
 func (c *cache) drop(user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.remove(user)
+}
+
+// remove forgets the user's entry. mu is held.
+func (c *cache) remove(user string) {
+	c.bytes -= c.entries[user].bytes
 	delete(c.entries, user)
 }
 

@@ -80,7 +80,7 @@ func TestHandoutRepetitions(t *testing.T) {
 		at, want  time.Duration
 	}{
 		{"K1", "a", 0, 0},
-		{"K1", "a", content.RepeatAfter - 1, 0},
+		{"K1", "a", content.RepeatAfter/2 - 1, 0},
 		{"K1", "b", content.RepeatAfter - 1, content.RepeatAfter - 1},
 		{"K1", "b", 3 * content.RepeatAfter, 3 * content.RepeatAfter},
 		{"K2", "b", 3*content.RepeatAfter + 1, 3*content.RepeatAfter + 1},

@@ -16,19 +16,15 @@ import (
 
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	version, err := s.cache.version(ctx, user)
-	if err == nil {
-		if e, ok := s.cache.get(user, version); ok {
+	if err := s.cache.refresh(ctx); err == nil {
+		if e, ok := s.cache.get(user); ok {
 			return e, nil
 		}
 	}
-	e, lerr := s.load(ctx, user) // its error says more than the version's
-	if lerr != nil {
+	e, err := s.load(ctx, user) // its error says more than the cache's
+	if err != nil {
 		s.cache.drop(user)
-		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), lerr)
-	}
-	if err == nil {
-		s.cache.put(user, version, e)
+		return rotate.Entry{}, explain(ctx, fmt.Sprintf("loading %q", user), err)
 	}
 	return e, nil
 }
@@ -38,7 +34,7 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if s.sealer == nil {
 		return e, seal.ErrKeyMissing
 	}
-	var due int64
+	var due, version int64
 	var record, secrets sql.RawBytes
 	rows, err := s.stmt.load.QueryContext(ctx, user)
 	if err != nil {
@@ -51,9 +47,10 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 		}
 		return e, rotate.ErrNotFound
 	}
-	if err := rows.Scan(&e.Version, &due, &e.Creates, &record, &secrets); err != nil {
+	if err := rows.Scan(&version, &e.Version, &due, &e.Creates, &record, &secrets); err != nil {
 		return e, err
 	}
+	bytes := len(record) + len(secrets)
 	e.Due = content.Time(due)
 	if e.Record, err = content.DecodeRecord(record, user); err != nil {
 		return e, err
@@ -61,12 +58,19 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	if e.Secrets, err = content.OpenSecrets(ctx, s.sealer, e.Record, secrets); err != nil {
 		return e, err
 	}
-	return e, rows.Close()
+	if err := rows.Close(); err != nil {
+		return e, err
+	}
+	s.cache.put(e, version, bytes)
+	return e, nil
 }
 
 // Save implements [rotate.Store].
 func (s *Store) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	v, err := s.save(ctx, e)
+	if errors.Is(err, rotate.ErrConflict) {
+		s.cache.drop(e.Record.User) // whatever made it old, the next attempt must not begin with it
+	}
 	if err != nil {
 		return 0, explain(ctx, fmt.Sprintf("saving %q", e.Record.User), err)
 	}
@@ -140,9 +144,6 @@ func (s *Store) remove(ctx context.Context, user string, version int64) error {
 	if _, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, user); err != nil {
 		return err
 	}
-	if _, err := tx.StmtContext(ctx, s.stmt.removed).ExecContext(ctx); err != nil {
-		return err
-	}
 	return tx.Commit()
 }
 
@@ -185,8 +186,8 @@ func (s *Store) Changes(ctx context.Context, mark int64) (rotate.Changes, error)
 func (s *Store) changes(ctx context.Context, mark int64) (c rotate.Changes, removed int64, err error) {
 	err = query(ctx, s.stmt.changes, func(rows *sql.Rows) error {
 		var version, due sql.NullInt64
-		var creates sql.NullBool
 		var user sql.NullString
+		var creates sql.NullBool
 		var record sql.RawBytes
 		if err := rows.Scan(&c.Mark, &removed, &user, &version, &due, &creates, &record); err != nil || !user.Valid {
 			return err

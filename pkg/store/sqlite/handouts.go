@@ -13,20 +13,35 @@ import (
 // notesWait bounds the saving of hand-outs for callers without a deadline.
 const notesWait = 10 * time.Second
 
-// RecordHandout implements [rotate.Handouts]. A caller that fetches the same
-// key again and again costs one write in 10 s; a change is written and synced
-// before the answer. Another process's hand-out to the same caller in between
-// is not seen, so that after a promotion the order of two processes' records
-// is right to within these 10 s.
+// maxJoined bounds what one transaction saves for callers that wait side by side.
+const maxJoined = 1024
+
+// RecordHandout implements [rotate.Handouts]. A change is written and synced
+// before the answer. A caller that fetches the same key again and again costs
+// one write in 5 to 10 s, for which nobody waits: see renewals. Another
+// process's hand-out to the same caller in between is not seen, so that after a
+// promotion the order of two processes' records is right to within these 10 s.
 func (s *Store) RecordHandout(ctx context.Context, caller, user, keyID, addr string, at time.Time) error {
 	if s.recent.Repeats(caller, user, keyID, addr, at) {
 		return nil
 	}
-	if err := s.notes.add(ctx, []any{user, caller, keyID, addr, content.Nanos(at)}, s.saveNotes); err != nil {
-		return explain(ctx, "recording a hand-out", err)
+	row := []any{user, caller, keyID, addr, content.Nanos(at)}
+	if !s.inIndex(ctx, caller, user, keyID, addr, at) || !s.renewals.add(ctx, held{user, caller, keyID}, row) {
+		if err := s.notes.add(ctx, row, s.saveNotes); err != nil {
+			return explain(ctx, "recording a hand-out", err)
+		}
 	}
-	s.recent.Note(caller, user, keyID, addr, at)
+	s.recent.Note(caller, user, keyID, addr, at.Add(-early(user)))
 	return nil
+}
+
+// inIndex reports whether the key, to that address, is what the caller was given
+// last, and not after at.
+func (s *Store) inIndex(ctx context.Context, caller, user, keyID, addr string, at time.Time) bool {
+	var key, to string
+	var last int64
+	err := s.stmt.latest.QueryRowContext(ctx, user, caller).Scan(&key, &to, &last)
+	return err == nil && key == keyID && to == addr && last <= content.Nanos(at)
 }
 
 // saveNotes saves hand-outs in one transaction.
@@ -119,6 +134,7 @@ func (s *Store) Holders(ctx context.Context, user, keyID string) ([]string, erro
 
 // WhoHas implements [rotate.Handouts].
 func (s *Store) WhoHas(ctx context.Context, keyID string) ([]rotate.Handout, error) {
+	_ = s.renewals.flush(ctx) // if it fails, what follows is a second older
 	var out []rotate.Handout
 	err := query(ctx, s.stmt.whoHas, func(rows *sql.Rows) error {
 		h := rotate.Handout{Key: keyID}

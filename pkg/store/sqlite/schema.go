@@ -57,10 +57,6 @@ CREATE TABLE handouts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX handouts_key ON handouts (key);
 `, `
-ALTER TABLE entries ADD COLUMN creates INTEGER NOT NULL DEFAULT 0; -- a new key is all that is due
-DROP INDEX entries_due;
-CREATE INDEX entries_due ON entries (creates, due, user);
-`, `
 -- Rows of 1.5 kB spill to a page of their own in a table without row ids, so
 -- that a user took 5 kB; in this one they share pages.
 ALTER TABLE head ADD COLUMN removed INTEGER NOT NULL DEFAULT 0; -- the version at the latest removal of an entry
@@ -72,11 +68,15 @@ CREATE TABLE entries2 (
 	record  TEXT NOT NULL,    -- plan.Record as JSON
 	secrets TEXT NOT NULL     -- JSON object: access key id to sealed secret
 ) STRICT;
-INSERT INTO entries2 SELECT user, version, due, creates, record, secrets FROM entries ORDER BY user;
+INSERT INTO entries2 SELECT user, version, due, 0, record, secrets FROM entries ORDER BY user;
 DROP TABLE entries;
 ALTER TABLE entries2 RENAME TO entries;
 CREATE INDEX entries_due ON entries (creates, due, user);
 CREATE INDEX entries_version ON entries (version);
+-- A trigger, so that a process of an earlier version tells of it, too.
+CREATE TRIGGER entries_removed AFTER DELETE ON entries BEGIN
+	UPDATE head SET version = version + 1, removed = version + 1;
+END;
 `}
 
 // prepareFile makes the file with mode 0600 if it is missing (SQLite would

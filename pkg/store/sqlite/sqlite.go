@@ -39,10 +39,12 @@ type Store struct {
 	sealer seal.Sealer // nil: opened without a key
 	stmt   statements
 	path   string
-	recent content.Recent // see RecordHandout
-	sealed content.Kept   // secrets that are saved again as they are
-	notes  *notes
+	sealed content.Kept // secrets that are saved again as they are
 	cache  *cache
+	// What RecordHandout needs.
+	recent   content.Recent
+	notes    *notes
+	renewals *renewals
 }
 
 var (
@@ -53,11 +55,11 @@ var (
 
 type statements struct {
 	load, list, changes, due, version, next *sql.Stmt
-	save, remove, removed                   *sql.Stmt
+	save, remove                            *sql.Stmt
 	acquire, release                        *sql.Stmt
 	setting, settingVersion, saveSetting    *sql.Stmt
 	deleteSetting, settingNames             *sql.Stmt
-	handout, holders, whoHas, probe         *sql.Stmt
+	handout, holders, whoHas, probe, latest *sql.Stmt
 	holderAfter, pruneHandouts              *sql.Stmt
 }
 
@@ -96,6 +98,7 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, explain(ctx, "opening the store", err)
 	}
 	s := &Store{path: o.Path, notes: newNotes()}
+	s.renewals = newRenewals(s.saveNotes)
 	defer func() {
 		if err != nil {
 			_ = s.Close() // the first error matters
@@ -128,6 +131,7 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 
 // Close releases the file. No method may be called after or during it.
 func (s *Store) Close() error {
+	s.renewals.close()
 	if s.cache != nil {
 		s.cache.close()
 	}

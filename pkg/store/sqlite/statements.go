@@ -14,7 +14,8 @@ func (s *Store) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&q.probe, s.read, `SELECT version FROM head`},
-		{&q.load, s.read, `SELECT version, due, creates, record, secrets FROM entries WHERE user = ?`},
+		// One statement, one snapshot: the entry, and which version was given out last.
+		{&q.load, s.read, `SELECT h.version, e.version, e.due, e.creates, e.record, e.secrets FROM entries e, head h WHERE e.user = ?`},
 		{&q.list, s.read, `SELECT user, version, due, creates, record FROM entries ORDER BY user`},
 		// One statement, one snapshot: a row of the head, with each entry or none.
 		{&q.changes, s.read, `SELECT h.version, h.removed, e.user, e.version, e.due, e.creates, e.record
@@ -29,7 +30,6 @@ func (s *Store) prepare(ctx context.Context) error {
 			ON CONFLICT (user) DO UPDATE SET version = excluded.version, due = excluded.due, creates = excluded.creates,
 			record = excluded.record, secrets = excluded.secrets WHERE version = ?7`},
 		{&q.remove, s.write, `DELETE FROM entries WHERE user = ?`},
-		{&q.removed, s.write, `UPDATE head SET version = version + 1, removed = version + 1`},
 		{&q.acquire, s.write, `INSERT INTO leases (user, owner, ends) VALUES (?1, ?2, ?3)
 			ON CONFLICT (user) DO UPDATE SET owner = excluded.owner, ends = excluded.ends
 			WHERE owner = ?2 OR ends <= ?4`},
@@ -45,6 +45,7 @@ func (s *Store) prepare(ctx context.Context) error {
 			VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 			ON CONFLICT (user, caller, key) DO UPDATE SET addr = excluded.addr, last = excluded.last
 			WHERE excluded.last >= last`},
+		{&q.latest, s.read, `SELECT key, addr, last FROM handouts WHERE user = ? AND caller = ? ORDER BY last DESC LIMIT 1`},
 		// With max(), SQLite takes the other columns from the row that has it.
 		{&q.holders, s.read, `SELECT caller FROM
 			(SELECT caller, key, max(last) FROM handouts WHERE user = ? GROUP BY caller)

@@ -1,0 +1,40 @@
+package main
+
+// ofReading are the mutants of what is read and handed out.
+var ofReading = []mutant{
+	{
+		Name: "removed-user-is-served", Rule: "served works",
+		File: "pkg/store/sqlite/cache.go", Old: "(s.removed > since || s.version < since)", New: "s.version < since",
+		Pkg: "./pkg/store/sqlite", Test: "TestLoadIsNeverOld", Says: "Load after Remove = <nil>",
+	},
+	{
+		Name: "store-was-not-put-back", Rule: "served works",
+		File: "pkg/store/sqlite/cache.go", Old: "(s.removed > since || s.version < since)", New: "s.removed > since",
+		Pkg: "./pkg/store/sqlite", Test: "TestAStoreThatWasPutBack", Says: "want 1",
+	},
+	{
+		Name: "old-entry-cached-late", Rule: "served works",
+		File: "pkg/store/sqlite/cache.go", Old: "if version < c.mark || bytes", New: "if bytes",
+		Pkg: "./pkg/store/sqlite", Test: "TestCacheLeavesOutWhatMayBeOld", Says: "cached true, want false",
+	},
+	{
+		Name: "lock-of-a-removed-file", Rule: "on record",
+		File: "pkg/audit/lock_unix.go", Old: "if err == nil && os.SameFile(l.info, there) {", New: "if err == nil && os.SameFile(there, there) || err != nil {",
+		Pkg: "./pkg/audit", Test: "TestTheLockIsWhatOthersOpen", Says: "want false: the first has it",
+	},
+	{
+		Name: "renewed-whatever-it-is", Rule: "on record",
+		File: "pkg/store/sqlite/handouts.go", Old: "err == nil && key == keyID && to == addr && last", New: "err == nil && last",
+		Pkg: "./pkg/store/sqlite", Test: "TestOnlyRenewalsWait", Says: "another key is saved at once",
+	},
+	{
+		Name: "renewals-are-lost", Rule: "on record",
+		File: "pkg/store/sqlite/renewals.go", Old: "if _, newer := r.rows[h]; !newer {", New: "if _, newer := r.rows[h]; newer {",
+		Pkg: "./pkg/store/sqlite", Test: "TestRenewalsWaitForEachOther", Says: "afterwards",
+	},
+	{
+		Name: "conflict-of-a-cached-entry", Rule: "served works",
+		File: "pkg/store/sqlite/entries.go", Old: "if errors.Is(err, rotate.ErrConflict) {", New: "if false {",
+		Pkg: "./pkg/store/sqlite", Test: "TestAConflictIsNotMadeOfWhatIsCached", Says: "Load after the conflict",
+	},
+}
