@@ -122,8 +122,8 @@ func TestServeIsWired(t *testing.T) {
 	held(t, s.server.Limits)
 	held(t, s.late)
 	held(t, s.guard)
-	held(t, s.pruner)
 	held(t, s.pace)
+	held(t, s.pruner)
 	held(t, s.rotator.Store.(vitalStore))
 	held(t, s.server.Page, "Secure", "Charge") // Charge is set by server.Handler
 	held(t, s.notify, "Instance", "Gather")

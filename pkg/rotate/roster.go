@@ -76,8 +76,8 @@ type Overview struct {
 	Serving int           // with a key that can be handed out
 	Overdue int           // late and not paused, whatever else they are
 	States  map[State]int // each user in one
-	Every   time.Duration // the interval of their schedules on average; see plan.MeanInterval
 	Next    time.Time     // the earliest time at which a user is due; zero: nobody is
+	Every   time.Duration // the mean interval of their schedules: see plan.MeanInterval
 }
 
 // Filter chooses users. The zero value chooses all.
@@ -108,10 +108,10 @@ func (r *Roster) Overview(ctx context.Context) (Overview, error) {
 
 func (r *Roster) count() *Overview {
 	o := &Overview{Users: len(r.sorted), States: make(map[State]int)}
-	every := make([]time.Duration, 0, len(r.sorted))
-	for _, e := range r.sorted {
+	every := make([]time.Duration, len(r.sorted))
+	for i, e := range r.sorted {
 		p := r.Policy(e.Record.User)
-		every = append(every, p.RotateEvery)
+		every[i] = p.WithDefaults().RotateEvery
 		if _, ok := plan.Serve(e.Record, p, r.at); ok {
 			o.Serving++
 		}
