@@ -151,7 +151,10 @@ func (p *pass) run(user string, version int64) error {
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
 			}
 		}
-		if p.left || p.keepLease {
+		if p.keepLease {
+			return
+		}
+		if p.left {
 			return
 		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
