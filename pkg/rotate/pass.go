@@ -151,10 +151,7 @@ func (p *pass) run(user string, version int64) error {
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
 			}
 		}
-		if p.keepLease {
-			return
-		}
-		if p.left {
+		if p.left || p.keepLease {
 			return
 		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
