@@ -26,13 +26,15 @@ type Recipient struct {
 // Dispenser hands out the Current keys. It is safe for concurrent use, also by
 // several processes over one store.
 type Dispenser struct {
-	Store    Store
-	Peek     func(ctx context.Context, user string) (Entry, error) // Load that may be a second old and costs less, for who holds the key; nil: there is none
-	Policy   func(user string) plan.Policy                         // nil: the default policy for all
-	Audit    Audit                                                 // nil: nothing is recorded
-	Handouts Handouts                                              // nil: nobody remembers who holds what
-	Late     *Late                                                 // records instead of Audit and Handouts; nil: what cannot be recorded is refused
-	Clock    *Clock                                                // AWS's time, which promises are made in
+	Store Store
+	// Peek is Load that may be a second old and costs less: for those who hold the
+	// key. nil: there is none.
+	Peek     func(ctx context.Context, user string) (Entry, error)
+	Policy   func(user string) plan.Policy // nil: the default policy for all
+	Audit    Audit                         // nil: nothing is recorded
+	Handouts Handouts                      // nil: nobody remembers who holds what
+	Late     *Late                         // records instead of Audit and Handouts; nil: what cannot be recorded is refused
+	Clock    *Clock                        // AWS's time, which promises are made in
 
 	last     sync.Map // user → Credential: what was handed out last, for when the store is down
 	patience patience

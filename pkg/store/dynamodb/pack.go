@@ -21,8 +21,9 @@ const (
 
 // dictionary is part of the format: what records are likely to contain, the
 // likeliest last.
-var dictionary = []byte(`"renamed":"","released":"","orphans":[{"id":"AKIA","at":""}],"pause":{"since":"","until":"","reason":"","by":""},` +
-	`"order":{"kind":"burn","key_id":"AKIA","at":"","by":"","reason":"","lost":["AKIA"]},"kind":"force","kind":"recover","kind":"rollback",` +
+var dictionary = []byte(`"renamed":"","released":"","orphans":[{"id":"AKIA","at":""}],"pause":{"since":"","until":"","reason":"",` +
+	`"by":""},"order":{"kind":"burn","key_id":"AKIA","at":"","by":"","reason":"","lost":["AKIA"]},` +
+	`"kind":"force","kind":"recover","kind":"rollback",` +
 	`"targets":[{"name":"","key":"AKIA","until":"","at":"","again":"","tries":1,"error":""}],"foreign":["AKIA"],` +
 	`"waiting":"","since":"","failures":1,"retry_at":"","error":"","held_by":[""],"hold_since":"","refused":"","broken":"","burned":"",` +
 	`"dead":"","adopted":true,"surveyed":"","again":"","stage":"Retiring",` +
