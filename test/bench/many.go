@@ -70,7 +70,7 @@ func serveMany(ctx context.Context, addr, sync string, users []string) error {
 		defer t.Stop()
 		for ctx.Err() == nil {
 			<-t.C
-			_ = store.Acquire(ctx, users[0], "bench", time.Now(), time.Minute) // nobody else wants it
+			_, _ = store.Acquire(ctx, users[0], "bench", time.Now(), time.Minute) // nobody else wants it
 		}
 	}()
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)

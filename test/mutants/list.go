@@ -257,7 +257,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-one-hand", Rule: "one hand",
-		File: "pkg/rotate/pass.go", Old: "err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)", New: "err := ctx.Err()",
+		File: "pkg/rotate/lease.go", Old: "version, err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)", New: "version, err := int64(0), ctx.Err()",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "one hand", Args: []string{"-sim.hours=24"},
 	},
 	{

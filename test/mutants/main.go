@@ -33,9 +33,8 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(
-		mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading, ofGrowth, ofPage,
-	)
+	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading,
+		ofGrowth, ofPage, ofCosts)
 }
 
 func main() {
