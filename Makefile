@@ -102,8 +102,8 @@ SCHEMATHESIS := 4.32.5
 e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
 	$(GO) test -count=1 -tags e2e -timeout 30m -v -run '^TestSchemathesis$$' ./test/e2e
 
-bench-server: build ## /active-key beside a bare net/http handler that verifies a token
-	$(GO) run ./test/bench -keyrot bin/keyrot
+bench-server: build ## /active-key at 5 and 5,000 users beside bare net/http handlers (CHECK=1 fails below the limits)
+	$(GO) run ./test/bench -keyrot bin/keyrot $(if $(CHECK),check)
 
 MINUTES ?= 10
 soak-server: build ## the server at full load while keys rotate, for MINUTES=10
