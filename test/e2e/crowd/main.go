@@ -141,9 +141,6 @@ func (c *crowd) trouble(ctx context.Context, st rotate.Store, users int) error {
 			return err
 		}
 		now := c.now()
-		if _, err := st.Acquire(ctx, u.Name, "crowd", now, 24*time.Hour); err != nil { // so that it lasts
-			return err
-		}
 		r := &e.Record
 		switch i / 50 % 4 {
 		case 0:
@@ -160,6 +157,9 @@ func (c *crowd) trouble(ctx context.Context, st rotate.Store, users int) error {
 			r.Error, r.Since = "creating an access key: Throttling: Rate exceeded", now.Add(-9*time.Minute)
 		}
 		if _, err := st.Save(ctx, e); err != nil {
+			return err
+		}
+		if _, err := st.Acquire(ctx, u.Name, "crowd", now, 24*time.Hour); err != nil { // so that it lasts
 			return err
 		}
 	}
