@@ -90,7 +90,8 @@ e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations
 	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 30m ./test/e2e
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
-	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
+	$(GO) build -o .e2e/bin/crowd ./test/e2e/crowd
+	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-concurrency=1 --test-reporter=spec page.test.mjs crowd.test.mjs
 
 SCHEMATHESIS := 4.32.5
 .e2e/schemathesis/$(SCHEMATHESIS):

@@ -82,7 +82,7 @@ func TestProperties(t *testing.T) {
 	doc := load(t)
 	for path, want := range map[string]string{
 		"Table/DeletionPolicy": "RetainExceptOnCreate", "Table/UpdateReplacePolicy": "Retain",
-		"Table/Properties/BillingMode": "PAY_PER_REQUEST", "Table/Properties/TimeToLiveSpecification/AttributeName": dynamodb.TTLAttribute,
+		"Table/Properties/BillingMode": "Fn::If:[Provisioned PROVISIONED PAY_PER_REQUEST]", "Table/Properties/TimeToLiveSpecification/AttributeName": dynamodb.TTLAttribute,
 		"Table/Properties/PointInTimeRecoverySpecification/PointInTimeRecoveryEnabled": "true",
 		"Key/DeletionPolicy": "RetainExceptOnCreate", "Key/UpdateReplacePolicy": "Retain", "Key/Properties/EnableKeyRotation": "true",
 		"ApiSecret/Properties/GenerateSecretString/PasswordLength": "48", "ApiSecret/Properties/GenerateSecretString/GenerateStringKey": "api_key",

@@ -203,7 +203,7 @@ type keyView struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"`
 	Revoked time.Time `json:"revoked,omitzero"`
-	Used    time.Time `json:"last_used,omitzero"` // to within a minute
+	Used    time.Time `json:"last_used,omitzero"` // to within 10 minutes
 	Former  int       `json:"former_secrets,omitempty"`
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/cost"
 	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/deploy"
@@ -87,6 +88,7 @@ keep, such as windows or publish, are refused.`,
 	scheduleFlags(f)
 	selectionFlags(f)
 	setting(f, "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
+	setting(f, "workers", "workers", "keys that are made side by side")
 	setting(f, "store.table", "table", "table that a former stack left behind")
 	setting(f, "store.kms_key", "kms-key", "ARN of the KMS key that a former stack left behind")
 	return cmd
@@ -102,7 +104,9 @@ type deployment struct {
 	self string   // ARN of who deploys
 	left bool     // the table is one that a former stack has left behind
 	more []string // ways in which the plan lets more happen than before
-	d    *deploy.Deployer
+
+	capacity cost.Capacity // of the table
+	d        *deploy.Deployer
 }
 
 func (e Env) deploy(ctx context.Context, o deployOptions) error {
@@ -208,6 +212,7 @@ func (p *deployment) order(found []candidate, codeKey string) (deploy.Order, err
 		"AllowedSources": allow, "ApiUsers": strings.Join(o.APIUsers, ","),
 		"PermissionsBoundary": o.PermissionsBoundary, "ReservedConcurrency": strconv.Itoa(o.Reserved),
 		"LogRetentionDays": strconv.Itoa(o.LogDays), "ExistingTable": c.Store.Table, "ExistingKmsKey": c.Store.KMSKey,
+		"ReadCapacity": strconv.Itoa(p.capacity.Read), "WriteCapacity": strconv.Itoa(p.capacity.Write),
 	}
 	for _, k := range knobs {
 		params[k.parameter] = k.value(c)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -75,9 +76,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	s := &system{clock: aws.Clock, store: tableStore{st}}
 	f := &function.Function{Log: log, Now: now, Metrics: e.Out, Name: e.Getenv(nameVariable)}
 	which := e.Getenv(functionVariable)
-	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: which, Now: now}
+	record := &dynamodb.Audit{API: st.API, Table: st.Table, Sealer: st.Sealer, Chain: e.chainOf(which), Now: now}
 	s.audit = tableAudit{record}
-	s.roster = &rotate.Roster{Store: st, Policy: policy, Now: now}
+	tick := &tickStore{Store: st}
+	s.roster = &rotate.Roster{Store: tick, Policy: policy, Now: now}
 	s.health = &health{roster: s.roster, now: now}
 	switch which {
 	case "rotator":
@@ -86,8 +88,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		}
 		aws.Matches.tell = func(entries []string) { log.Warn("settings that match no user", "entries", entries) }
 		r := &rotate.Rotator{
-			IAM: aws.IAM, Pace: aws.Pace, Store: st, Audit: record, Handouts: st, Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: st,
+			IAM: aws.IAM, Pace: aws.Pace, Store: tick, Audit: record, Handouts: st, Policy: policy, Select: aws.Select,
+			Rule: ruleOf(cfg.Users), Settings: st,
 			Existing: rotate.ExistingKeys(cfg.ExistingKeys), Log: log, Clock: aws.Clock, Workers: cfg.Workers,
+			Recorded: record.Flush,
 			// Host and process id are the same in all instances.
 			Owner: "lambda/" + e.Getenv(instanceVariable) + "/" + rand.Text(),
 		}
@@ -98,10 +102,11 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if err != nil {
 			return nil, nil, usage(err, "")
 		}
-		s.rotator, s.notify = r, n
+		s.rotator, s.notify, s.health.unenrolled = r, n, r.Unenrolled
 		s.remember(aws.SDK.Pace)
 		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
 			defer s.pace.Flush(ctx)
+			tick.begin()
 			return r.RunOnce(ctx, o)
 		})
 		if n != nil {
@@ -114,10 +119,10 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return h.Overdue, err
 		}
 	case "api":
-		keys := &auth.Keys{Settings: st, Adopted: stackKey, Now: now}
+		keys := &auth.Keys{Settings: st.Loosely(), Adopted: stackKey, Now: now} // as old as Keys.MaxAge lets it be
 		s.server = &server.Server{
 			Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: now}, Health: s.health, Log: log,
-			Credentials: &rotate.Dispenser{Store: st, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
+			Credentials: &rotate.Dispenser{Store: st, Peek: st.Peek, Policy: policy, Audit: record, Handouts: st, Clock: aws.Clock},
 			Now:         e.Now,
 			// The usage plan limits all callers together; this each of them.
 			Limits: server.Limits{Caller: cfg.Server.CallerRate, Failures: cfg.Server.FailureRate, Requests: cfg.Server.MaxRequests},
@@ -130,6 +135,21 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		return nil, nil, usagef("%s: %q is not one of rotator, api", functionVariable, which)
 	}
 	return f, s, nil
+}
+
+// apiChains is on how many chains the API's instances record hand-outs. They
+// append to one of them one after the other, some 75 times a second.
+const apiChains = 8
+
+// chainOf is the chain of the audit log that this instance of a function appends
+// to. The template names all of them.
+func (e Env) chainOf(which string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(e.Getenv(instanceVariable))) // never fails
+	if n := h.Sum32() % apiChains; which == "api" && n > 0 {
+		return fmt.Sprintf("%s-%d", which, n)
+	}
+	return which
 }
 
 type runOnce = func(context.Context, rotate.Options) (rotate.Report, error)

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -203,6 +206,35 @@ func TestReadAPISecret(t *testing.T) {
 		if got != c.want || (err == nil) != (c.want != "") || c.fail != nil && !errors.Is(err, c.fail) || err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: readAPISecret = %q, %v, want %q", name, got, err, c.want)
 		}
+	}
+}
+
+// The API's instances share the chains that the template lets them search, and
+// the rotator has one of its own.
+func TestChainOf(t *testing.T) {
+	t.Parallel()
+	template, err := os.ReadFile("../../templates/keyrot.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]int{}
+	for i := range 800 {
+		e := Env{Getenv: func(string) string { return fmt.Sprintf("2026/11/27/[$LATEST]%032x", i) }}
+		used[e.chainOf("api")]++
+		if got := e.chainOf("rotator"); got != "rotator" {
+			t.Errorf("a rotator appends to %q", got)
+		}
+	}
+	for name, n := range used {
+		if n < 40 {
+			t.Errorf("%d of 800 instances append to %q", n, name)
+		}
+		if !regexp.MustCompile(`dynamodb:LeadingKeys": \[.*audit#` + name + `[,\]]`).Match(template) {
+			t.Errorf("the template does not let the API search the end of %q", name)
+		}
+	}
+	if len(used) != apiChains {
+		t.Errorf("%d chains are used, want %d", len(used), apiChains)
 	}
 }
 

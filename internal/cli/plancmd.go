@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/keyrot/keyrot/internal/cost"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
@@ -18,6 +19,7 @@ type planOptions struct {
 	User  string
 	Users int // how many users the capacity is worked out for
 	Cost  bool
+	Agent float64 // agents for each user, for the cost
 }
 
 func newPlanCmd(run func(context.Context, planOptions) error) *cobra.Command {
@@ -50,6 +52,7 @@ shown, with the shortest interval and how late users would be (exit code 1).`,
 	})
 	cmd.Flags().IntVar(&o.Users, "count", 100, "how many users the number of IAM calls, and the cost, is worked out for")
 	cmd.Flags().BoolVar(&o.Cost, "cost", false, "say what each way to run keyrot costs in AWS")
+	cmd.Flags().Float64Var(&o.Agent, "agents", 1, "how many agents of each user ask twice a minute whether the key is another, for the cost")
 	return cmd
 }
 
@@ -75,7 +78,9 @@ type planView struct {
 	AllAtOnce       string     `json:"all_at_once"`        // how long it takes when all are due at once, as at the start
 	Rates           []rateView `json:"rates"`              // per second, by action
 
-	Costs []costView `json:"costs,omitempty"`
+	Costs    []costView    `json:"costs,omitempty"`
+	Agents   float64       `json:"agents,omitempty"`  // for each user, in Costs
+	Capacity cost.Capacity `json:"capacity,omitzero"` // of the table in Costs; absent: on demand
 }
 
 // rateView is how often an action of IAM may be called.
@@ -92,6 +97,9 @@ func (e Env) plan(ctx context.Context, o planOptions) error {
 	if o.Users < 1 {
 		return usagef("--users: %d: must be greater than 0", o.Users)
 	}
+	if o.Agent < 0 {
+		return usagef("--agents: %g: must not be negative", o.Agent)
+	}
 	cfg, err := e.loadValid(o.common)
 	if err != nil {
 		return err
@@ -101,7 +109,7 @@ func (e Env) plan(ctx context.Context, o planOptions) error {
 	c := capacityOf(cfg, o.Users, p.RotateEvery, found)
 	v := viewOfPlan(p, c, found)
 	if o.Cost {
-		v.Costs = costsOf(p, o.Users)
+		v.Agents, v.Costs, v.Capacity = o.Agent, costsOf(p, o.Users, o.Agent), loadOf(p, o.Users, o.Agent).Capacity()
 	}
 	switch {
 	case o.Output == "json":

@@ -77,6 +77,7 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.fit(found)
 	if err := p.showCandidates(found); err != nil {
 		return nil, err
 	}
@@ -96,6 +97,17 @@ func (p *deployment) suffices(users []rotate.User, fresh bool) error {
 	}
 	p.warnOf(c)
 	return nil
+}
+
+// fit chooses how the table's load is paid for. One that was taken over stays as
+// it is.
+func (p *deployment) fit(found []candidate) {
+	if p.cfg.Store.Table != "" {
+		return
+	}
+	n := len(slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.Refused != "" }))
+	p.capacity = loadOf(p.cfg.Policy(""), n, 1).Capacity()
+	p.say("%s", tellCapacity(p.capacity))
 }
 
 // deployActions are what a deployer cannot do without.

@@ -118,15 +118,15 @@ func (s vitalStore) Changes(ctx context.Context, mark int64) (rotate.Changes, er
 }
 
 // Acquire implements [rotate.Store].
-func (s vitalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
+func (s vitalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (int64, error) {
 	end := s.writes.begin()
-	err := s.Store.Acquire(ctx, user, owner, now, ttl)
+	version, err := s.Store.Acquire(ctx, user, owner, now, ttl)
 	if errors.Is(err, rotate.ErrLeased) { // it is an answer, though not to a write
 		end(nil)
 	} else {
 		end(err)
 	}
-	return err
+	return version, err
 }
 
 // guard ends a daemon that can do nothing for anybody any more, so that its

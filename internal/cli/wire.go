@@ -58,8 +58,14 @@ type store interface {
 // record is an audit log that is closed when the command ends.
 type record interface {
 	rotate.Audit
+	Flush(context.Context) error // see rotate.Event.More
 	Close(context.Context) error
 }
+
+// fileAudit is the log in a file, which puts nothing off.
+type fileAudit struct{ *audit.Log }
+
+func (fileAudit) Flush(context.Context) error { return nil }
 
 // tableStore is the store in a DynamoDB table, which needs no closing.
 type tableStore struct{ *dynamodb.Store }
@@ -119,7 +125,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.rotator = &rotate.Rotator{
 		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
-		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick,
+		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick, Recorded: s.audit.Flush,
 	}
 	if aws.SDK != nil {
 		s.remember(aws.SDK.Pace)
@@ -135,6 +141,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
 	s.health = &health{
 		roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+		unenrolled: s.rotator.Unenrolled,
 	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
@@ -158,7 +165,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	s.server.Page = &page.Page{
-		Store: s.store, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
+		Roster: s.roster, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
@@ -191,7 +198,7 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 // files.
 func (s *system) prunes(cfg config.Config, log *slog.Logger) {
 	st, file := s.store.(*sqlite.Store)
-	l, logged := s.audit.(*audit.Log)
+	l, logged := s.audit.(fileAudit)
 	if file && logged {
 		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
 	}
@@ -282,9 +289,9 @@ func openAudit(ctx context.Context, cfg config.Config, st store, now func() time
 	}
 	log, err := audit.Open(ctx, audit.Options{Path: cfg.Audit.Path, Sync: audit.Sync(cfg.Audit.Sync), Settings: st, Now: now, Log: l})
 	if err != nil {
-		return nil, err // not a nil *audit.Log in an interface
+		return nil, err
 	}
-	return log, nil
+	return fileAudit{log}, nil
 }
 
 // openStore opens the store, making the file if it is missing. What a table

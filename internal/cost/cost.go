@@ -4,7 +4,11 @@
 // us-east-1, in US dollars, without free tiers except where a price says so.
 package cost
 
-import "time"
+import (
+	"fmt"
+	"math"
+	"time"
+)
 
 // Month is the 730 hours that AWS's calculators take.
 const Month = 730 * time.Hour
@@ -15,7 +19,10 @@ const (
 	dynamoWrite = 0.625e-6 // per write unit of 1 kB, on demand (DynamoDB pricing, since November 2024)
 	dynamoRead  = 0.125e-6 // per read unit of 4 kB, on demand
 	dynamoGB    = 0.25     // stored, a month
-	kmsKey      = 1.0      // per customer-managed key (AWS KMS pricing)
+	backupGB    = 0.20     // of a table with point-in-time recovery, a month
+	writeUnit   = 0.00065  // provisioned, an hour
+	readUnit    = 0.00013
+	kmsKey      = 1.0 // per customer-managed key (AWS KMS pricing)
 	kmsRequest  = 0.03 / 10_000
 	kmsFree     = 20_000      // requests a month
 	lambdaCall  = 0.20 / 1e6  // per request (AWS Lambda pricing)
@@ -26,6 +33,8 @@ const (
 	logGB       = 0.50        // ingested
 	smSecret    = 0.40        // per secret (Secrets Manager pricing)
 	smCall      = 0.05 / 10_000
+	trailEvent  = 2.00 / 100_000 // a management event in a second trail (AWS CloudTrail pricing); the first trail is free
+	guardEvent  = 4.00 / 1e6     // a management event that is looked at (Amazon GuardDuty pricing)
 )
 
 // Operations of DynamoDB and KMS, in units. WriteUnits also counts what the due
@@ -35,21 +44,29 @@ type Operations struct {
 }
 
 // What the table and KMS are asked for in one rotation of a user, with the
-// audit log; in one look at a user with nothing due; and in one hand-out. The
-// numbers are counted by TestCost of pkg/store/dynamodb.
+// audit log; for one user of a listing; in one hand-out; and for one request of
+// an agent that holds the key already. The numbers are counted by TestCost of
+// pkg/store/dynamodb.
 var (
-	PerRotation = Operations{ReadUnits: 11, WriteUnits: 50, KMSCalls: 1.33}
-	PerLook     = Operations{ReadUnits: 1}
-	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 4.3, KMSCalls: 1.15}
+	PerRotation = Operations{ReadUnits: 11, WriteUnits: 25, KMSCalls: 1.33}
+	PerLook     = Operations{ReadUnits: 0.25}
+	PerHandout  = Operations{ReadUnits: 2, WriteUnits: 4.15, KMSCalls: 1.1}
+	PerPoll     = Operations{ReadUnits: 1}
 )
 
-// What one rotation and one hand-out leave in the audit log of a table, in bytes
-// with DynamoDB's own: for ever, as nothing of the log is deleted. Counted by the
-// same test.
+// What one rotation and one hand-out leave in a table, in bytes with DynamoDB's
+// own. Of the audit log: for ever, as nothing of it is deleted. Of the index of
+// hand-outs: 90 days. Counted by the same test.
 const (
 	RotationBytes = 6859.
 	HandoutBytes  = 530.
+	HistoryBytes  = 222.
 )
+
+// EventsPerRotation is how many management events CloudTrail has of a rotation
+// and a hand-out: 5 calls of IAM and 7 of STS, which rotate.TestFewCalls counts,
+// and 2 of KMS.
+const EventsPerRotation = 14
 
 // Load is how keyrot is used.
 type Load struct {
@@ -58,8 +75,21 @@ type Load struct {
 	// Handouts is how many keys each user's callers ask for in each rotation.
 	// Zero: one.
 	Handouts float64
+	// Agents is how many agents each user has, that ask twice a minute whether
+	// the key is another.
+	Agents float64
 	// Tick is how often every user is looked at. Zero: a minute.
 	Tick time.Duration
+}
+
+func (l Load) withDefaults() Load {
+	if l.Tick <= 0 {
+		l.Tick = time.Minute
+	}
+	if l.Handouts <= 0 {
+		l.Handouts = 1
+	}
+	return l
 }
 
 // Line is one item of a bill.
@@ -84,20 +114,22 @@ func (b Bill) Total() (sum float64) {
 
 // Bills works out each way to run keyrot under the load.
 func Bills(l Load) []Bill {
-	if l.Tick <= 0 {
-		l.Tick = time.Minute
-	}
-	if l.Handouts <= 0 {
-		l.Handouts = 1
-	}
+	l = l.withDefaults()
 	table := l.table()
 	return []Bill{
 		{"serve with SQLite", []Line{{"the machine is yours", 0}}},
 		{"serve with DynamoDB", table},
 		{"the deployed stack", append(table[:len(table):len(table)], l.stack()...)},
 		{"Secrets Manager, for comparison", l.secretsManager()},
+		{"beside either of them, if the account has it", []Line{
+			{"CloudTrail, each trail after the first", l.rotations() * EventsPerRotation * trailEvent},
+			{"GuardDuty", l.rotations() * EventsPerRotation * guardEvent},
+		}},
 	}
 }
+
+// polls is how many requests of agents there are in a month.
+func (l Load) polls() float64 { return float64(l.Users) * l.Agents * Month.Minutes() * 2 }
 
 func (l Load) rotations() float64 {
 	return float64(l.Users) * Month.Seconds() / l.RotateEvery.Seconds()
@@ -110,19 +142,79 @@ func (l Load) LogGrowth() float64 {
 
 // table is the store with its KMS key.
 func (l Load) table() []Line {
-	looks, rotations := float64(l.Users)*Month.Seconds()/l.Tick.Seconds(), l.rotations()
-	sum := func(f func(Operations) float64) float64 {
-		return looks*f(PerLook) + rotations*(f(PerRotation)+l.Handouts*f(PerHandout))
+	units, calls := l.units()
+	c := l.Capacity()
+	stored := (12*l.LogGrowth() + 90/30*l.rotations()*l.Handouts*HistoryBytes) / 1e9
+	lines := []Line{
+		{"DynamoDB reads, on demand", units.ReadUnits * dynamoRead},
+		{"DynamoDB writes, on demand", units.WriteUnits * dynamoWrite},
 	}
-	calls := sum(func(o Operations) float64 { return o.KMSCalls })
-	return []Line{
-		{"DynamoDB reads", sum(func(o Operations) float64 { return o.ReadUnits }) * dynamoRead},
-		{"DynamoDB writes", sum(func(o Operations) float64 { return o.WriteUnits }) * dynamoWrite},
-		{"DynamoDB storage of a year's audit log", 12 * l.LogGrowth() / 1e9 * dynamoGB},
-		{"KMS key", kmsKey},
-		{"KMS requests", max(0, calls-kmsFree) * kmsRequest},
+	if c != (Capacity{}) {
+		lines = []Line{
+			{fmt.Sprintf("DynamoDB reads, %d units provisioned", c.Read+c.IndexRead), c.reads()},
+			{fmt.Sprintf("DynamoDB writes, %d units provisioned", c.Write+c.IndexWrite), c.writes()},
+		}
 	}
+	return append(lines,
+		Line{"DynamoDB storage of a year's audit log, and hand-outs", stored * dynamoGB},
+		Line{"its point-in-time backup", stored * backupGB},
+		Line{"KMS key", kmsKey},
+		Line{"KMS requests", max(0, calls-kmsFree) * kmsRequest},
+	)
 }
+
+// units is what a month takes of the table, and the calls of KMS.
+func (l Load) units() (units Operations, calls float64) {
+	for _, o := range []struct {
+		times float64
+		Operations
+	}{
+		{float64(l.Users) * Month.Seconds() / l.Tick.Seconds(), PerLook},
+		{l.rotations(), PerRotation},
+		{l.rotations() * l.Handouts, PerHandout},
+		{l.polls(), PerPoll},
+	} {
+		units.ReadUnits += o.times * o.ReadUnits
+		units.WriteUnits += o.times * o.WriteUnits
+		calls += o.times * o.KMSCalls
+	}
+	return units, calls
+}
+
+// Capacity is what is provisioned of a table and of its due index, in units a
+// second. Zero: nothing, it is paid on demand.
+type Capacity struct {
+	Read       int `json:"read"`
+	Write      int `json:"write"`
+	IndexRead  int `json:"index_read"`
+	IndexWrite int `json:"index_write"`
+}
+
+// Rotation is a steady load, of which a provisioned table with room for twice as
+// much costs half of what it costs on demand. DynamoDB lends what was not used in
+// the last 5 minutes, which takes the peak of each tick.
+const (
+	headroom   = 2
+	indexRead  = 5  // a question each second
+	indexWrite = 10 // users that are enrolled, or have orders
+	worthwhile = 10 // dollars a month
+)
+
+// Capacity is what to provision of the table, if that is cheaper by some dollars.
+func (l Load) Capacity() Capacity {
+	l = l.withDefaults()
+	units, _ := l.units()
+	need := func(u float64) int { return int(math.Ceil(headroom * u / Month.Seconds())) }
+	c := Capacity{max(need(units.ReadUnits), indexRead), max(need(units.WriteUnits), indexWrite), indexRead, indexWrite}
+	if c.reads()+c.writes()+worthwhile > units.ReadUnits*dynamoRead+units.WriteUnits*dynamoWrite {
+		return Capacity{}
+	}
+	return c
+}
+
+func (c Capacity) reads() float64 { return float64(c.Read+c.IndexRead) * readUnit * Month.Hours() }
+
+func (c Capacity) writes() float64 { return float64(c.Write+c.IndexWrite) * writeUnit * Month.Hours() }
 
 // What the functions take, in seconds: assumptions, not measurements.
 const (
@@ -131,18 +223,22 @@ const (
 	secondsOfUser  = 0.01 // a look at one user; Workers look side by side
 	secondsOfCycle = 0.3  // one rotation, likewise
 	secondsOfGive  = 0.05
+	secondsOfPoll  = 0.01
 	bytesOfLog     = 1500 // a pass or a request
 )
 
 func (l Load) stack() []Line {
 	ticks := Month.Seconds() / l.Tick.Seconds()
 	requests := 2 * l.rotations() * l.Handouts // a token, then the key
-	seconds := ticks*(idlePass+float64(l.Users)*secondsOfUser) + l.rotations()*secondsOfCycle + requests*secondsOfGive
+	pass := ticks*(idlePass+float64(l.Users)*secondsOfUser) + l.rotations()*secondsOfCycle
+	function := func(calls, seconds float64) float64 { return calls*lambdaCall + seconds*memoryGB*lambdaGBs }
 	return []Line{
-		{"Lambda requests", (ticks + requests) * lambdaCall},
-		{"Lambda time", seconds * memoryGB * lambdaGBs},
-		{"API Gateway", requests * gateway},
-		{"logs", (ticks + requests) * bytesOfLog / 1e9 * logGB},
+		{"the rotator's function", function(ticks, pass)},
+		{"the API's function, hand-outs", function(requests, requests*secondsOfGive)},
+		{"the API's function, agents that ask", function(l.polls(), l.polls()*secondsOfPoll)},
+		{"API Gateway, hand-outs", requests * gateway},
+		{"API Gateway, agents that ask", l.polls() * gateway},
+		{"logs", (ticks + requests + l.polls()) * bytesOfLog / 1e9 * logGB},
 		{"5 alarms and 4 metrics", 5*alarm + 4*metric},
 		{"the API key's secret", smSecret},
 	}

@@ -286,9 +286,9 @@ func (m *mortalStore) Due(ctx context.Context, t time.Time, creates bool, limit 
 	return m.Store.Due(ctx, t, creates, limit)
 }
 
-func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
+func (m *mortalStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (int64, error) {
 	if before, after := m.p.strike(); before || after {
-		return m.p.troubledBy(user, errStore)
+		return 0, m.p.troubledBy(user, errStore)
 	}
 	return m.Store.Acquire(ctx, user, owner, now, ttl)
 }

@@ -149,8 +149,9 @@ func TestOldLists(t *testing.T) {
 func TestKeysThatEndLate(t *testing.T) {
 	t.Parallel()
 	f := Faults{Consistency: true, Ending: 0.3, Burn: 4 * time.Minute, Crash: 2 * time.Hour}
-	res := run(t, Config{Seed: 9, Users: 30, For: span(48 * time.Hour), Daemons: 2, Faults: f})
-	if res.Burns < 100 {
+	length := span(48 * time.Hour)
+	res := run(t, Config{Seed: 9, Users: 30, For: length, Daemons: 2, Faults: f})
+	if res.Burns < int(length/time.Hour)*10 {
 		t.Errorf("only %d burns", res.Burns)
 	}
 }

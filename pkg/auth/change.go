@@ -25,9 +25,9 @@ var ErrNotRotatable = errors.New("API key cannot be rotated")
 
 const (
 	usedSettings = "apikey-used/"
-	usedEvery    = time.Minute // how exact a last use is
-	usedPatience = time.Second // a request does not wait longer to note one
-	maxFormer    = 4           // rotations whose overlaps may run side by side
+	usedEvery    = 10 * time.Minute // how exact a last use is; in a table each costs a write
+	usedPatience = time.Second      // a request does not wait longer to note one
+	maxFormer    = 4                // rotations whose overlaps may run side by side
 )
 
 // Rotate gives the key a new secret, which is returned and can be told by
@@ -113,13 +113,14 @@ func (s *Keys) record(ctx context.Context, e rotate.Event) error {
 // to refuse a good key.
 func (s *Keys) note(ctx context.Context, id string, now time.Time) {
 	s.mu.Lock()
-	d := now.Sub(s.used[id])
+	last, _ := s.used.Get(id)
+	d := now.Sub(last)
 	if d >= 0 && d < usedEvery {
 		s.mu.Unlock()
 		return
 	}
-	s.used = makeRoom(s.used, id, maxCached)
-	s.used[id] = now
+	s.used.Max = maxCached
+	s.used.Put(id, now)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, usedPatience)
 	defer cancel()
@@ -130,7 +131,7 @@ func (s *Keys) note(ctx context.Context, id string, now time.Time) {
 	_, _ = s.Settings.SaveSetting(ctx, usedSettings+id, []byte(now.UTC().Format(time.RFC3339)), version)
 }
 
-// LastUsed returns when the key was last accepted, to within a minute; zero
+// LastUsed returns when the key was last accepted, to within 10 minutes; zero
 // if never.
 func (s *Keys) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	raw, _, err := s.Settings.Setting(ctx, usedSettings+id)

@@ -197,7 +197,7 @@ func TestLastUsed(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		want  time.Time
-	}{{0, t0}, {30 * time.Second, t0}, {time.Minute, t0.Add(90 * time.Second)}} {
+	}{{0, t0}, {5 * time.Minute, t0}, {10 * time.Minute, t0.Add(15 * time.Minute)}} {
 		w.clk.advance(step.after)
 		if _, err := w.keys.Check(t.Context(), secret); err != nil {
 			t.Fatal(err)

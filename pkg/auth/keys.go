@@ -10,13 +10,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/recent"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
 const keySettings = "apikey/"
 
-// maxCached bounds the memory spent on cached records.
-const maxCached = 4096
+// maxCached bounds the memory spent on cached records, some 500 bytes each; the
+// oldest makes room.
+const maxCached = 1 << 15
 
 const (
 	// staleFor is how long what the store had is believed while it fails: a
@@ -48,8 +50,8 @@ type Keys struct {
 	Actor string
 
 	mu    sync.Mutex
-	cache map[string]cached
-	used  map[string]time.Time // when a use was last written down
+	cache recent.Map[string, cached]
+	used  recent.Map[string, time.Time] // when a use was last written down
 }
 
 type cached struct {
@@ -124,7 +126,7 @@ func (s *Keys) ByID(ctx context.Context, id string) (Key, error) {
 	}
 	now := s.now()
 	s.mu.Lock()
-	c, ok := s.cache[id]
+	c, ok := s.cache.Get(id)
 	s.mu.Unlock()
 	// A clock that stepped back must not keep a record alive.
 	if age := now.Sub(c.at); ok && age >= 0 && age < s.maxAge() {
@@ -158,7 +160,7 @@ func (u unread) Unwrap() error { return u.error }
 func (s *Keys) stale(id string, now time.Time, err error) (Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.cache[id]
+	c, ok := s.cache.Get(id)
 	if !ok {
 		return Key{}, err
 	}
@@ -166,11 +168,11 @@ func (s *Keys) stale(id string, now time.Time, err error) (Key, error) {
 		c.read = c.at
 	}
 	if age := now.Sub(c.read); age < 0 || age >= staleFor {
-		delete(s.cache, id)
+		s.cache.Drop(id)
 		return Key{}, err
 	}
 	c.at = now
-	s.cache[id] = c
+	s.cache.Put(id, c)
 	return c.key, nil
 }
 
@@ -228,12 +230,12 @@ func (s *Keys) load(ctx context.Context, id string) (Key, int64, error) {
 func (s *Keys) remember(k Key, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cache = makeRoom(s.cache, k.ID, maxCached)
+	s.cache.Max = maxCached
 	// A load that began before a revocation must not undo it.
-	if old, ok := s.cache[k.ID]; ok && !old.key.Revoked.IsZero() {
+	if old, ok := s.cache.Get(k.ID); ok && !old.key.Revoked.IsZero() {
 		k.Revoked = old.key.Revoked
 	}
-	s.cache[k.ID] = cached{key: k, at: now}
+	s.cache.Put(k.ID, cached{key: k, at: now})
 }
 
 func (s *Keys) maxAge() time.Duration {

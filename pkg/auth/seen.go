@@ -5,10 +5,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/recent"
 )
 
-// maxSeen bounds the memory for verified tokens, some 300 bytes each.
-const maxSeen = 4096
+// maxSeen bounds the memory for verified tokens, some 400 bytes each; the oldest
+// makes room.
+const maxSeen = 1 << 15
 
 // verified is what was found out about a token whose signature is good.
 type verified struct {
@@ -22,13 +25,13 @@ type verified struct {
 // looked at each time. The zero value is ready; safe for concurrent use.
 type seen struct {
 	mu     sync.RWMutex
-	tokens map[[sha256.Size]byte]verified
+	tokens recent.Map[[sha256.Size]byte, verified]
 }
 
 // get returns what is known of the token if it still is good at now.
 func (s *seen) get(digest [sha256.Size]byte, keys []signingKey, now time.Time) (verified, bool) {
 	s.mu.RLock()
-	v, ok := s.tokens[digest]
+	v, ok := s.tokens.Get(digest)
 	s.mu.RUnlock()
 	// A clock that stepped back must verify "not before" again.
 	ok = ok && !now.Before(v.from) && now.Before(v.exp) &&
@@ -39,25 +42,6 @@ func (s *seen) get(digest [sha256.Size]byte, keys []signingKey, now time.Time) (
 func (s *seen) put(digest [sha256.Size]byte, v verified) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens = makeRoom(s.tokens, digest, maxSeen) // verifying again is all it costs
-	s.tokens[digest] = v
-}
-
-// makeRoom returns m, made if it is nil, with room for the key: of most entries
-// that it may have, any other one goes. Were all of them dropped, one caller too
-// many would have everybody's read again.
-func makeRoom[K comparable, V any](m map[K]V, key K, most int) map[K]V {
-	if m == nil {
-		return make(map[K]V)
-	}
-	if _, ok := m[key]; ok {
-		return m
-	}
-	for other := range m {
-		if len(m) < most {
-			break
-		}
-		delete(m, other)
-	}
-	return m
+	s.tokens.Max = maxSeen // verifying again is all that it costs
+	s.tokens.Put(digest, v)
 }

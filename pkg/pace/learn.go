@@ -10,7 +10,7 @@ import (
 type phase int
 
 const (
-	search phase = iota // nothing was refused yet: the rate doubles every few seconds
+	free   phase = iota // nothing was refused yet
 	refine              // the limit is near: the rate grows slowly until it is met again
 	hold                // the limit is known: the rate stays just below it and is tested seldom
 )
@@ -18,8 +18,8 @@ const (
 // How a learner finds a limit. In the long run less than one call in a hundred
 // is refused, and none but in a test of the limit.
 const (
-	doubling    = 3 * time.Second // search: the time in which the rate doubles
 	growth      = 1.03            // refine: growth of the rate in a second
+	doubling    = 3 * time.Second // refine: the time in which it doubles, far below what was accepted before
 	calm        = 3 * time.Second // refine: what must pass without a refusal before it grows
 	share       = 0.95            // of what was accepted at the limit, the rate that is held
 	changed     = 0.75            // hold: of the limit that was found; a rate below says that it is another one now
@@ -55,9 +55,7 @@ type learner struct {
 	refused  []time.Time
 }
 
-func newLearner(start, most float64) learner {
-	return learner{rate: min(start, most), most: most, knee: min(start, most)}
-}
+func newLearner(most float64) learner { return learner{rate: most, most: most, knee: most} }
 
 // settled returns a learner that knows the limit already.
 func settled(rate, most float64) learner {
@@ -73,13 +71,11 @@ func (l *learner) accept(now time.Time, busy bool) {
 	l.forget(now)
 	since := now.Sub(l.grown)
 	l.grown = now
-	if !busy || l.rate >= l.most && l.phase == search {
+	if !busy || l.phase == free {
 		return
 	}
 	since = max(0, min(since, time.Second+time.Duration(float64(time.Second)/l.rate)))
 	switch l.phase {
-	case search:
-		l.rate *= math.Exp2(since.Seconds() / doubling.Seconds())
 	case refine:
 		switch {
 		case now.Sub(l.cut) < calm:
@@ -157,7 +153,7 @@ func (l *learner) slower(now time.Time) (rate float64) {
 
 // measure is the time over which what is accepted is counted.
 func (l *learner) measure() time.Duration {
-	if l.phase == search {
+	if l.phase == free {
 		return time.Second
 	}
 	return min(time.Minute, max(window, time.Duration(enough/l.rate*float64(time.Second))))

@@ -65,11 +65,11 @@ func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.C
 	return known, version, nil
 }
 
-// faded returns the rate to begin with: what was learnt, the closer to start the
+// faded returns the rate to begin with: what was learnt, the closer to most the
 // older it is.
-func faded(l learnt, start float64, now time.Time) float64 {
+func faded(l learnt, most float64, now time.Time) float64 {
 	old := min(1, max(0, now.Sub(l.At).Seconds()/forgotten.Seconds()))
-	return l.Rate + (start-l.Rate)*old
+	return l.Rate + max(0, most-l.Rate)*old
 }
 
 // Recall has the budget begin with what earlier processes have found, as the
@@ -96,7 +96,7 @@ func (b *Budget) Recall(ctx context.Context) {
 	b.known, b.version = known, version
 	for c, l := range known {
 		if k := b.buckets[c]; k != nil {
-			k.begin(faded(l, k.learn.most/2, now))
+			k.begin(faded(l, k.learn.most, now))
 		}
 	}
 }

@@ -159,7 +159,7 @@ func TestOldKnowledgeFades(t *testing.T) {
 	for _, row := range []struct {
 		age  time.Duration
 		want float64
-	}{{0, 1}, {12 * time.Hour, 3}, {25 * time.Hour, 5}, {-2 * time.Hour, 5}} {
+	}{{0, 1}, {12 * time.Hour, 5.5}, {25 * time.Hour, 10}, {-2 * time.Hour, 10}} {
 		t.Run(row.age.String(), func(t *testing.T) {
 			t.Parallel()
 			store := &rotatetest.MemStore{}

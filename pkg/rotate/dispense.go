@@ -27,11 +27,12 @@ type Recipient struct {
 // several processes over one store.
 type Dispenser struct {
 	Store    Store
-	Policy   func(user string) plan.Policy // nil: the default policy for all
-	Audit    Audit                         // nil: nothing is recorded
-	Handouts Handouts                      // nil: nobody remembers who holds what
-	Late     *Late                         // records instead of Audit and Handouts; nil: what cannot be recorded is refused
-	Clock    *Clock                        // AWS's time, which promises are made in
+	Peek     func(ctx context.Context, user string) (Entry, error) // Load that may be a second old and costs less, for who holds the key; nil: there is none
+	Policy   func(user string) plan.Policy                         // nil: the default policy for all
+	Audit    Audit                                                 // nil: nothing is recorded
+	Handouts Handouts                                              // nil: nobody remembers who holds what
+	Late     *Late                                                 // records instead of Audit and Handouts; nil: what cannot be recorded is refused
+	Clock    *Clock                                                // AWS's time, which promises are made in
 
 	last     sync.Map // user → Credential: what was handed out last, for when the store is down
 	patience patience
@@ -44,6 +45,11 @@ type Dispenser struct {
 // is not managed), ErrNoKeyReady (nothing certainly works at the moment),
 // or what the store or the audit log answered.
 func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Credential, error) {
+	if to.Holds != nil {
+		if c, ok := d.peek(ctx, user); ok && to.Holds(c) {
+			return c, nil
+		}
+	}
 	c, err := d.offer(ctx, user)
 	if err != nil {
 		return Credential{}, err
@@ -58,6 +64,35 @@ func (d *Dispenser) Give(ctx context.Context, user string, to Recipient) (Creden
 		return Credential{}, err
 	}
 	return c, nil
+}
+
+// peek returns what Give would, if nothing has to be saved. It may be a second
+// old, which is good enough to tell who holds it that there is nothing new: it
+// was promised for as long as it says.
+func (d *Dispenser) peek(ctx context.Context, user string) (Credential, bool) {
+	if d.Peek == nil {
+		return Credential{}, false
+	}
+	e, err := d.Peek(ctx, user)
+	if err != nil || !d.Clock.Settle(ctx) {
+		return Credential{}, false
+	}
+	o, ok := plan.Serve(e.Record, d.policy(user), d.Clock.Now().UTC())
+	return credentialOf(e, o), ok && !o.Roll && !e.Secrets[o.KeyID].IsZero()
+}
+
+func (d *Dispenser) policy(user string) plan.Policy {
+	if d.Policy == nil {
+		return plan.Policy{}
+	}
+	return d.Policy(user)
+}
+
+func credentialOf(e Entry, o plan.Offer) Credential {
+	rec := e.Record
+	return Credential{
+		User: rec.User, UserID: rec.UserID, KeyID: o.KeyID, Secret: e.Secrets[o.KeyID], Created: o.Created, Expiration: o.Expiration,
+	}
 }
 
 // record records the hand-out e. Its promise is saved.
@@ -79,10 +114,7 @@ func (d *Dispenser) record(ctx context.Context, e Event) error {
 }
 
 func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) {
-	var policy plan.Policy
-	if d.Policy != nil {
-		policy = d.Policy(user)
-	}
+	policy := d.policy(user)
 	for {
 		e, err := d.load(ctx, user, d.Clock.Now().UTC())
 		sure := d.Clock.Settle(ctx) // after the store, whose answer may have told the time
@@ -97,11 +129,10 @@ func (d *Dispenser) offer(ctx context.Context, user string) (Credential, error) 
 			return Credential{}, fmt.Errorf("loading %q: %w", user, err)
 		}
 		o, ok := plan.Serve(e.Record, policy, now)
-		secret := e.Secrets[o.KeyID]
-		if !ok || secret.IsZero() {
+		if !ok || e.Secrets[o.KeyID].IsZero() {
 			return Credential{}, fmt.Errorf("user %q: %w", user, ErrNoKeyReady)
 		}
-		c := Credential{User: user, UserID: e.Record.UserID, KeyID: o.KeyID, Secret: secret, Created: o.Created, Expiration: o.Expiration}
+		c := credentialOf(e, o)
 		if !o.Roll {
 			d.remember(c)
 			return c, nil

@@ -3,6 +3,7 @@ package rotate_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,24 +69,26 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
-	var lost time.Time
+	var lost atomic.Pointer[time.Time]
+	h.Clock.Ask = func(context.Context) error {
+		h.Clock.Begin()(time.Now().Add(5 * time.Second))
+		return nil
+	}
 	h.aws.LateBy = rotatetest.Delay{Min: e.late}
 	h.store.Before = func(op, _ string) error {
-		if full := e.disk && !lost.IsZero() && time.Since(lost) < 2*time.Second; full && op == rotatetest.OpSave {
+		if at := lost.Load(); e.disk && at != nil && time.Since(*at) < 2*time.Second && op == rotatetest.OpSave {
 			return errors.New("no space left on device")
 		}
 		return nil
 	}
 	h.aws.Fault = func(op rotatetest.Op, _, id string) rotatetest.Fault {
-		hit := op == e.op && id == key && lost.IsZero()
+		hit := op == e.op && id == key && lost.Load() == nil
 		chance := 0.0
 		if hit {
-			chance, lost = 1, time.Now()
+			now := time.Now()
+			lost.Store(&now)
+			chance = 1
 			if e.clock {
-				h.Clock.Ask = func(context.Context) error {
-					h.Clock.Begin()(time.Now().Add(5 * time.Second))
-					return nil
-				}
 				_ = h.Clock.Ask(t.Context())
 			}
 			if !e.disk || e.other {
@@ -100,11 +103,11 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 	if err := h.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if lost.IsZero() {
+	if lost.Load() == nil {
 		t.Fatalf("there was no %s of the superseded key", e.op)
 	}
 	if e.disk {
-		time.Sleep(2*time.Second - time.Since(lost))
+		time.Sleep(2*time.Second - time.Since(*lost.Load()))
 	}
 	if e.other {
 		h.Rotator = &rotate.Rotator{Clock: h.Clock, IAM: h.IAM, Store: h.Store, Owner: "other", Log: h.Log, Select: h.Select}

@@ -316,7 +316,7 @@ func TestAnotherProcessIsToldOnceUntilItIsDone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse("ci")
 		for round := 1; round <= 2; round++ {
-			if err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
+			if _, err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {

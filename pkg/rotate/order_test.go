@@ -182,7 +182,7 @@ func TestNoCallWithoutALease(t *testing.T) {
 					if h.store.Before = nil; lost {
 						continue
 					}
-					err := h.store.Acquire(t.Context(), "ci", "another", time.Now(), time.Minute)
+					_, err := h.store.Acquire(t.Context(), "ci", "another", time.Now(), time.Minute)
 					if !errors.Is(err, rotate.ErrLeased) {
 						t.Fatalf("another process got the lease of a pass that waits: %v", err)
 					}

@@ -28,14 +28,18 @@ type pass struct {
 	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
-	leased time.Time // when the lease ends
-	report UserReport
-	limit  time.Time // until when it waits for a key to settle
+	left   bool // a save gave the lease up
 
-	urgency         // of the step at hand
-	may      Call   // what the pace has let through and was not used yet
-	ready    *place // held with it
-	refusals int    // of calls, for their pace
+	recorded bool      // something was recorded
+	leased   time.Time // when the lease ends; zero: it was given up
+	report   UserReport
+	limit    time.Time // until when it waits for a key to settle
+
+	urgency            // of the step at hand
+	may      Call      // what the pace has let through and was not used yet
+	ready    *place    // held with it
+	refusals int       // of calls, for their pace
+	sent     time.Time // when the last call that changes IAM was made
 
 	keepLease bool // until it ends by itself
 }
@@ -44,8 +48,11 @@ type pass struct {
 type way struct {
 	patience time.Duration // how long it waits for a key to settle
 	begun    func()        // called once its first call that changes IAM has had its turn
+	creates  bool          // it is made for a new key only
 	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
+	anyway   bool          // also over a user that is not due
+	ahead    Entry         // read before the lease was taken; zero: it was not
 	turns    int           // corrections of the clock before the lease was taken
 }
 
@@ -53,9 +60,10 @@ type way struct {
 // the time: its lease may be over.
 var errClock = errors.New("the clock was corrected")
 
-// pass takes the user's lease and makes a pass, unless this process rests. Of
-// several daemons all but one are refused the lease, at every tick: that must
-// be cheap.
+// pass takes the user's lease and makes a pass, unless this process rests, or
+// the entry says that the user is not due: an index may lag behind, and what is
+// known of other processes, too. Of several daemons all but one are refused the
+// lease, at every tick: that must be cheap.
 func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if resting, why := r.resting(ctx, user); resting {
 		return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.BackingOff}, Err: why}
@@ -63,14 +71,24 @@ func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
+	if !w.anyway {
+		var err error
+		if w.ahead, err = r.Store.Load(ctx, user); err != nil {
+			p := &pass{Rotator: r, way: w, ctx: ctx}
+			return r.leased(ctx, user, w, lease{}, p.unreadable(user, err))
+		}
+		if due := w.ahead.Due; due.After(r.now()) {
+			return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: due}}
+		}
+	}
 	w.turns = r.Clock.corrections()
-	until, err := r.acquire(ctx, user)
+	l, err := r.acquire(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
 		return UserReport{User: user}
 	}
-	return r.leased(ctx, user, w, until, err)
+	return r.leased(ctx, user, w, l, err)
 }
 
 // timed sees to it that the time is known before a lease is taken by it: if it
@@ -88,22 +106,23 @@ func (r *Rotator) timed(ctx context.Context, user string) error {
 	return errors.Join(ErrNoTime, err)
 }
 
-// leased goes on with a pass once the lease was asked for, with err.
-func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Time, err error) UserReport {
+// leased goes on with a pass once the lease was asked for, with err; or says why
+// it was not even asked for.
+func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err error) UserReport {
 	report := UserReport{User: user}
 	if w.begun == nil {
 		w.begun = func() {}
 	}
 	for i := 0; err == nil; i++ {
-		p := &pass{Rotator: r, way: w, ctx: ctx, leased: until, report: UserReport{User: user}}
-		err = p.run(user)
+		p := &pass{Rotator: r, way: w, ctx: ctx, leased: l.until, report: UserReport{User: user}}
+		err = p.run(user, l.version)
 		report = p.report
 		if i > 0 || !errors.Is(err, errClock) {
 			break
 		}
 		r.Clock.Settle(ctx)
 		w.turns = r.Clock.corrections()
-		until, err = r.acquire(ctx, user) // once more, with the right time
+		l, err = r.acquire(ctx, user) // once more, with the right time
 	}
 	switch {
 	case err == nil:
@@ -121,17 +140,23 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, until time.Tim
 	return report
 }
 
-func (p *pass) run(user string) error {
+func (p *pass) run(user string, version int64) error {
+	p.limit = p.now().Add(p.patience)
 	defer func() {
-		p.giveBack()
-		if p.keepLease {
-			return
-		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
+		p.giveBack()
+		if p.recorded && p.Recorded != nil {
+			if err := p.Recorded(ctx); err != nil { // the events are on record
+				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
+			}
+		}
+		if p.left || p.keepLease {
+			return
+		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
 	}()
-	err := p.begin(user)
+	err := p.begin(user, version)
 	if err == nil {
 		err = p.steps(user)
 	}
@@ -143,7 +168,6 @@ func (p *pass) run(user string) error {
 
 // steps takes one step after the other until there is nothing to do.
 func (p *pass) steps(user string) error {
-	p.limit = p.now().Add(p.patience)
 	for n := 0; n-p.refusals < maxSteps; n++ {
 		p.world.Record = p.entry.Record
 		step := plan.Next(p.world, p.policy, p.now())
@@ -166,6 +190,12 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
+		if err := p.timely(); err != nil {
+			return err
+		}
+		if err := p.lease(user); err != nil {
+			return err
+		}
 		if p.crowded(step) {
 			return p.commit(func(*Entry) {})
 		}
@@ -175,12 +205,6 @@ func (p *pass) steps(user string) error {
 			if p.looked = true; p.world.Unseen || p.observe() == nil {
 				continue
 			} // otherwise the step itself will tell
-		}
-		if err := p.timely(); err != nil {
-			return err
-		}
-		if err := p.lease(user); err != nil {
-			return err
 		}
 		if step.Action == plan.Look || idle {
 			if err := p.look(user); err != nil {
@@ -208,11 +232,14 @@ func (p *pass) steps(user string) error {
 // begin loads the entry. The user's keys are looked at when a step depends on
 // it, or when there is none to take, which is a reconciliation. An operator's pass
 // looks at once, and so does one over a user that seems to have been renamed.
-func (p *pass) begin(user string) error {
+// version is the entry's under the lease: one that was read before the lease may
+// be out of date.
+func (p *pass) begin(user string, version int64) error {
 	var err error
-	// Only now: what was read before the lease may be out of date.
-	if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
-		return p.unreadable(user, err)
+	if p.saved = p.ahead; version == 0 || p.ahead.Version != version {
+		if p.saved, err = p.Store.Load(p.ctx, user); err != nil {
+			return p.unreadable(user, err)
+		}
 	}
 	p.entry, p.policy = p.saved, p.Rotator.policy(user, p.saved.Record.UserID)
 	p.urgency = urgency{plan.RankPromote, p.saved.Due} // until it is known what comes
@@ -232,39 +259,6 @@ func patient(step plan.Step, limit time.Time) bool {
 		return !step.Wake.After(limit)
 	}
 	return false
-}
-
-// acquire takes or extends the user's lease and returns when it ends.
-func (r *Rotator) acquire(ctx context.Context, user string) (time.Time, error) {
-	now := r.now()
-	err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
-	if errors.Is(err, ErrLeased) {
-		return time.Time{}, err // an answer, which says enough
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
-	}
-	return now.Add(leaseTTL), nil
-}
-
-// lease extends the user's lease if less than half of it is left.
-func (p *pass) lease(user string) error { return p.outlast(user, leaseTTL/2) }
-
-// outlast extends the user's lease unless it lasts for longer than d. One that
-// has ended is not taken again: somebody may have had it in between.
-func (p *pass) outlast(user string, d time.Duration) error {
-	left := p.leased.Sub(p.now())
-	switch {
-	case left > d:
-		return nil
-	case left <= 0:
-		return fmt.Errorf("user %q: this process was too slow: %w", user, ErrLeased)
-	}
-	until, err := p.acquire(p.ctx, user)
-	if err == nil {
-		p.leased = until
-	}
-	return err
 }
 
 // timely returns an error unless the time that the pass began with still is
@@ -307,6 +301,11 @@ func (p *pass) do(step plan.Step) error {
 	}
 	if errors.Is(err, errUnsent) {
 		return err
+	}
+	// An attempt may have come before the one that was throttled.
+	if err != nil && ends(step) && (!certain(err) || errors.Is(err, ErrThrottled)) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.sent) })
+		defer p.hold(p.policy.Over(p.sent))
 	}
 	if p.throttled(step, err) {
 		return p.retry(step, err)

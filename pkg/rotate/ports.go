@@ -76,6 +76,9 @@ type Entry struct {
 	// Version is the compare-and-swap token: 0 for an entry that was never
 	// saved, otherwise as the store returned it.
 	Version int64
+	// Leave, if it is set, is the owner of a lease that Save gives up together
+	// with saving, as Release would. Load and List leave it empty.
+	Leave string
 }
 
 // Unreadable is what List returns in place of an entry whose record cannot be
@@ -110,8 +113,10 @@ type Store interface {
 	Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error)
 	// Acquire takes the user's lease for owner until now+ttl, or extends it
 	// if owner holds it already. ErrLeased while somebody else holds it. The
-	// lease of a crashed process ends by itself. now is the caller's clock.
-	Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error
+	// lease of a crashed process ends by itself. now is the caller's clock. It
+	// returns the version that the entry then has, 0 if there is none: what was
+	// loaded before is still so if it has that version.
+	Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (version int64, err error)
 	// Release gives the lease up; not holding it is no error.
 	Release(ctx context.Context, user, owner string) error
 }
@@ -180,6 +185,10 @@ type Event struct {
 	Addr   string    `json:"addr,omitempty"`
 	Actor  string    `json:"actor,omitempty"`  // process or operator that acts
 	Result string    `json:"result,omitempty"` // "" before the effect; "ok" or the error after it
+	// More says that the caller appends more, or calls what [Rotator.Recorded] is
+	// called for: a log may put off until then what it does for its lines together.
+	// The event itself is as durable as any. It is not recorded.
+	More bool `json:"-"`
 }
 
 // Audit records events. Append returns once the event is as durable as the

@@ -44,6 +44,7 @@ type Rotator struct {
 	Clock      *Clock                                     // AWS's time, which everything is judged by
 	Observe    func(user string, step plan.Step, e error) // nil; called after every step, for metrics and notices
 	Target     func(name string, cause error)             // nil; called when a publisher begins to fail for all users; no cause: it works
+	Recorded   func(ctx context.Context) error            // nil; called when a pass ends that has recorded something; see Event.More
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
 	Workers    int                                        // keys made at once, and calls beside for what is urgent; default 8
@@ -59,6 +60,7 @@ type Rotator struct {
 	started   atomic.Pointer[time.Time] // since when Run acts; nil: it does not
 	elsewhere sync.Map                  // users that another process was told to act on
 	rested    sync.Map                  // user → rest: those that this process failed to look at
+	refused   sync.Map                  // names of users that cannot be enrolled as they are
 	gates     gates
 	selected  selection
 }

@@ -339,7 +339,7 @@ func TestLostRaceIsNotOverwritten(t *testing.T) {
 func TestLeaseKeepsOthersOut(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse("ci")
-		if err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
+		if _, err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		rep := h.turn(t, rotate.Options{})

@@ -150,25 +150,26 @@ func (s *scheduler) dispatch(ctx context.Context) {
 // others end, not only at the next tick.
 func (s *scheduler) start(ctx context.Context) {
 	b := &s.backlog
-	b.due = s.startAll(ctx, b.due, false)
-	b.creations = s.startAll(ctx, b.creations, true)
-	b.others = s.startAll(ctx, b.others, false)
+	b.due = s.startAll(ctx, b.due, way{defers: true})
+	b.creations = s.startAll(ctx, b.creations, way{creates: true})
+	b.others = s.startAll(ctx, b.others, way{defers: true, anyway: true})
 }
 
 // startAll returns those for whom there was no room.
-func (s *scheduler) startAll(ctx context.Context, users []string, creates bool) []string {
+func (s *scheduler) startAll(ctx context.Context, users []string, w way) []string {
+	waits := 0
+	if w.creates {
+		waits = 1
+	}
 	for i, user := range users {
-		if ctx.Err() != nil || !s.room(creates) {
+		if ctx.Err() != nil || !s.room(w.creates) {
 			return users[i:]
 		}
-		waits := 0
-		if creates {
-			waits = 1
-		}
 		s.count(1, waits)
-		begun := sync.OnceFunc(func() { s.count(0, -waits) })
-		end := func() { begun(); s.count(-1, 0) }
-		if !s.background(user, func() { defer end(); s.pass(ctx, user, way{begun: begun, defers: !creates}) }) {
+		w := w
+		w.begun = sync.OnceFunc(func() { s.count(0, -waits) })
+		end := func() { w.begun(); s.count(-1, 0) }
+		if !s.background(user, func() { defer end(); s.pass(ctx, user, w) }) {
 			end()
 		}
 	}

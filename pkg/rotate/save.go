@@ -121,17 +121,28 @@ func (p *pass) reset(fresh Entry) {
 // (orders) made meanwhile are kept.
 func (p *pass) commit(change func(*Entry)) error { return p.commitFor(change, p.dueOf) }
 
-// commitFor is commit with another idea of the due time.
-func (p *pass) commitFor(change func(*Entry), due func(Entry) time.Time) error {
+// commitFor is commit with another idea of the due time. If due says that the
+// pass is over then, the save gives the lease up, too.
+func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, over bool)) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 	defer cancel()
 	for {
 		p.reset(p.saved)
 		next := p.entry
 		change(&next)
-		next.Due = due(next)
+		over := false
+		if next.Due, over = due(next); p.keepLease {
+			over = false
+		}
+		if over {
+			next.Leave = p.Owner
+		}
 		next.Creates = p.creates(next)
 		v, err := p.Store.Save(ctx, next)
+		if over && !errors.Is(err, ErrConflict) {
+			p.leased, p.left = time.Time{}, err == nil
+		}
+		next.Leave = ""
 		if err == nil {
 			next.Version = v
 			p.saved, p.later, p.entry, p.looked = next, nil, next, false
@@ -160,18 +171,18 @@ func (p *pass) redate() error {
 
 // dueOf looks one step ahead: a step that is due makes the user due now. One
 // that is due already stays where it is in the due index: moving it there
-// costs as much as the save.
-func (p *pass) dueOf(e Entry) time.Time {
+// costs as much as the save. over: the pass has nothing left to do then.
+func (p *pass) dueOf(e Entry) (at time.Time, over bool) {
 	w := p.world
 	w.Record, w.Blind, w.Unseen = e.Record, false, false
 	now := p.now()
 	if s := plan.Next(w, p.policy, now); s.Action == plan.Wait {
-		return p.wake(s)
+		return p.wake(s), !patient(s, p.limit)
 	}
 	if p.isDue(e) {
-		return e.Due
+		return e.Due, false
 	}
-	return now
+	return now, false
 }
 
 // creates reports whether making a key is the next step when the entry is due.
@@ -187,11 +198,12 @@ func (p *pass) creates(e Entry) bool {
 
 // stillDue leaves a user that is due where it is, when more is to be saved in
 // a moment. Should that not come, the next pass sees to it at once.
-func (p *pass) stillDue(e Entry) time.Time {
+func (p *pass) stillDue(e Entry) (at time.Time, over bool) {
 	if p.isDue(e) {
-		return e.Due
+		return e.Due, false
 	}
-	return p.dueOf(e)
+	at, _ = p.dueOf(e)
+	return at, false
 }
 
 func (p *pass) isDue(e Entry) bool { return !e.Due.IsZero() && e.Due.Before(p.now()) }

@@ -72,9 +72,10 @@ func (p *pass) enter(step plan.Step, result string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 	defer cancel()
+	p.recorded = true
 	return p.Audit.Append(ctx, Event{
 		Time: p.now(), Action: string(step.Action), User: p.entry.Record.User, UserID: p.entry.Record.UserID,
-		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: plan.Brief(result),
+		Key: step.KeyID, Reason: reasonOf(step), Due: step.Due, Actor: p.Owner, Result: plan.Brief(result), More: true,
 	})
 }
 

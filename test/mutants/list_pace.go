@@ -25,13 +25,13 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "pace-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most/2, now))", New: "k.begin(faded(l, k.learn.most/2, now) + 50)",
+		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most, now))", New: "k.begin(faded(l, k.learn.most, now) + 50)",
 		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of the next process",
 	},
 	{
 		Name: "pace-never-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "return l.Rate + (start-l.Rate)*old", New: "return l.Rate + 0*(start-l.Rate)*old",
-		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "the rate is 1, want 3",
+		File: "pkg/pace/memory.go", Old: "return l.Rate + max(0, most-l.Rate)*old", New: "return l.Rate + max(0, most-l.Rate)*old*0",
+		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "the rate is 1, want 5.5",
 	},
 	{
 		Name: "one-bucket-for-all-actions", Rule: "on time",

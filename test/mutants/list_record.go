@@ -39,7 +39,7 @@ var ofRecord = []mutant{
 	},
 	{
 		Name: "query-for-the-end", Rule: "on record",
-		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.Seq+1)", New: "next, err := a.last(ctx)",
+		File: "pkg/store/dynamodb/auditend.go", Old: "next, err := a.block(ctx, at.after.Seq+1)", New: "next, err := a.last(ctx)",
 		Pkg: "./pkg/store/dynamodb", Test: "TestAuditTakesOver", Says: "the log was queried",
 	},
 	{

@@ -121,6 +121,10 @@ func (m *MemStore) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 		e = new(copier).entry(e)
 		e.Version = m.next()
 		version = e.Version
+		if l, ok := m.leases[user]; ok && l.owner == e.Leave {
+			delete(m.leases, user)
+		}
+		e.Leave = ""
 		if m.entries == nil {
 			m.entries = make(map[string]rotate.Entry)
 		}
@@ -202,8 +206,9 @@ func (m *MemStore) Due(ctx context.Context, t time.Time, creates bool, limit int
 }
 
 // Acquire implements [rotate.Store].
-func (m *MemStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
-	return m.do(ctx, OpAcquire, user, func() error {
+func (m *MemStore) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (int64, error) {
+	var version int64
+	err := m.do(ctx, OpAcquire, user, func() error {
 		if l, ok := m.leases[user]; ok && l.owner != owner && now.Before(l.until) {
 			return rotate.ErrLeased
 		}
@@ -211,8 +216,10 @@ func (m *MemStore) Acquire(ctx context.Context, user, owner string, now time.Tim
 			m.leases = make(map[string]lease)
 		}
 		m.leases[user] = lease{owner, now.Add(ttl)}
+		version = m.entries[user].Version
 		return nil
 	})
+	return orZero(version, err)
 }
 
 // Release implements [rotate.Store].

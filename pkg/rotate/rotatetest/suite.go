@@ -39,6 +39,7 @@ func TestStore(t *testing.T, open func(t *testing.T) rotate.Store) {
 		"a lease keeps others out":             testLease,
 		"a lease ends by the caller's clock":   testLeaseExpiry,
 		"one of many acquires a lease":         testConcurrentLease,
+		"a lease stands beside an entry":       testLeaseBesideSaves,
 		"a refused save leaves the old secret": testConflictKeepsSecret,
 		"names are taken literally":            testNames,
 		"a cancelled context changes nothing":  testCancelled,

@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/keyrot/keyrot/internal/awsanswer"
+	"github.com/keyrot/keyrot/internal/recent"
 	"github.com/keyrot/keyrot/pkg/seal"
 )
 
@@ -58,14 +59,16 @@ type Sealer struct {
 	MaxAge time.Duration
 	// MaxUses bounds the values that one data key seals. Default 1000.
 	MaxUses int
-	// MaxKeys bounds the data keys kept in memory, for each direction. Default 4096.
+	// MaxKeys bounds the data keys kept in memory, for each direction; the
+	// oldest makes room. Each context in use needs one or two, or it costs a call
+	// each time. Default 65,536, some 100 MB if there were as many.
 	MaxKeys int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 
 	mu      sync.Mutex
-	sealing map[string]*dataKey // by context
-	opening map[string]*dataKey // by context and wrapped key
+	sealing recent.Map[string, *dataKey] // by context
+	opening recent.Map[string, *dataKey] // by context and wrapped key
 }
 
 var _ seal.Sealer = (*Sealer)(nil)
@@ -147,7 +150,7 @@ func parse(sealed []byte) (keyID string, wrapped, body []byte, err error) {
 func (s *Sealer) sealingKey(ctx context.Context, about map[string]string) (*dataKey, error) {
 	name, now := flat(about), s.now()
 	s.mu.Lock()
-	k := s.sealing[name]
+	k, _ := s.sealing.Get(name)
 	if k != nil && now.Before(k.seals) && k.uses < s.maxUses() {
 		k.uses++
 		s.mu.Unlock()
@@ -171,15 +174,15 @@ func (s *Sealer) sealingKey(ctx context.Context, about map[string]string) (*data
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
-	remember(&s.sealing, name, k, s.maxKeys())
-	remember(&s.opening, name+"\x00"+string(k.wrapped), k, s.maxKeys())
+	s.sealing.Put(name, k)
+	s.opening.Put(name+"\x00"+string(k.wrapped), k)
 	return k, nil
 }
 
 func (s *Sealer) openingKey(ctx context.Context, keyID string, wrapped []byte, about map[string]string) (*dataKey, error) {
 	name, now := flat(about)+"\x00"+string(wrapped), s.now()
 	s.mu.Lock()
-	k := s.opening[name]
+	k, _ := s.opening.Get(name)
 	s.mu.Unlock()
 	if k != nil && now.Before(k.until) {
 		return k, nil
@@ -200,23 +203,17 @@ func (s *Sealer) openingKey(ctx context.Context, keyID string, wrapped []byte, a
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
-	remember(&s.opening, name, k, s.maxKeys())
+	s.opening.Put(name, k)
 	return k, nil
 }
 
 // forget drops the keys whose time is over, so that they do not stay in memory
-// until another takes their place. The lock is held.
+// until another takes their place: the oldest, as all have the same time. The
+// lock is held.
 func (s *Sealer) forget(now time.Time) {
-	maps.DeleteFunc(s.sealing, func(_ string, k *dataKey) bool { return !now.Before(k.seals) })
-	maps.DeleteFunc(s.opening, func(_ string, k *dataKey) bool { return !now.Before(k.until) })
-}
-
-// remember keeps k under a bound; forgetting costs a call each, nothing else.
-func remember(m *map[string]*dataKey, name string, k *dataKey, limit int) {
-	if *m == nil || len(*m) >= limit {
-		*m = map[string]*dataKey{}
-	}
-	(*m)[name] = k
+	s.sealing.Max, s.opening.Max = s.maxKeys(), s.maxKeys()
+	s.sealing.DropOldest(func(k *dataKey) bool { return !now.Before(k.seals) })
+	s.opening.DropOldest(func(k *dataKey) bool { return !now.Before(k.until) })
 }
 
 // aead prepares the data key and wipes its bytes. What the cipher keeps cannot
@@ -267,7 +264,7 @@ func (s *Sealer) maxKeys() int {
 	if s.MaxKeys > 0 {
 		return s.MaxKeys
 	}
-	return 4096
+	return 1 << 16
 }
 
 func (s *Sealer) now() time.Time {

@@ -176,8 +176,8 @@ func TestDataKeysAreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("opening it after MaxAge", 4, 2)
-	if len(s.sealing) != 0 || len(s.opening) != 1 {
-		t.Errorf("%d and %d data keys are in memory, want none that is too old and the one just opened", len(s.sealing), len(s.opening))
+	if s.sealing.Len() != 0 || s.opening.Len() != 1 {
+		t.Errorf("%d and %d data keys are in memory, want none that is too old and the one just opened", s.sealing.Len(), s.opening.Len())
 	}
 }
 
@@ -191,8 +191,54 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(s.sealing) > 5 || len(s.opening) > 5 {
-		t.Errorf("%d and %d data keys in memory, want at most 5 each", len(s.sealing), len(s.opening))
+	if s.sealing.Len() > 5 || s.opening.Len() > 5 {
+		t.Errorf("%d and %d data keys in memory, want at most 5 each", s.sealing.Len(), s.opening.Len())
+	}
+}
+
+// Users that are saved in turn, every 5 minutes: each costs a call now and then,
+// however many they are.
+func TestFiveThousandUsersCostNoMoreCallsEach(t *testing.T) {
+	t.Parallel()
+	for _, users := range []int{50, 5000} {
+		f, now := newFake(), time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+		s := newSealer(f)
+		s.Now = func() time.Time { return now }
+		sealed := make([][]byte, users)
+		const rotations = 6 // of 10 minutes
+		for range 2 * rotations {
+			for i := range users {
+				aad := fmt.Sprintf("u%d/1", i)
+				if sealed[i] != nil {
+					if _, err := s.Open(t.Context(), sealed[i], []byte(aad)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sealed[i] = mustSeal(t, s, "a", aad)
+				now = now.Add(5 * time.Minute / time.Duration(users))
+			}
+		}
+		if each := float64(f.made+f.opened) / float64(users*rotations); each > 0.7 {
+			t.Errorf("%d users: %.2f calls of KMS each rotation, want one for 15 minutes", users, each)
+		}
+	}
+}
+
+// One more user than there is room for costs that user a call, not all others.
+func TestTheOldestKeyMakesRoom(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	s := newSealer(f)
+	s.MaxKeys = 100
+	for i := range 101 {
+		mustSeal(t, s, "a", fmt.Sprintf("u%d/1", i))
+	}
+	before := f.made
+	for i := 100; i > 0; i-- {
+		mustSeal(t, s, "b", fmt.Sprintf("u%d/1", i))
+	}
+	if f.made != before {
+		t.Errorf("%d of the 100 newest data keys were forgotten", f.made-before)
 	}
 }
 

@@ -158,7 +158,7 @@ func TestRecent(t *testing.T) {
 	for i := range recentMax + 1 {
 		r.Note("ci", string(rune('a'+i)), "K", "", now)
 	}
-	if len(r.last) > recentMax {
-		t.Errorf("%d hand-outs are remembered, want at most %d", len(r.last), recentMax)
+	if r.last.Len() > recentMax {
+		t.Errorf("%d hand-outs are remembered, want at most %d", r.last.Len(), recentMax)
 	}
 }

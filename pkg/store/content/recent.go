@@ -3,6 +3,8 @@ package content
 import (
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/internal/recent"
 )
 
 // RepeatAfter is how long a repetition of a recorded hand-out is left out;
@@ -17,7 +19,7 @@ const (
 // RepeatAfter. The zero value is ready; safe for concurrent use.
 type Recent struct {
 	mu   sync.Mutex
-	last map[holding]repetition
+	last recent.Map[holding, repetition]
 }
 
 type holding struct{ caller, user string }
@@ -31,7 +33,7 @@ type repetition struct {
 // RepeatAfter before at.
 func (r *Recent) Repeats(caller, user, keyID, addr string, at time.Time) bool {
 	r.mu.Lock()
-	last, ok := r.last[holding{caller, user}]
+	last, ok := r.last.Get(holding{caller, user})
 	r.mu.Unlock()
 	d := at.Sub(last.at)
 	return ok && last.key == keyID && last.addr == addr && d >= 0 && d < RepeatAfter
@@ -41,11 +43,9 @@ func (r *Recent) Repeats(caller, user, keyID, addr string, at time.Time) bool {
 func (r *Recent) Note(caller, user, keyID, addr string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last == nil || len(r.last) >= recentMax {
-		r.last = make(map[holding]repetition) // forgetting costs a write each, nothing else
-	}
+	r.last.Max = recentMax // forgetting costs a write each, nothing else
 	who := holding{caller, user}
-	if newest := r.last[who]; !at.Before(newest.at) {
-		r.last[who] = repetition{keyID, addr, at}
+	if newest, _ := r.last.Get(who); !at.Before(newest.at) {
+		r.last.Put(who, repetition{keyID, addr, at})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"sync"
 
+	"github.com/keyrot/keyrot/internal/recent"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/seal"
@@ -72,8 +73,9 @@ func togetherAAD(r plan.Record) []byte {
 	return []byte(url.Values{aadARN: {r.ARN}, "id": {r.UserID}, "secrets": {"all"}, aadUser: {r.User}}.Encode())
 }
 
-// keptMax bounds the users of whom an envelope is kept (some 600 bytes each).
-const keptMax = 4096
+// keptMax bounds the users of whom an envelope is kept (some 700 bytes each); the
+// oldest makes room.
+const keptMax = 1 << 15
 
 // Kept remembers the envelopes that this process has sealed or opened last, one
 // for each user, so that secrets that did not change are not sealed again. It
@@ -82,7 +84,7 @@ const keptMax = 4096
 type Kept struct {
 	mu   sync.Mutex
 	key  []byte
-	last map[string]envelope
+	last recent.Map[string, envelope]
 }
 
 type envelope struct {
@@ -97,7 +99,7 @@ func (k *Kept) sealed(user string, aad, plain []byte) []byte {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if e, ok := k.last[user]; ok && e.sum == k.sum(aad, plain) {
+	if e, ok := k.last.Get(user); ok && e.sum == k.sum(aad, plain) {
 		return e.sealed
 	}
 	return nil
@@ -110,10 +112,8 @@ func (k *Kept) note(user string, aad, plain, sealed []byte) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.last == nil || len(k.last) >= keptMax {
-		k.last = map[string]envelope{} // forgetting costs a call of the key service each, nothing else
-	}
-	k.last[user] = envelope{k.sum(aad, plain), sealed}
+	k.last.Max = keptMax // forgetting costs a call of the key service each, nothing else
+	k.last.Put(user, envelope{k.sum(aad, plain), sealed})
 }
 
 // sum is the digest. The lock is held.

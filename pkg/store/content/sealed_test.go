@@ -114,7 +114,7 @@ func TestSealTogether(t *testing.T) {
 	if got, err := SealTogether(ctx, s, fresh, ann); err != nil || !bytes.Equal(got, b) {
 		t.Errorf("what was opened is sealed as %x, %v, want as it was", got, err)
 	}
-	if text := fmt.Sprintf("%v %q", fresh, fresh.last["ann"].sealed); strings.Contains(text, "one") {
+	if held, _ := fresh.last.Get("ann"); strings.Contains(fmt.Sprintf("%v %q", fresh, held.sealed), "one") {
 		t.Error("a secret is kept")
 	}
 	rubbish, err := s.Seal(ctx, []byte("x"), togetherAAD(ann.Record))
@@ -132,7 +132,7 @@ func TestSealTogether(t *testing.T) {
 	for i := range 2 * keptMax {
 		kept.note(fmt.Sprint(i), nil, nil, nil)
 	}
-	if len(kept.last) > keptMax {
-		t.Errorf("%d envelopes are kept, want at most %d", len(kept.last), keptMax)
+	if kept.last.Len() > keptMax {
+		t.Errorf("%d envelopes are kept, want at most %d", kept.last.Len(), keptMax)
 	}
 }

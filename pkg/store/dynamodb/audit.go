@@ -20,6 +20,10 @@ const (
 	auditBytes = 200_000          // of them, in JSON: an item of DynamoDB holds 400 kB
 	auditWait  = 10 * time.Second // for other processes that append to the same chain
 	auditPause = 50 * time.Millisecond
+
+	// auditBehind is how long the end may wait for Flush: it is moved by the next
+	// append then.
+	auditBehind = 30 * time.Second
 )
 
 // Audit is a hash chain of events in the store's table, with the lines and
@@ -29,11 +33,12 @@ const (
 //
 // The end is sealed, so that whoever can write to the table but has not the
 // key cannot forge it. A block is put before the end moves, each by one write
-// on condition that nobody was faster: two writes, of which a transaction would
-// cost twice as much. A process that dies between the two leaves a block after
-// the end, which is taken over by the next one: it shows that it is genuine by a
-// MAC under a key that is sealed in the end, for this one block. Whatever else
-// is found after the end was written by somebody without the key.
+// on condition that nobody was faster. Events that say that more are to come
+// (rotate.Event.More) leave the end where it is until Flush, so that a pass of
+// many events moves it once. Blocks after the end belong to the log, whoever put
+// them and died: each shows that it is genuine by a MAC under a key that is
+// sealed in the end. Whatever else is found there was written by somebody
+// without the key.
 type Audit struct {
 	API    API
 	Table  string
@@ -51,6 +56,7 @@ type Audit struct {
 	// Whoever has the turn.
 	known end       // as it was last written or read
 	fresh time.Time // until when it need not be read again
+	late  time.Time // since when the end has not moved to blocks of ours; zero: it has
 }
 
 var _ rotate.Audit = (*Audit)(nil)
@@ -60,13 +66,14 @@ type eventBatch struct {
 	events [][]byte // in JSON
 	size   int
 	taken  bool
+	ends   bool          // one of them is the last for now
 	put    bool          // the block is there, only the end has not been seen to move
 	done   chan struct{} // closed when err is set
 	err    error
 }
 
-func (b *eventBatch) add(raw []byte) {
-	b.events, b.size = append(b.events, raw), b.size+len(raw)
+func (b *eventBatch) add(raw []byte, ends bool) {
+	b.events, b.size, b.ends = append(b.events, raw), b.size+len(raw), b.ends || ends
 }
 
 // Append implements [rotate.Audit]. Events that arrive while another block is
@@ -80,25 +87,56 @@ func (a *Audit) Append(ctx context.Context, e rotate.Event) error {
 	if err != nil {
 		return explain("recording "+e.Action, a.Table, err)
 	}
+	turn := a.turns()
 	a.mu.Lock()
-	if a.turn == nil {
-		a.turn = make(chan struct{}, 1)
-	}
 	if b := a.joining; b == nil || len(b.events) >= auditBatch || b.size+len(raw) > auditBytes {
 		a.joining = &eventBatch{done: make(chan struct{})}
 	}
 	b := a.joining
-	b.add(raw)
+	b.add(raw, !e.More)
 	a.mu.Unlock()
 	select {
 	case <-b.done:
-	case a.turn <- struct{}{}:
+	case turn <- struct{}{}:
 		a.commit(ctx, b)
-		<-a.turn
+		<-turn
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return explain("recording "+e.Action, a.Table, b.err)
+}
+
+func (a *Audit) turns() chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.turn == nil {
+		a.turn = make(chan struct{}, 1)
+	}
+	return a.turn
+}
+
+// Flush moves the end to what was appended.
+func (a *Audit) Flush(ctx context.Context) error {
+	turn := a.turns()
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-turn }()
+	if a.late.IsZero() {
+		return nil
+	}
+	var err error
+	for again := false; ; again = true {
+		var at end
+		if at, err = a.end(ctx, again); err == nil {
+			err = a.move(ctx, at, at.after)
+		}
+		if !errors.Is(err, rotate.ErrConflict) || !pause(ctx) {
+			return explain("moving the end of the audit log", a.Table, err)
+		}
+	}
 }
 
 // commit writes the batch unless somebody else has done so. The turn is held.
@@ -166,19 +204,31 @@ func (a *Audit) write(ctx context.Context, b *eventBatch, again bool) error {
 	if !b.put {
 		events = slices.Concat(events, b.events)
 	}
-	if len(events) == 0 {
-		return nil // another process has moved the end past the block
+	if len(events) > 0 {
+		var lines []byte
+		to := at.after
+		for _, raw := range events {
+			lines, to = audit.Frame(lines, to, raw)
+		}
+		if err := a.put(ctx, at, lines); err != nil {
+			return err
+		}
+		b.put, at.after = true, to
 	}
-	var lines []byte
-	to := at.after
-	for _, raw := range events {
-		lines, to = audit.Frame(lines, to, raw)
+	if !b.ends && at.gap == "" && a.waits() {
+		a.known, a.fresh = at, a.now().Add(endFresh)
+		return nil
 	}
-	if err := a.put(ctx, at, lines); err != nil {
-		return err
+	return a.move(ctx, at, at.after)
+}
+
+// waits reports whether the end may wait for Flush.
+func (a *Audit) waits() bool {
+	if a.late.IsZero() {
+		a.late = a.now()
 	}
-	b.put = true
-	return a.move(ctx, at, to)
+	d := a.now().Sub(a.late)
+	return d >= 0 && d < auditBehind
 }
 
 func (a *Audit) aad() []byte { return []byte("audit=" + a.chain()) }

@@ -110,7 +110,7 @@ func TestAuditDamage(t *testing.T) {
 		}, true, false, true},
 		"a line gone":         {func(f *fake) { delete(f.items, second) }, true, false, true},
 		"the last line gone":  {func(f *fake) { delete(f.items, third) }, true, false, true},
-		"the end gone":        {func(f *fake) { delete(f.items, tail) }, false, true, false},
+		"the end gone":        {func(f *fake) { delete(f.items, tail) }, true, true, false},
 		"the end set back":    {func(f *fake) { f.items[tail][attrSeq] = number(1) }, true, true, false},
 		"a forged end":        {func(f *fake) { f.items[tail][attrHash] = text(strings.Repeat("0", 64)) }, true, true, true},
 		"the end's seal gone": {func(f *fake) { f.items[tail][attrSealed] = blob([]byte{1}) }, true, true, false},

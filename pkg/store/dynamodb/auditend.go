@@ -27,11 +27,11 @@ const endFresh = 2 * time.Second
 // end is where a chain ends, as its item names it.
 type end struct {
 	audit.Tail
-	there  bool   // there is an item
-	next   []byte // the key of the block that may follow; nil: none may
-	sealed []byte // the item's own proof
-	gap    string // what is wrong with the item or after it, or ""
-	after  audit.Tail
+	there  bool       // there is an item
+	next   []byte     // the key of blocks that may follow; nil: none may
+	sealed []byte     // the item's own proof
+	gap    string     // what is wrong with the item or after it, or ""
+	after  audit.Tail // where the blocks that follow it end
 }
 
 // proof is what is sealed in the end's item.
@@ -48,11 +48,11 @@ type block struct {
 	end   audit.Tail // hash empty: its last line is unreadable
 }
 
-// end returns where to append. It takes over the block of a process that died
-// before it moved the end, and says in gap what else is after that. It only
-// looks there if again is set: the block that is put next finds it otherwise.
+// end returns where to append: after blocks that follow the end, too. It says in
+// gap what else is there. It only looks there if again is set: the block that is
+// put next finds it otherwise.
 //
-// The block that follows is read by its key, so that processes that meet and
+// The blocks that follow are read by their keys, so that processes that meet and
 // processes that die ask for no permission but GetItem and PutItem. Only a
 // damaged log is searched, by a Query in its own partition.
 func (a *Audit) end(ctx context.Context, again bool) (end, error) {
@@ -63,17 +63,29 @@ func (a *Audit) end(ctx context.Context, again bool) (end, error) {
 	if err != nil || !again {
 		return at, err
 	}
-	next, err := a.block(ctx, at.Seq+1)
-	switch {
-	case err != nil:
-		return end{}, err
-	case at.gap == "" && next.first == 0:
-		return at, nil
-	case a.follows(at, next):
-		err := a.move(ctx, at, next.end)
-		return a.known, err
+	at, other, err := a.walk(ctx, at)
+	if err != nil || !other {
+		return at, err
 	}
 	return a.damaged(ctx)
+}
+
+// walk follows genuine blocks after the end. other: the next one is not.
+func (a *Audit) walk(ctx context.Context, at end) (to end, other bool, err error) {
+	for {
+		next, err := a.block(ctx, at.after.Seq+1)
+		switch {
+		case err != nil:
+			return end{}, false, err
+		case at.gap != "":
+			return at, true, nil
+		case next.first == 0:
+			return at, false, nil
+		case !a.follows(at, next):
+			return at, true, nil
+		}
+		at.after = next.end
+	}
 }
 
 // damaged returns where to append to a log whose named end is not where its
@@ -86,11 +98,14 @@ func (a *Audit) damaged(ctx context.Context) (end, error) {
 		return end{}, err
 	}
 	at, err := a.named(ctx, a.known)
-	if err != nil || last.end.Seq <= at.Seq || a.follows(at, last) {
+	if err != nil {
+		return end{}, err
+	}
+	if at, _, err = a.walk(ctx, at); err != nil || last.end.Seq <= at.after.Seq {
 		return at, err
 	}
+	at.gap = fmt.Sprintf("the log was said to end at number %d, it has lines up to %d", at.after.Seq, last.end.Seq)
 	at.after = last.end
-	at.gap = fmt.Sprintf("the log was said to end at number %d, it has lines up to %d", at.Seq, last.end.Seq)
 	return at, nil
 }
 
@@ -149,11 +164,18 @@ func (a *Audit) put(ctx context.Context, at end, lines []byte) error {
 
 // move names the new end of the chain, if the item still is as it was read.
 func (a *Audit) move(ctx context.Context, from end, to audit.Tail) error {
+	if from.there && from.Tail == to && from.gap == "" {
+		a.known, a.late = from, time.Time{} // another process was faster
+		return nil
+	}
 	if a.Sealer == nil {
 		return seal.ErrKeyMissing
 	}
-	next := end{Tail: to, there: true, next: make([]byte, sha256.Size), after: to}
-	_, _ = rand.Read(next.next) // never fails
+	next := end{Tail: to, there: true, next: from.next, after: to}
+	if len(next.next) == 0 { // it stays the same: a block may be on its way while the end moves
+		next.next = make([]byte, sha256.Size)
+		_, _ = rand.Read(next.next) // never fails
+	}
 	raw, err := json.Marshal(proof{to, next.next})
 	if err != nil {
 		return err
@@ -179,7 +201,7 @@ func (a *Audit) move(ctx context.Context, from end, to audit.Tail) error {
 		}
 		return err
 	}
-	a.known, a.fresh = next, a.now().Add(endFresh)
+	a.known, a.fresh, a.late = next, a.now().Add(endFresh), time.Time{}
 	return nil
 }
 
@@ -222,14 +244,14 @@ func decodeBlock(it item) (b block, err error) {
 	return b, nil
 }
 
-// follows reports whether the block was put after that end by a process that
-// has the key.
+// follows reports whether the block was put after that end, and what follows it,
+// by a process that has the key.
 func (a *Audit) follows(at end, b block) bool {
-	if at.gap != "" || len(at.next) == 0 || b.first != at.Seq+1 || len(b.mac) < nonceSize ||
+	if at.gap != "" || len(at.next) == 0 || b.first != at.after.Seq+1 || len(b.mac) < nonceSize ||
 		!hmac.Equal(b.mac, a.mac(at.next, b.mac[:nonceSize], b.lines)) {
 		return false
 	}
-	to, err := audit.VerifyBetween(bytes.NewReader(b.lines), at.Tail, audit.Tail{})
+	to, err := audit.VerifyBetween(bytes.NewReader(b.lines), at.after, audit.Tail{})
 	return err == nil && to == b.end
 }
 

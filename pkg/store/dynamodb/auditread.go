@@ -9,8 +9,8 @@ import (
 	"github.com/keyrot/keyrot/pkg/audit"
 )
 
-// Verify checks the whole chain, from its first line to its sealed end, and
-// returns that. audit.ErrBroken.
+// Verify checks the whole chain, from its first line to its sealed end and to
+// the blocks that may follow that, and returns where it ends. audit.ErrBroken.
 func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	at, err := a.named(ctx, end{})
 	if err != nil {
@@ -22,7 +22,21 @@ func (a *Audit) Verify(ctx context.Context) (audit.Tail, error) {
 	lines := a.Lines(ctx)
 	t, err := audit.VerifyLog(lines, at.Tail)
 	_ = lines.Close() // only read
-	return t, err
+	if err != nil || t.Seq <= at.Seq {
+		return t, err
+	}
+	// What follows the end counts as far as it is genuine.
+	at, err = a.named(ctx, end{})
+	if err == nil {
+		at, _, err = a.walk(ctx, at)
+	}
+	if err != nil {
+		return t, explain("verifying the audit log", a.Table, err)
+	}
+	if at.after.Seq < t.Seq {
+		return t, fmt.Errorf("line %d: was not written by keyrot: %w", at.after.Seq+1, audit.ErrBroken)
+	}
+	return t, nil
 }
 
 // Lines reads the chain's lines in order, as package audit's files hold them. It

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyrot/keyrot/internal/cost"
+	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
@@ -34,7 +35,7 @@ func TestCost(t *testing.T) {
 		st := &Store{API: m.api(f), Table: "t", Sealer: sealer()}
 		record := &Audit{API: st.API, Table: "t", Sealer: st.Sealer, Chain: "rotator"}
 		r := &rotate.Rotator{
-			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Handouts: st, Log: slog.New(slog.DiscardHandler),
+			Clock: rotatetest.Clock(), IAM: iam, Store: st, Audit: record, Recorded: record.Flush, Handouts: st, Log: slog.New(slog.DiscardHandler),
 			Owner:  "lambda/2026/11/26/[$LATEST]0123456789abcdef0123456789abcdef/ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 			Select: func(context.Context) ([]rotate.User, error) { return iam.Users(), nil },
 		}
@@ -51,7 +52,7 @@ func TestCost(t *testing.T) {
 			pass()
 		}
 		m.what = nil
-		from, log := m.Operations, f.logSize("rotator")
+		from, log := m.Operations, f.sizeOf(kindLine+"rotator\x00")
 		const rotations = 12
 		looks := 0
 		for range rotations * 10 {
@@ -62,19 +63,26 @@ func TestCost(t *testing.T) {
 			ReadUnits: m.ReadUnits - from.ReadUnits, WriteUnits: m.WriteUnits - from.WriteUnits, KMSCalls: m.KMSCalls - from.KMSCalls,
 		}
 		t.Log("one rotation:", m.table(rotations))
-		checkBytes(t, "RotationBytes", cost.RotationBytes, (f.logSize("rotator")-log)/rotations)
+		checkBytes(t, "RotationBytes", cost.RotationBytes, (f.sizeOf(kindLine+"rotator\x00")-log)/rotations)
 		check(t, "PerRotation", cost.PerRotation, cost.Operations{
-			ReadUnits:  (all.ReadUnits - float64(looks)*cost.PerLook.ReadUnits) / rotations,
+			ReadUnits:  (all.ReadUnits - float64(looks)) / rotations, // a listing takes at least one
 			WriteUnits: all.WriteUnits / rotations,
 			KMSCalls:   all.KMSCalls / rotations,
 		})
+		if all.WriteUnits/rotations > 25 {
+			t.Errorf("a rotation costs %.1f write units, want 25 at most", all.WriteUnits/rotations)
+		}
+		// An entry is one write unit, and as much of a listing, four of which are a read unit.
+		if kB := size(f.items["entry\x00ann"]) / 1024; kB > 1 || kB < 0.5 {
+			t.Errorf("an entry is %.2f kB, cost.PerLook counts %g read units for it", kB, cost.PerLook.ReadUnits)
+		}
 		// The API is another process, with a memory of its own.
 		api := &Store{API: st.API, Table: "t", Sealer: sealer()}
 		began := &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"} // with the stack
 		if err := began.Append(ctx, rotate.Event{Action: "begin"}); err != nil {
 			t.Fatal(err)
 		}
-		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: api, Audit: &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"}, Handouts: api}
+		d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: api, Peek: api.Peek, Audit: &Audit{API: api.API, Table: "t", Sealer: api.Sealer, Chain: "api"}, Handouts: api}
 		given, last := cost.Operations{}, ""
 		const handouts = 20
 		for range handouts {
@@ -93,7 +101,44 @@ func TestCost(t *testing.T) {
 		}
 		t.Log("one hand-out:", last)
 		check(t, "PerHandout", cost.PerHandout, given)
-		checkBytes(t, "HandoutBytes", cost.HandoutBytes, f.logSize("api")/handouts)
+		checkBytes(t, "HandoutBytes", cost.HandoutBytes, f.sizeOf(kindLine+"api\x00")/handouts)
+		checkBytes(t, "HistoryBytes", cost.HistoryBytes, f.sizeOf(kindHandout)/handouts)
+		for range 4 { // into an interval
+			pass()
+		}
+		poll(t, m, api, d)
+	})
+}
+
+// poll counts requests of an agent that holds the key already: 304.
+func poll(t *testing.T, m *meter, api *Store, d *rotate.Dispenser) {
+	t.Helper()
+	keys := &auth.Keys{Settings: api.Loosely()}
+	secret, _, err := keys.Create(t.Context(), auth.Key{Users: []string{"*"}, Role: auth.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds := rotate.Recipient{Caller: "c", Holds: func(rotate.Credential) bool { return true }}
+	ask := func() {
+		time.Sleep(2 * time.Second)
+		if _, err := keys.Check(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Give(t.Context(), "ann", holds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask() // writes down that the key is used
+	m.what = nil
+	from := m.Operations
+	const polls = 5
+	for range polls {
+		ask()
+	}
+	t.Log("one question of an agent:", m.table(polls))
+	check(t, "PerPoll", cost.PerPoll, cost.Operations{
+		ReadUnits: (m.ReadUnits - from.ReadUnits) / polls, WriteUnits: (m.WriteUnits - from.WriteUnits) / polls,
+		KMSCalls: (m.KMSCalls - from.KMSCalls) / polls,
 	})
 }
 
@@ -105,13 +150,13 @@ func check(t *testing.T, name string, want, got cost.Operations) {
 	}
 }
 
-// logSize returns what the chain's blocks take of the table, with the 100 bytes
-// that DynamoDB adds to each item.
-func (f *fake) logSize(chain string) (n float64) {
+// sizeOf returns what the items whose key begins so take of the table, with the
+// 100 bytes that DynamoDB adds to each.
+func (f *fake) sizeOf(prefix string) (n float64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k, it := range f.items {
-		if strings.HasPrefix(k, kindLine+chain+"\x00") {
+		if strings.HasPrefix(k, prefix) {
 			n += size(it) + 100
 		}
 	}

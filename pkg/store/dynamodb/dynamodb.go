@@ -3,12 +3,12 @@
 // rotate.Settings, rotate.Handouts and, as a hash chain, rotate.Audit.
 //
 // Records and settings are read strongly consistent and written on condition
-// of the version that was read. The due index is a global secondary index,
-// which DynamoDB updates within about a second: a user saved just now may be
-// missing from Due until then, never for good.
+// of the version that was read. A user's lease is a part of its entry, and most due
+// times are known from memory (due.go): what others saved may be missing from Due
+// for a minute, never for good. Why so: docs/adr/0027-a-cheaper-table.md.
 //
-// The record is readable in the table; secrets and settings are sealed, bound
-// to the user and key they belong to.
+// The record is in the clear, compressed if it is long; secrets and settings are
+// sealed, bound to the user and key they belong to.
 package dynamodb
 
 import (
@@ -76,6 +76,7 @@ type Store struct {
 
 	recent content.Recent
 	kept   content.Kept
+	due    known
 }
 
 var (
@@ -96,7 +97,13 @@ func (s *Store) Ping(ctx context.Context) error {
 // get reads one item, strongly consistent; nil if there is none. only narrows
 // it to some attributes.
 func (s *Store) get(ctx context.Context, kind, id string, only ...string) (item, error) {
-	in := &ddb.GetItemInput{TableName: &s.Table, Key: key(kind, id), ConsistentRead: aws.Bool(true)}
+	return s.read(ctx, kind, id, true, only...)
+}
+
+// read reads one item. Unless consistent, what was written within the last
+// second may be missing, at half the price.
+func (s *Store) read(ctx context.Context, kind, id string, consistent bool, only ...string) (item, error) {
+	in := &ddb.GetItemInput{TableName: &s.Table, Key: key(kind, id), ConsistentRead: aws.Bool(consistent)}
 	in.ProjectionExpression, in.ExpressionAttributeNames = project(only)
 	out, err := s.API.GetItem(ctx, in)
 	if err != nil {
@@ -171,7 +178,7 @@ type condition struct {
 	values     item
 }
 
-// write puts the item if its kind's version still is version. An error of a
+// write puts the setting's item if its version still is version. An error of a
 // condition that our own write, whose answer was lost, made false is none.
 func (s *Store) write(ctx context.Context, it item, version int64) (int64, error) {
 	next := newVersion()

@@ -60,12 +60,11 @@ func TestRepeatedSaveIsNoConflict(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	s := store(t, f)
-	put := s.API.PutItem
-	s.API.PutItem = func(ctx context.Context, in *ddb.PutItemInput, o ...func(*ddb.Options)) (*ddb.PutItemOutput, error) {
-		if _, err := put(ctx, in, o...); err != nil {
+	s.API.UpdateItem = func(ctx context.Context, in *ddb.UpdateItemInput, o ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error) {
+		if _, err := f.update(ctx, in, o...); err != nil {
 			return nil, err
 		}
-		return put(ctx, in, o...)
+		return f.update(ctx, in, o...)
 	}
 	e := entry("ann")
 	v, err := s.Save(t.Context(), e)
@@ -99,6 +98,12 @@ func TestRepeatedDeletionIsNoConflict(t *testing.T) {
 			return nil, err
 		}
 		return f.delete(ctx, in)
+	}
+	s.API.UpdateItem = func(ctx context.Context, in *ddb.UpdateItemInput, _ ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error) {
+		if _, err := f.update(ctx, in); err != nil {
+			return nil, err
+		}
+		return f.update(ctx, in)
 	}
 	if err := s.Remove(t.Context(), "ann", v); err != nil {
 		t.Errorf("Remove whose answer was lost = %v", err)
@@ -141,6 +146,7 @@ func TestErrors(t *testing.T) {
 		ctx := t.Context()
 		_, saved := s.Save(ctx, entry("ann"))
 		_, loaded := s.Load(ctx, "ann")
+		_, acquired := s.Acquire(ctx, "ann", "p", now, time.Minute)
 		_, listed := s.List(ctx)
 		_, due := s.Due(ctx, now, false, 1)
 		_, _, set := s.Setting(ctx, "a")
@@ -151,7 +157,7 @@ func TestErrors(t *testing.T) {
 		_, chains := s.Chains(ctx)
 		for i, err := range []error{
 			saved, loaded, listed, due, set, saveSet, named, holders, who, chains,
-			s.Remove(ctx, "ann", 1), s.Acquire(ctx, "ann", "p", now, time.Minute), s.Release(ctx, "ann", "p"),
+			s.Remove(ctx, "ann", 1), acquired, s.Release(ctx, "ann", "p"),
 			s.RecordHandout(ctx, "ci", "ann", "K", "", now), s.Ping(ctx),
 		} {
 			if !errors.Is(err, c.want) || (hint.Of(err) != "") != c.hint {
@@ -260,15 +266,17 @@ func TestTimeToLive(t *testing.T) {
 	if err := s.RecordHandout(ctx, "ci", "ann", "K1", "a", now); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Acquire(ctx, "ann", "p", now, time.Minute); err != nil {
-		t.Fatal(err)
+	for _, user := range []string{"ann", "bob"} {
+		if _, err := s.Acquire(ctx, user, "p", now, time.Minute); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := s.Save(ctx, entry("ann")); err != nil {
+	if _, err := s.Save(ctx, entry("ann")); err != nil { // in the item of the lease
 		t.Fatal(err)
 	}
 	for at, want := range map[string]time.Time{
 		"handout#K1\x00ann#ci": now.Add(defaultKeep),
-		"lease\x00ann":         now.Add(time.Minute + leaseLinger),
+		"entry\x00bob":         now.Add(time.Minute + goneLinger),
 		"holder#ann\x00ci":     {},
 		"entry\x00ann":         {},
 	} {

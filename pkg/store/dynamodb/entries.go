@@ -5,39 +5,50 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/seal"
 	"github.com/keyrot/keyrot/pkg/store/content"
 )
 
-// leaseLinger is how long the item of an ended lease is kept: an acquisition
-// looks at its end, not at whether it is there.
-const leaseLinger = 24 * time.Hour
-
 // Load implements [rotate.Store].
 func (s *Store) Load(ctx context.Context, user string) (rotate.Entry, error) {
-	e, err := s.load(ctx, user)
+	e, err := s.load(ctx, user, true)
 	if err != nil {
 		return rotate.Entry{}, explain(fmt.Sprintf("loading %q", user), s.Table, err)
 	}
 	return e, nil
 }
 
-func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
+// Peek is Load at half the price: what was saved within the last second may be
+// missing.
+func (s *Store) Peek(ctx context.Context, user string) (rotate.Entry, error) {
+	e, err := s.load(ctx, user, false)
+	if err != nil {
+		return rotate.Entry{}, explain(fmt.Sprintf("looking at %q", user), s.Table, err)
+	}
+	return e, nil
+}
+
+func (s *Store) load(ctx context.Context, user string, consistent bool) (rotate.Entry, error) {
 	if s.Sealer == nil {
 		return rotate.Entry{}, seal.ErrKeyMissing
 	}
-	it, err := s.get(ctx, kindEntry, user)
+	began := time.Now()
+	it, err := s.read(ctx, kindEntry, user, consistent)
 	if err != nil {
 		return rotate.Entry{}, err
 	}
-	if it == nil {
+	if it[attrVersion] == nil {
+		s.due.forget(user)
 		return rotate.Entry{}, rotate.ErrNotFound
+	}
+	if consistent {
+		s.noteItem(began, it)
 	}
 	e, err := decode(it)
 	if err != nil {
@@ -51,10 +62,17 @@ func (s *Store) load(ctx context.Context, user string) (rotate.Entry, error) {
 	return e, err
 }
 
+// creates reports whether the user's item says that only a new key is due. Items
+// of earlier versions do not know.
+func creates(it item) bool { return it.number(attrCreates) == 1 }
+
 // decode reads an entry without its secrets.
 func decode(it item) (e rotate.Entry, err error) {
-	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), it.text(attrQueue) == queueCreate
-	e.Record, err = content.DecodeRecord([]byte(it.text(attrRecord)), it.text(attrSK))
+	e.Version, e.Due, e.Creates = it.number(attrVersion), content.Time(it.dueNanos()), creates(it)
+	record, err := recordOf(it)
+	if err == nil {
+		e.Record, err = content.DecodeRecord(record, it.text(attrSK))
+	}
 	return e, err
 }
 
@@ -76,29 +94,94 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	it := key(kindEntry, user)
+	set := item{attrSealed: nil, attrSecrets: nil, attrExpires: nil} // it may have been an item without an entry
+	var sealed []byte
 	if len(e.Secrets) > 0 {
-		sealed, err := content.SealTogether(ctx, s.Sealer, &s.kept, e)
-		if err != nil {
+		if sealed, err = content.SealTogether(ctx, s.Sealer, &s.kept, e); err != nil {
 			return 0, err
 		}
-		it[attrSealed] = blob(sealed)
+		set[attrSealed] = blob(sealed)
 	} else {
 		none, err := content.SealSecrets(ctx, s.Sealer, e)
 		if err != nil {
 			return 0, err
 		}
-		it[attrSecrets] = blob(none)
+		set[attrSecrets] = blob(none)
 	}
-	it[attrQueue] = text(queueOf(e.Creates))
-	it[attrDue] = text(dueKey(content.Nanos(e.Due), user))
-	it[attrRecord] = text(string(record))
-	return s.write(ctx, it, e.Version)
+	setRecord(set, user, record, sealed)
+	due := dueTime{nanos: content.Nanos(e.Due), creates: e.Creates}
+	set[attrDue], set[attrCreates] = text(dueKey(due.nanos, user)), number(0)
+	if e.Creates {
+		set[attrCreates] = number(1)
+	}
+	set[attrQueue] = nil
+	if due.queue = s.due.queue(user, due.nanos, e.Version, e.Creates); due.queue != "" {
+		set[attrQueue] = text(due.queue)
+	}
+	next, err := s.put(ctx, user, set, e)
+	if err == nil {
+		due.version, due.at = next, time.Now()
+		s.due.note(user, due)
+	}
+	return next, err
+}
+
+// put writes an entry's attributes if its version still is e's, and gives the
+// lease of e.Leave up. An error of a condition that our own write, whose answer
+// was lost, made false is none.
+func (s *Store) put(ctx context.Context, user string, set item, e rotate.Entry) (int64, error) {
+	next := newVersion()
+	set[attrVersion] = number(next)
+	c := &condition{expression: "attribute_not_exists(#version)", names: names{"#version": attrVersion}, values: item{}}
+	if e.Version != 0 {
+		c = ifVersion(e.Version)
+	}
+	left := maps.Clone(set)
+	if e.Leave != "" {
+		left[attrOwner], left[attrEnds] = nil, nil
+		c.expression += " AND #owner = :owner"
+		c.names["#owner"], c.values[":owner"] = attrOwner, ownerOf(e.Leave)
+	}
+	_, err := s.update(ctx, key(kindEntry, user), left, c)
+	is, ok := refused(err)
+	switch {
+	case !ok:
+	case is.number(attrVersion) == next:
+		err = nil
+	case e.Leave != "" && is.number(attrVersion) == e.Version: // the lease is another's by now: it stays
+		e.Leave = ""
+		return s.put(ctx, user, set, e)
+	default:
+		err = rotate.ErrConflict
+	}
+	if err != nil {
+		return 0, err
+	}
+	return next, nil
 }
 
 // Remove implements [rotate.Store].
 func (s *Store) Remove(ctx context.Context, user string, version int64) error {
-	return explain(fmt.Sprintf("removing %q", user), s.Table, s.erase(ctx, kindEntry, user, version))
+	err := s.remove(ctx, user, version)
+	if err == nil {
+		s.due.forget(user)
+	}
+	return explain(fmt.Sprintf("removing %q", user), s.Table, err)
+}
+
+// remove leaves an item with the lease, which somebody may hold.
+func (s *Store) remove(ctx context.Context, user string, version int64) error {
+	_, err := s.update(ctx, key(kindEntry, user), item{
+		attrVersion: nil, attrRecord: nil, attrPacked: nil, attrSealed: nil, attrSecrets: nil, attrQueue: nil, attrDue: nil,
+		attrExpires: keepUntil(time.Now(), goneLinger, 0),
+	}, ifVersion(version))
+	if is, ok := refused(err); ok {
+		err = nil
+		if is[attrVersion] != nil {
+			err = rotate.ErrConflict
+		} // or it is gone: the SDK repeats a request whose answer was lost
+	}
+	return err
 }
 
 // List implements [rotate.Store]. It does not need the key.
@@ -116,9 +199,17 @@ func (s *Store) Changes(ctx context.Context, _ int64) (rotate.Changes, error) {
 
 func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, error) {
 	var out []rotate.Entry
-	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrRecord)
+	at := time.Now()
+	if !consistent {
+		at = at.Add(-lag)
+	}
+	in := ofKind(kindEntry, attrPK, attrSK, attrVersion, attrQueue, attrDue, attrCreates, attrRecord, attrPacked)
 	in.ConsistentRead = aws.Bool(consistent)
 	err := s.query(ctx, in, func(it item) (bool, error) {
+		if it[attrVersion] == nil {
+			return true, nil
+		}
+		s.noteItem(at, it)
 		e, err := decode(it)
 		if err != nil {
 			e = rotate.Unreadable(it.text(attrSK), e.Version, e.Due, err)
@@ -129,60 +220,6 @@ func (s *Store) list(ctx context.Context, consistent bool) ([]rotate.Entry, erro
 	if err != nil {
 		return nil, explain("listing the store", s.Table, err)
 	}
+	s.due.all(at)
 	return out, nil
-}
-
-// Due implements [rotate.Store]. It does not need the key. Users saved within
-// the last second or so may be missing, or be found where they were.
-func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) ([]string, error) {
-	if limit <= 0 {
-		return nil, nil
-	}
-	var out []string
-	in := &ddb.QueryInput{
-		IndexName:                 aws.String(indexDue),
-		Limit:                     aws.Int32(int32(min(limit, 1000))),
-		KeyConditionExpression:    aws.String("#queue = :queue AND #due < :bound"),
-		ExpressionAttributeNames:  names{"#queue": attrQueue, "#due": attrDue},
-		ExpressionAttributeValues: item{":queue": text(queueOf(creates)), ":bound": text(dueBound(content.Nanos(t)))},
-	}
-	err := s.query(ctx, in, func(it item) (bool, error) {
-		out = append(out, it.text(attrSK))
-		return len(out) < limit, nil
-	})
-	if err != nil {
-		return nil, explain("reading what is due", s.Table, err)
-	}
-	return out, nil
-}
-
-// Acquire implements [rotate.Store].
-func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
-	it := key(kindLease, user)
-	it[attrOwner], it[attrEnds] = text(owner), number(content.Nanos(now.Add(ttl)))
-	it[attrExpires] = keepUntil(now.Add(ttl), leaseLinger, 0)
-	_, err := s.API.PutItem(ctx, &ddb.PutItemInput{
-		TableName: &s.Table, Item: it,
-		ConditionExpression:       aws.String("attribute_not_exists(#pk) OR #owner = :owner OR #ends <= :now"),
-		ExpressionAttributeNames:  names{"#pk": attrPK, "#owner": attrOwner, "#ends": attrEnds},
-		ExpressionAttributeValues: item{":owner": text(owner), ":now": number(content.Nanos(now))},
-	})
-	if isCondition(err) {
-		err = rotate.ErrLeased
-	}
-	return explain(fmt.Sprintf("leasing %q", user), s.Table, err)
-}
-
-// Release implements [rotate.Store].
-func (s *Store) Release(ctx context.Context, user, owner string) error {
-	_, err := s.API.DeleteItem(ctx, &ddb.DeleteItemInput{
-		TableName: &s.Table, Key: key(kindLease, user),
-		ConditionExpression:       aws.String("#owner = :owner"),
-		ExpressionAttributeNames:  names{"#owner": attrOwner},
-		ExpressionAttributeValues: item{":owner": text(owner)},
-	})
-	if isCondition(err) {
-		err = nil // somebody else's, or nobody's
-	}
-	return explain(fmt.Sprintf("releasing %q", user), s.Table, err)
 }

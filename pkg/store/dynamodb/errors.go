@@ -35,7 +35,8 @@ var advice = map[error]string{
 	ErrNoTable: `check the table's name and region; "keyrot deploy" makes it`,
 	ErrAccess: "the role needs GetItem, PutItem, UpdateItem, DeleteItem, Query and DescribeTable on the table, and Query " +
 		"on its index",
-	ErrBusy:            "switch the table to on-demand, or raise its limits",
+	ErrBusy: "\"keyrot deploy\" fits a stack's capacity to its users; or switch the table to on-demand, or raise its " +
+		"limits",
 	ErrGlobal:          "delete its replicas: writes to another region would undo the conditions on which keyrot writes",
 	content.ErrCorrupt: "restore the table from its point-in-time backup, then run \"keyrot recover\": docs/restore.md",
 	seal.ErrWrongKey:   "check that this is the KMS key the table was filled with",

@@ -67,8 +67,8 @@ func (f *fake) write(ctx context.Context, call string, do func() error) error {
 func (f *fake) get(ctx context.Context, in *ddb.GetItemInput, _ ...func(*ddb.Options)) (*ddb.GetItemOutput, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !aws.ToBool(in.ConsistentRead) {
-		return nil, errors.New("a read that is not consistent")
+	if in.ConsistentRead == nil {
+		return nil, errors.New("a read that does not say how consistent it is")
 	}
 	return &ddb.GetItemOutput{Item: maps.Clone(f.items[place(in.Key)])}, ctx.Err()
 }
@@ -94,16 +94,28 @@ func (f *fake) delete(ctx context.Context, in *ddb.DeleteItemInput, _ ...func(*d
 }
 
 func (f *fake) update(ctx context.Context, in *ddb.UpdateItemInput, _ ...func(*ddb.Options)) (*ddb.UpdateItemOutput, error) {
-	return &ddb.UpdateItemOutput{}, f.write(ctx, "UpdateItem", func() error {
+	out := &ddb.UpdateItemOutput{}
+	return out, f.write(ctx, "UpdateItem", func() error {
 		it := f.items[place(in.Key)]
 		if !holds(it, in.ConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues) {
-			return errMissing
+			refused := &types.ConditionalCheckFailedException{}
+			if in.ReturnValuesOnConditionCheckFailure == types.ReturnValuesOnConditionCheckFailureAllOld {
+				refused.Item = maps.Clone(it)
+			}
+			return refused
 		}
 		if it = maps.Clone(it); it == nil {
 			it = maps.Clone(item(in.Key))
 		}
-		for set := range strings.SplitSeq(strings.TrimPrefix(*in.UpdateExpression, "SET "), ", #") {
-			name, value, _ := strings.Cut("#"+strings.TrimPrefix(set, "#"), " = ")
+		sets, removes, _ := strings.Cut(*in.UpdateExpression, "REMOVE ")
+		for name := range strings.SplitSeq(removes, ", ") {
+			delete(it, in.ExpressionAttributeNames[name])
+		}
+		for set := range strings.SplitSeq(strings.TrimSpace(strings.TrimPrefix(sets, "SET ")), ", #") {
+			name, value, some := strings.Cut("#"+strings.TrimPrefix(set, "#"), " = ")
+			if !some {
+				continue
+			}
 			name = in.ExpressionAttributeNames[name]
 			if rest, ok := strings.CutPrefix(value, "if_not_exists("); ok {
 				_, value, _ = strings.Cut(strings.TrimSuffix(rest, ")"), ", ")
@@ -114,6 +126,9 @@ func (f *fake) update(ctx context.Context, in *ddb.UpdateItemInput, _ ...func(*d
 			it[name] = in.ExpressionAttributeValues[value]
 		}
 		f.items[place(in.Key)] = it
+		if in.ReturnValues == types.ReturnValueAllNew {
+			out.Attributes = maps.Clone(it)
+		}
 		return nil
 	})
 }
@@ -175,6 +190,9 @@ func holds(it item, expression *string, n names, values item) bool {
 func term1(it item, term string, n names, values item) bool {
 	if rest, ok := strings.CutPrefix(term, "attribute_not_exists("); ok {
 		return it[n[strings.TrimSuffix(rest, ")")]] == nil
+	}
+	if rest, ok := strings.CutPrefix(term, "attribute_exists("); ok {
+		return it[n[strings.TrimSuffix(rest, ")")]] != nil
 	}
 	if rest, ok := strings.CutPrefix(term, "begins_with("); ok {
 		name, value, _ := strings.Cut(strings.TrimSuffix(rest, ")"), ", ")

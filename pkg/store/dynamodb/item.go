@@ -15,16 +15,18 @@ import (
 const (
 	attrPK      = "pk"      // the item's kind
 	attrSK      = "sk"      // its name within the kind
-	attrQueue   = "queue"   // hash key of the due index, on entries only
+	attrQueue   = "queue"   // hash key of the due index, on entries that became due earlier than was known
 	attrDue     = "due"     // its range key: 19 digits of time, #, user
+	attrCreates = "creates" // 1: a new key is all that is due
 	attrExpires = "expires" // Unix seconds; DynamoDB deletes the item some time after
 
 	attrVersion = "version"
 	attrRecord  = "record"  // plan.Record as JSON
+	attrPacked  = "packed"  // the same compressed, if it is long
 	attrSecrets = "secrets" // of entries without sealed: JSON object, access key id to sealed secret
 	attrSealed  = "sealed"  // the envelope of an entry's secrets, of a setting, or of an end's proof
-	attrOwner   = "owner"
-	attrEnds    = "ends"
+	attrOwner   = "owner"   // of an entry's lease: see ownerOf
+	attrEnds    = "ends"    // the lease
 	attrUser    = "user"
 	attrCaller  = "caller"
 	attrKey     = "key"
@@ -39,8 +41,7 @@ const (
 
 // The kinds. Those that end in # are followed by what they belong to.
 const (
-	kindEntry   = "entry"    // sk: user
-	kindLease   = "lease"    // sk: user
+	kindEntry   = "entry"    // sk: user; without a version it holds a lease only
 	kindSetting = "setting"  // sk: name
 	kindHolder  = "holder#"  // user; sk: caller. The latest hand-out
 	kindHandout = "handout#" // key; sk: user#caller

@@ -78,10 +78,15 @@ func (m *meter) write(call string, was, is item) {
 		kind += "#"
 	}
 	m.add(call+" "+kind, cost.Operations{WriteUnits: units(max(size(was), size(is)), 1024)})
-	index := 0.0
-	if was.text(attrDue) != is.text(attrDue) {
+	index, indexed := 0.0, func(it item) string {
+		if it[attrQueue] == nil {
+			return ""
+		}
+		return it.text(attrDue)
+	}
+	if indexed(was) != indexed(is) {
 		for _, it := range []item{was, is} {
-			if it[attrDue] != nil {
+			if indexed(it) != "" {
 				index++
 			}
 		}
@@ -101,7 +106,11 @@ func (m *meter) api(f *fake) API {
 	a := f.api()
 	metered := a
 	metered.GetItem = func(ctx context.Context, in *ddb.GetItemInput, o ...func(*ddb.Options)) (*ddb.GetItemOutput, error) {
-		m.add("GetItem "+item(in.Key).text(attrPK), cost.Operations{ReadUnits: units(size(f.item(in.Key)), 4096)})
+		reads := units(size(f.item(in.Key)), 4096)
+		if !*in.ConsistentRead {
+			reads /= 2
+		}
+		m.add("GetItem "+item(in.Key).text(attrPK), cost.Operations{ReadUnits: reads})
 		return a.GetItem(ctx, in, o...)
 	}
 	metered.PutItem = func(ctx context.Context, in *ddb.PutItemInput, o ...func(*ddb.Options)) (*ddb.PutItemOutput, error) {

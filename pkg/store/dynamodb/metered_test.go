@@ -27,10 +27,11 @@ func TestAnswersOfSomebodyElse(t *testing.T) {
 		s, ctx := &Store{API: api, Table: "keyrot", Sealer: sealer(t)}, t.Context()
 		_, saveErr := s.Save(ctx, rotate.Entry{Record: plan.Record{User: "ann"}})
 		_, loadErr := s.Load(ctx, "ann")
+		_, acquireErr := s.Acquire(ctx, "ann", "me", now, 1)
 		_, listErr := s.List(ctx)
 		_, settingErr := s.SaveSetting(ctx, "x", nil, 7)
 		for call, err := range map[string]error{
-			"Save": saveErr, "Load": loadErr, "List": listErr, "SaveSetting": settingErr, "Acquire": s.Acquire(ctx, "ann", "me", now, 1),
+			"Save": saveErr, "Load": loadErr, "List": listErr, "SaveSetting": settingErr, "Acquire": acquireErr,
 			"Release": s.Release(ctx, "ann", "me"), "RecordHandout": s.RecordHandout(ctx, "c", "ann", "k", "", now),
 			"Append": (&Audit{API: api, Table: "keyrot", Sealer: sealer(t)}).Append(ctx, rotate.Event{Action: "a"}),
 		} {

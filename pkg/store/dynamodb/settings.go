@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,8 +13,12 @@ import (
 
 // Setting implements [rotate.Settings].
 func (s *Store) Setting(ctx context.Context, name string) ([]byte, int64, error) {
+	return s.setting(ctx, name, true)
+}
+
+func (s *Store) setting(ctx context.Context, name string, consistent bool) ([]byte, int64, error) {
 	doing := fmt.Sprintf("reading setting %q", name)
-	it, err := s.get(ctx, kindSetting, name)
+	it, err := s.read(ctx, kindSetting, name, consistent)
 	if err == nil && it == nil {
 		err = rotate.ErrNotFound
 	}
@@ -25,6 +30,22 @@ func (s *Store) Setting(ctx context.Context, name string) ([]byte, int64, error)
 		return nil, 0, explain(doing, s.Table, err)
 	}
 	return value, it.number(attrVersion), nil
+}
+
+// Loosely are the same settings, read at half the price: what was saved within
+// the last second may be missing, so that a save may have to be repeated. One
+// that is not there at all is looked for again.
+func (s *Store) Loosely() rotate.Settings { return loose{s} }
+
+type loose struct{ *Store }
+
+// Setting implements [rotate.Settings].
+func (s loose) Setting(ctx context.Context, name string) ([]byte, int64, error) {
+	value, version, err := s.setting(ctx, name, false)
+	if errors.Is(err, rotate.ErrNotFound) {
+		return s.setting(ctx, name, true)
+	}
+	return value, version, err
 }
 
 // SaveSetting implements [rotate.Settings].

@@ -69,7 +69,7 @@ func TestOtherCommitsKeepAnEntry(t *testing.T) {
 	s.cache.entries["ci"] = f
 	s.cache.mu.Unlock()
 	now := time.Now()
-	if err := other.Acquire(t.Context(), "ci", "somebody", now, time.Minute); err != nil {
+	if _, err := other.Acquire(t.Context(), "ci", "somebody", now, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Save(t.Context(), rotate.Entry{Record: plan.Record{User: "mailer"}}); err != nil {

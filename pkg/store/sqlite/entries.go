@@ -104,6 +104,9 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	}
 	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates,
 		string(record), string(secrets), e.Version)
+	if err == nil && e.Leave != "" {
+		_, err = tx.StmtContext(ctx, s.stmt.release).ExecContext(ctx, user, e.Leave)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -214,17 +217,24 @@ func (s *Store) Due(ctx context.Context, t time.Time, creates bool, limit int) (
 }
 
 // Acquire implements [rotate.Store].
-func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) error {
-	doing := fmt.Sprintf("leasing %q", user)
+func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (int64, error) {
+	v, err := s.acquire(ctx, user, owner, now, ttl)
+	return v, explain(ctx, fmt.Sprintf("leasing %q", user), err)
+}
+
+func (s *Store) acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (version int64, err error) {
 	r, err := s.stmt.acquire.ExecContext(ctx, user, owner, content.Nanos(now.Add(ttl)), content.Nanos(now))
 	if err != nil {
-		return explain(ctx, doing, err)
+		return 0, err
 	}
-	n, err := r.RowsAffected()
-	if err == nil && n == 0 {
-		err = rotate.ErrLeased
+	if n, err := r.RowsAffected(); err != nil || n == 0 {
+		return 0, cmp.Or(err, rotate.ErrLeased)
 	}
-	return explain(ctx, doing, err)
+	err = s.stmt.version.QueryRowContext(ctx, user).Scan(&version) // after the lease, so it is no older
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return version, err
 }
 
 // Release implements [rotate.Store].
