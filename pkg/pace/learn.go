@@ -45,11 +45,13 @@ type learner struct {
 	grown time.Time     // when the rate was last brought up to date
 	cut   time.Time     // when the latest refusal was noted
 	grew  bool          // refine: since then
+	taken int           // calls accepted since then
 	quiet time.Duration // hold: at full use since the rate was set
 	rest  time.Duration // hold: until the next test
 	step  float64       // hold: size of the next test
 	safe  float64       // hold: the rate before the test; zero: none is under way
 	found float64       // hold: the rate as it was found
+	sure  bool          // hold: AWS's bucket did not help to find it
 
 	accepted []time.Time // not older than the measure
 	refused  []time.Time
@@ -61,6 +63,7 @@ func newLearner(most float64) learner { return learner{rate: most, most: most, k
 func settled(rate, most float64) learner {
 	l := learner{most: most, knee: min(rate, most)}
 	l.hold(min(rate, most), firstProbe)
+	l.sure = true // or as good as it gets: it was written down so
 	return l
 }
 
@@ -68,6 +71,7 @@ func settled(rate, most float64) learner {
 // limits them; otherwise nothing is learnt about it.
 func (l *learner) accept(now time.Time, busy bool) {
 	l.accepted = append(l.accepted, now)
+	l.taken++
 	l.forget(now)
 	since := now.Sub(l.grown)
 	l.grown = now
@@ -87,7 +91,7 @@ func (l *learner) accept(now time.Time, busy bool) {
 	case hold:
 		if l.quiet += since; l.quiet >= l.rest && l.rate < l.most {
 			l.quiet, l.rest = 0, nextProbe
-			l.safe = l.rate
+			l.safe, l.sure = l.rate, true
 			l.rate *= 1 + l.step
 			l.step = min(2*l.step, longestStep)
 		}
@@ -103,10 +107,16 @@ func (l *learner) refuse(sent, now time.Time) {
 	if sent.Before(l.cut) {
 		return
 	}
-	grew := l.grew
-	l.cut, l.grown, l.grew = now, now, false
+	grew, exact := l.grew, l.exact(now)
+	l.cut, l.grown, l.grew, l.taken = now, now, false, 0
 	if l.phase == hold && l.safe > 0 {
 		l.hold(l.safe, min(2*max(l.rest, firstProbe), longestRest))
+		l.sure = true
+		return
+	}
+	if exact > 0 {
+		l.hold(exact, firstProbe)
+		l.sure = true
 		return
 	}
 	l.rate = max(slowest, l.slower(now))
@@ -121,8 +131,19 @@ func (l *learner) refuse(sent, now time.Time) {
 }
 
 func (l *learner) hold(rate float64, rest time.Duration) {
-	l.phase, l.rate, l.found, l.safe, l.quiet, l.step = hold, rate, rate, 0, 0, firstStep
+	l.phase, l.rate, l.found, l.safe, l.sure, l.quiet, l.step = hold, rate, rate, 0, false, 0, firstStep
 	l.rest = max(rest, time.Duration(perProbe/rate*float64(time.Second)))
+}
+
+// exact returns the rate to hold if a rate that was held since the last refusal,
+// at full use, is refused: AWS's bucket was empty then and is now, and could not
+// fill in between, so that all that was accepted is what came in. Zero: unknown.
+func (l *learner) exact(now time.Time) float64 {
+	past := now.Sub(l.cut)
+	if l.phase != hold || l.safe > 0 || l.taken < enough || float64(l.quiet) < 0.9*float64(past) {
+		return 0
+	}
+	return max(changed*l.rate, min(share*float64(l.taken)/past.Seconds(), share*l.rate))
 }
 
 // slower returns the rate after a refusal: a little less than what was accepted

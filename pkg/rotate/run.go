@@ -308,6 +308,10 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 	s.told = told
 }
 
+// enrolments is how many users are enrolled at once: few enough that the passes
+// over those who are need not wait behind many reads.
+const enrolments = 16
+
 // enrolEach enrols users side by side, says how far it has come if that takes
 // long, and returns who could not be enrolled.
 func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) map[string]error {
@@ -315,7 +319,10 @@ func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) 
 	failed := map[string]error{}
 	progress := NewProgress(len(users))
 	defer progress.Every(tellProgress, func() { s.Log.Info("enrolling users", "done", progress.String()) })()
+	slots := make(chan struct{}, enrolments)
 	s.each(ctx, len(users), func(i int) {
+		slots <- struct{}{}
+		defer func() { <-slots }()
 		_, err := s.enrolInTurn(ctx, users[i], known, false)
 		progress.Add(1)
 		if err != nil {

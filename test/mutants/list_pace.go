@@ -20,13 +20,13 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "little-use-tests-the-limit", Rule: "on time",
-		File: "pkg/pace/learn.go", Old: "if !busy || l.rate", New: "if l.rate",
+		File: "pkg/pace/learn.go", Old: "if !busy || l.phase", New: "if l.phase",
 		Pkg: "./pkg/pace", Test: "TestLittleUseTestsNothing", Says: "after an hour of little use",
 	},
 	{
 		Name: "pace-forgets", Rule: "on time",
 		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most, now))", New: "k.begin(faded(l, k.learn.most, now) + 50)",
-		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of the next process",
+		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of process 2",
 	},
 	{
 		Name: "pace-never-forgets", Rule: "on time",
@@ -37,6 +37,11 @@ var ofPace = []mutant{
 		Name: "one-bucket-for-all-actions", Rule: "on time",
 		File: "pkg/pace/pace.go", Old: "b.buckets[call].wait(ctx)", New: "b.buckets[rotate.CreateAccessKey].wait(ctx)",
 		Pkg: "./pkg/pace", Test: "TestCreationsDelayNothingElse", Says: "beside 500 creations took",
+	},
+	{
+		Name: "actions-share-their-turns", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "p.gates.ready[call].join(p.urgency)", New: "p.gates.ready[CreateAccessKey].join(p.urgency)",
+		Pkg: "./pkg/awsiam", Test: "TestActionsOfACrowdShareNothing", Says: "what the pace of one action allows",
 	},
 	{
 		Name: "sdk-repeats-throttled-calls", Rule: "on time",
