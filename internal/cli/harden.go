@@ -11,7 +11,7 @@ import (
 // The daemon's heap of a few MiB may grow several times as much between two
 // garbage collections; one of thousands of users may not.
 const (
-	headroom    = 16 << 20 // bytes
+	headroom    = 12 << 20 // bytes
 	mostGrowth  = 400      // GOGC, in percent
 	leastGrowth = 50
 	lookAtHeap  = time.Second

@@ -70,8 +70,8 @@ func TestTheHeapGrowsByAboutAsMuch(t *testing.T) {
 		want int
 	}{
 		{"nothing is known yet", 0, mostGrowth},
-		{"a few users", 4 << 20, mostGrowth},
-		{"5,000 users", 16 << 20, 100},
+		{"a few users", 2 << 20, mostGrowth},
+		{"5,000 users", 12 << 20, 100},
 		{"50,000 users", 200 << 20, leastGrowth},
 	} {
 		if got := growth(tc.live); got != tc.want {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -72,15 +73,12 @@ func (l *Log) fail(err error) error {
 	return l.ill.err
 }
 
-// succeed notes that everything up to here is on the disk.
-func (l *Log) succeed() {
+// succeed notes that everything up to there is on the disk.
+func (l *Log) succeed(at mark) {
 	if !l.ill.since.IsZero() {
 		l.o.Log.Warn("the audit log can be synced again", "path", l.o.Path, "after", time.Since(l.ill.since).Round(time.Second))
 	}
-	if len(l.held) > 0 {
-		l.spare = l.held[0].bytes[:0]
-	}
-	l.ill, l.synced, l.held = illness{}, mark{l.size, l.tail}, nil
+	l.ill, l.synced = illness{}, at
 }
 
 // heal makes a log sound again that could not be synced, unless it was tried a
@@ -187,14 +185,36 @@ func (l *Log) hold(at int64, b []byte) {
 	l.spare = nil
 }
 
-// sync takes the file to the disk.
+// sync takes the file to the disk. The turn is held, and given back while the
+// disk works: the events of a second take it long, and others append meanwhile.
+// Always syncs itself, with the turn, because of two syncs side by side only one
+// would learn that the disk has failed.
 func (l *Log) sync() error {
-	if l.ill.err != nil {
+	switch {
+	case l.ill.err != nil:
 		return l.ill.err
+	case l.o.Sync == Always:
+		if err := l.file.Sync(); err != nil {
+			return l.fail(err)
+		}
+		l.succeed(mark{l.size, l.tail})
+		return nil
 	}
-	if err := l.file.Sync(); err != nil {
+	f, at, held := l.file, mark{l.size, l.tail}, l.held
+	l.held = nil
+	<-l.turn
+	err := f.Sync()
+	l.turn <- struct{}{}
+	switch {
+	case f != l.file: // it was moved away meanwhile
+		return nil
+	case err != nil:
+		l.held = slices.Concat(held, l.held)
 		return l.fail(err)
 	}
-	l.succeed()
+	if len(held) > 0 {
+		l.spare = held[0].bytes[:0]
+	}
+	l.succeed(at)
 	return nil
 }

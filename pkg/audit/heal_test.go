@@ -189,3 +189,63 @@ func TestClosingASickLogSaysSo(t *testing.T) {
 		}
 	})
 }
+
+// slowDisk syncs when it is let, or fails to and forgets what was written since.
+type slowDisk struct {
+	failingDisk
+	begun, let chan struct{}
+}
+
+func (d *slowDisk) open(path string, flag int) (file, error) {
+	f, err := d.failingDisk.open(path, flag)
+	if err != nil {
+		return nil, err
+	}
+	return &slowFile{f, d}, nil
+}
+
+type slowFile struct {
+	file
+	disk *slowDisk
+}
+
+func (f *slowFile) Sync() error {
+	select {
+	case f.disk.begun <- struct{}{}:
+		<-f.disk.let
+	default: // only the first one is looked at
+	}
+	return f.file.Sync()
+}
+
+// TestAppendsDoNotWaitForTheDisk: synced every second, a log takes lines while
+// the disk works on those before. The anchors do not name them, and they are
+// there if the disk fails then.
+func TestAppendsDoNotWaitForTheDisk(t *testing.T) {
+	for name, fails := range map[string]bool{"the disk is slow": false, "the disk is slow, fails and forgets": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "audit.log")
+				d := &slowDisk{failingDisk: failingDisk{forgets: true}, begun: make(chan struct{}), let: make(chan struct{})}
+				l := openLog(t, Options{Path: path, Sync: Second, Settings: &rotatetest.MemStore{}, open: d.open})
+				appendN(t, l, 0, 2)
+				<-d.begun
+				appendN(t, l, 2, 4) // or the test hangs
+				d.failing.Store(fails)
+				close(d.let)
+				time.Sleep(time.Millisecond)
+				if tail, err := ReadTail(path); err != nil || !fails && tail.Seq != 2 || fails && tail.Seq != 0 {
+					t.Errorf("the anchor names line %d, %v, want the one that is synced", tail.Seq, err)
+				}
+				d.failing.Store(false)
+				time.Sleep(time.Minute)
+				if got, want := users(t, path), []string{"u0", "u1", "u2", "u3"}; !slices.Equal(got, want) {
+					t.Errorf("the log has %q, want %q", got, want)
+				}
+				if err := l.Close(t.Context()); err != nil {
+					t.Errorf("Close = %v", err)
+				}
+			})
+		})
+	}
+}

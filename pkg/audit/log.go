@@ -314,7 +314,7 @@ func (l *Log) write(repairs, events [][]byte) error {
 	l.size += int64(len(buf))
 	l.tail = tail
 	if l.o.Sync == Always {
-		l.succeed()
+		l.succeed(mark{l.size, l.tail})
 	}
 	l.tellSettler() // of the anchors, which may lag
 	return nil

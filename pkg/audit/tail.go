@@ -103,10 +103,10 @@ func lockedTail(ctx context.Context, path string) (Tail, error) {
 // writeTail renews the anchor beside the log unless another process has
 // written a newer one. The file lock is held, the log is synced.
 func (l *Log) writeTail() error {
-	if there, err := ReadTail(l.o.Path); err == nil && there.Seq >= l.tail.Seq {
+	if there, err := ReadTail(l.o.Path); err == nil && there.Seq >= l.synced.tail.Seq {
 		return nil
 	}
-	b, err := json.Marshal(l.tail)
+	b, err := json.Marshal(l.synced.tail)
 	if err != nil {
 		return err
 	}
@@ -148,17 +148,17 @@ func (l *Log) tellSettler() {
 	}
 }
 
-// settle syncs the log and then moves the anchors to its end. Appends wait
-// for the sync, not for the store.
+// settle syncs the log and then moves the anchors to what was its end. Appends
+// wait for neither.
 func (l *Log) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.o.LockWait)
 	defer cancel()
 	l.turn <- struct{}{}
 	err := l.recovered(ctx)
-	tail := l.tail
 	if err == nil {
 		err = l.sync()
 	}
+	tail := l.synced.tail
 	if err == nil && tail.Seq > 0 {
 		err = l.locked(ctx, l.writeTail)
 	}

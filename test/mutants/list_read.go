@@ -23,6 +23,16 @@ var ofReading = []mutant{
 		Pkg: "./pkg/audit", Test: "TestTheLockIsWhatOthersOpen", Says: "want false: the first has it",
 	},
 	{
+		Name: "lines-lost-beside-a-sync", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "l.held = slices.Concat(held, l.held)", New: "l.held = slices.Concat(held)",
+		Pkg: "./pkg/audit", Test: "TestAppendsDoNotWaitForTheDisk", Says: "the log has",
+	},
+	{
+		Name: "anchor-ahead-of-the-disk", Rule: "on record",
+		File: "pkg/audit/heal.go", Old: "	l.succeed(at)\n	return nil\n}", New: "	at = mark{l.size, l.tail}\n	l.succeed(at)\n	return nil\n}",
+		Pkg: "./pkg/audit", Test: "TestAppendsDoNotWaitForTheDisk", Says: "want the one that is synced",
+	},
+	{
 		Name: "renewed-whatever-it-is", Rule: "on record",
 		File: "pkg/store/sqlite/handouts.go", Old: "err == nil && key == keyID && to == addr && last", New: "err == nil && last",
 		Pkg: "./pkg/store/sqlite", Test: "TestOnlyRenewalsWait", Says: "another key is saved at once",
