@@ -20,7 +20,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 # Tests on servers that are started for them.
 E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
+.PHONY: bench-server bench-sweep soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
 	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
@@ -101,6 +101,9 @@ SCHEMATHESIS := 4.32.5
 
 e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
 	$(GO) test -count=1 -tags e2e -timeout 30m -v -run '^TestSchemathesis$$' ./test/e2e
+
+bench-sweep: build ## rotating many users beside the least that it takes (ARGS=check fails above the limits; about 25 minutes)
+	$(GO) run ./test/bench/sweep -keyrot bin/keyrot $(ARGS)
 
 bench-server: build ## /active-key at 5 and 5,000 users beside bare net/http handlers (CHECK=1 fails below the limits)
 	$(GO) run ./test/bench -keyrot bin/keyrot $(if $(CHECK),check)

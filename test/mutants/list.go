@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "renamed-is-gone", Rule: "on time",
-		File: "pkg/rotate/look.go", Old: "err == nil && !rec.Is(u.ID) {", New: "err == nil {",
+		File: "pkg/rotate/look.go", Old: "err == nil && !rec.Is(u.ID) {", New: "err == nil && u.ID != \"\" {",
 		Pkg: "./pkg/rotate", Test: "TestARenamedUserIsFollowed", Says: "keys in an hour after the renaming",
 	},
 	{
