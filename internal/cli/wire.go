@@ -164,7 +164,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	s.server.Page = &page.Page{
-		Store: s.store, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
+		Roster: s.roster, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)

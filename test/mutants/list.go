@@ -189,11 +189,6 @@ var mutants = []mutant{
 	},
 
 	{
-		Name: "copy-holds-worker", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "\t\tp.free()\n", New: "\t\t_ = p.free\n",
-		Pkg: "./pkg/rotate", Test: "TestAnOptionalPublisherThatHangsHoldsNoWorker", Says: "whatever optional publishers do",
-	},
-	{
 		Name: "printable-secret", Rule: "no leak",
 		File: "pkg/rotate/secret.go", Old: "func (Secret) String() string { return redacted }", New: "func (s Secret) String() string { return s.Reveal() }",
 		Pkg: "./pkg/rotate", Test: "TestSecretsDoNotLeak", Says: "secret",
