@@ -48,7 +48,7 @@ func slow(t *testing.T, n int) (_ Env, _ common, _ *system, out, errs fmt.String
 func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1") // whom status asks for the time
 	e, c, s, out, errs := slow(t, 100)
-	const complaint = "100 users every 10m takes 0.17 rotations per second, and CreateAccessKey allows 0.09: 40 users will be overdue, by up to 6m40s"
+	const complaint = "100 users every 10m takes 0.17 rotations per second, and CreateAccessKey allows 0.075: 40 users will be overdue, by up to 6m"
 	cfg, err := e.loadValid(c)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 		told("plan's error", err.Error())
 	}
 	told("plan", out.String())
-	if text := out.String(); !strings.Contains(text, "0.1 CreateAccessKey per second, as found, allows 54 users") {
+	if text := out.String(); !strings.Contains(text, "0.1 CreateAccessKey per second, as found, allows 45 users") {
 		t.Errorf("plan says %q, want the rate that was found", text)
 	}
 	found := capacityFor(cfg, []string{"a", "b"}, e.found(t.Context(), cfg))
@@ -144,7 +144,7 @@ func TestADeploymentOfTooManyUsers(t *testing.T) {
 	if err := p.suffices(users, false); err != nil || !strings.Contains(errs.String(), "40 users will be overdue") {
 		t.Errorf("a stack that has users: %v, %q, want a warning", err, errs)
 	}
-	if err := p.suffices(users[:50], true); err != nil {
-		t.Errorf("a new stack of 50 users: %v, want none", err)
+	if err := p.suffices(users[:40], true); err != nil {
+		t.Errorf("a new stack of 40 users: %v, want none", err)
 	}
 }

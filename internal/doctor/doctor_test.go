@@ -100,7 +100,7 @@ func TestExamine(t *testing.T) {
 			p.Capacity = func(users []string) plan.Capacity {
 				return plan.Load{Users: len(users), Every: 10 * time.Minute, Creates: 10}.Capacity()
 			}
-		}, "capacity", OK, "9 can be relied on"},
+		}, "capacity", OK, "7.5 can be relied on"},
 		{"callers without an API key", func(*rotatetest.AWS, *Patient) {}, "identities", OK, "k8s: 3 keys"},
 		{"an issuer that is down", func(_ *rotatetest.AWS, p *Patient) {
 			p.Callers = func(context.Context) []Caller { return []Caller{{Name: "k8s", Err: errors.New("no route")}} }

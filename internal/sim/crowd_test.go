@@ -69,10 +69,10 @@ func TestManyUsers(t *testing.T) {
 		users = *many
 	}
 	policy := plan.Policy{}.WithDefaults()
-	rate := 1.25 * perRotation * float64(users) / policy.RotateEvery.Seconds()
+	rate := 1.34 * perRotation * float64(users) / policy.RotateEvery.Seconds()
 	before := cpu(t)
 	res := run(t, Config{
-		Seed: 1, Users: users, For: span(time.Hour), Pace: &pace.Budget{Most: rate, Burst: int(rate)}, Workers: 32, Idle: true, Terse: true,
+		Seed: 1, Users: users, For: span(time.Hour), Pace: &pace.Budget{Most: rate, Burst: int(rate) + 1}, Workers: 32, Idle: true, Terse: true,
 	})
 	t.Logf("%s of processor time, %d rotations", cpu(t)-before, res.Rotations)
 	if res.Overdue > 0 {

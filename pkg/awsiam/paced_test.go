@@ -64,8 +64,8 @@ func TestThrottledCallsAreLeftToThePace(t *testing.T) {
 			if sent.Load() != row.sent || errors.Is(err, rotate.ErrThrottled) != row.throttled {
 				t.Errorf("sent %d times, %v; want %d times, throttled %t", sent.Load(), err, row.sent, row.throttled)
 			}
-			if now := a.Pace.Rate(row.call); (now < 5) != row.throttled {
-				t.Errorf("the rate is %v a second, having begun at 5; want it lower: %t", now, row.throttled)
+			if now := a.Pace.Rate(row.call); (now < 10) != row.throttled {
+				t.Errorf("the rate is %v a second, having begun at 10; want it lower: %t", now, row.throttled)
 			}
 		})
 	}
@@ -91,7 +91,7 @@ func TestThrottledLooksSlowDown(t *testing.T) {
 	a := awsiam.New(aws.Config{
 		Region: "eu-west-1", BaseEndpoint: &srv.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 	}, &rotate.Clock{Wall: time.Now})
-	slowed := func() bool { return a.Pace.Rate(pace.ListAccessKeys) < 5*pace.DefaultRate/2 }
+	slowed := func() bool { return a.Pace.Rate(pace.ListAccessKeys) < 5*pace.DefaultRate }
 	if slowed() {
 		t.Fatal("the rate is low before anything was throttled")
 	}
@@ -101,7 +101,7 @@ func TestThrottledLooksSlowDown(t *testing.T) {
 	if !slowed() {
 		t.Errorf("the rate of ListAccessKeys is still %v", a.Pace.Rate(pace.ListAccessKeys))
 	}
-	if now := a.Pace.Rate(rotate.CreateAccessKey); now != 5 {
-		t.Errorf("the rate of CreateAccessKey is %v, want 5: it was not refused", now)
+	if now := a.Pace.Rate(rotate.CreateAccessKey); now != 10 {
+		t.Errorf("the rate of CreateAccessKey is %v, want 10: it was not refused", now)
 	}
 }

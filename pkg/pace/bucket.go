@@ -20,7 +20,7 @@ type bucket struct {
 
 func newBucket(most float64, burst int) *bucket {
 	return &bucket{
-		burst: float64(burst), turn: make(chan struct{}, 1), tokens: float64(burst), learn: newLearner(most/2, most),
+		burst: float64(burst), turn: make(chan struct{}, 1), tokens: float64(burst), learn: newLearner(most),
 	}
 }
 
@@ -70,7 +70,7 @@ func (b *bucket) take() time.Duration {
 // at once is not known either: calls are spaced evenly.
 func (b *bucket) fill(now time.Time) {
 	most := b.burst
-	if b.learn.phase != search {
+	if b.learn.phase != free {
 		most = 1
 	}
 	if !b.filled.IsZero() {

@@ -10,7 +10,7 @@ import (
 type phase int
 
 const (
-	search phase = iota // nothing was refused yet: the rate doubles every few seconds
+	free   phase = iota // nothing was refused yet
 	refine              // the limit is near: the rate grows slowly until it is met again
 	hold                // the limit is known: the rate stays just below it and is tested seldom
 )
@@ -18,8 +18,8 @@ const (
 // How a learner finds a limit. In the long run less than one call in a hundred
 // is refused, and none but in a test of the limit.
 const (
-	doubling    = 3 * time.Second // search: the time in which the rate doubles
 	growth      = 1.03            // refine: growth of the rate in a second
+	doubling    = 3 * time.Second // refine: the time in which it doubles, far below what was accepted before
 	calm        = 3 * time.Second // refine: what must pass without a refusal before it grows
 	share       = 0.95            // of what was accepted at the limit, the rate that is held
 	changed     = 0.75            // hold: of the limit that was found; a rate below says that it is another one now
@@ -45,24 +45,25 @@ type learner struct {
 	grown time.Time     // when the rate was last brought up to date
 	cut   time.Time     // when the latest refusal was noted
 	grew  bool          // refine: since then
+	taken int           // calls accepted since then
 	quiet time.Duration // hold: at full use since the rate was set
 	rest  time.Duration // hold: until the next test
 	step  float64       // hold: size of the next test
 	safe  float64       // hold: the rate before the test; zero: none is under way
 	found float64       // hold: the rate as it was found
+	sure  bool          // hold: AWS's bucket did not help to find it
 
 	accepted []time.Time // not older than the measure
 	refused  []time.Time
 }
 
-func newLearner(start, most float64) learner {
-	return learner{rate: min(start, most), most: most, knee: min(start, most)}
-}
+func newLearner(most float64) learner { return learner{rate: most, most: most, knee: most} }
 
 // settled returns a learner that knows the limit already.
 func settled(rate, most float64) learner {
 	l := learner{most: most, knee: min(rate, most)}
 	l.hold(min(rate, most), firstProbe)
+	l.sure = true // or as good as it gets: it was written down so
 	return l
 }
 
@@ -70,16 +71,15 @@ func settled(rate, most float64) learner {
 // limits them; otherwise nothing is learnt about it.
 func (l *learner) accept(now time.Time, busy bool) {
 	l.accepted = append(l.accepted, now)
+	l.taken++
 	l.forget(now)
 	since := now.Sub(l.grown)
 	l.grown = now
-	if !busy || l.rate >= l.most && l.phase == search {
+	if !busy || l.phase == free {
 		return
 	}
 	since = max(0, min(since, time.Second+time.Duration(float64(time.Second)/l.rate)))
 	switch l.phase {
-	case search:
-		l.rate *= math.Exp2(since.Seconds() / doubling.Seconds())
 	case refine:
 		switch {
 		case now.Sub(l.cut) < calm:
@@ -91,7 +91,7 @@ func (l *learner) accept(now time.Time, busy bool) {
 	case hold:
 		if l.quiet += since; l.quiet >= l.rest && l.rate < l.most {
 			l.quiet, l.rest = 0, nextProbe
-			l.safe = l.rate
+			l.safe, l.sure = l.rate, true
 			l.rate *= 1 + l.step
 			l.step = min(2*l.step, longestStep)
 		}
@@ -107,10 +107,16 @@ func (l *learner) refuse(sent, now time.Time) {
 	if sent.Before(l.cut) {
 		return
 	}
-	grew := l.grew
-	l.cut, l.grown, l.grew = now, now, false
+	grew, exact := l.grew, l.exact(now)
+	l.cut, l.grown, l.grew, l.taken = now, now, false, 0
 	if l.phase == hold && l.safe > 0 {
 		l.hold(l.safe, min(2*max(l.rest, firstProbe), longestRest))
+		l.sure = true
+		return
+	}
+	if exact > 0 {
+		l.hold(exact, firstProbe)
+		l.sure = true
 		return
 	}
 	l.rate = max(slowest, l.slower(now))
@@ -125,8 +131,19 @@ func (l *learner) refuse(sent, now time.Time) {
 }
 
 func (l *learner) hold(rate float64, rest time.Duration) {
-	l.phase, l.rate, l.found, l.safe, l.quiet, l.step = hold, rate, rate, 0, 0, firstStep
+	l.phase, l.rate, l.found, l.safe, l.sure, l.quiet, l.step = hold, rate, rate, 0, false, 0, firstStep
 	l.rest = max(rest, time.Duration(perProbe/rate*float64(time.Second)))
+}
+
+// exact returns the rate to hold if a rate that was held since the last refusal,
+// at full use, is refused: AWS's bucket was empty then and is now, and could not
+// fill in between, so that all that was accepted is what came in. Zero: unknown.
+func (l *learner) exact(now time.Time) float64 {
+	past := now.Sub(l.cut)
+	if l.phase != hold || l.safe > 0 || l.taken < enough || float64(l.quiet) < 0.9*float64(past) {
+		return 0
+	}
+	return max(changed*l.rate, min(share*float64(l.taken)/past.Seconds(), share*l.rate))
 }
 
 // slower returns the rate after a refusal: a little less than what was accepted
@@ -157,7 +174,7 @@ func (l *learner) slower(now time.Time) (rate float64) {
 
 // measure is the time over which what is accepted is counted.
 func (l *learner) measure() time.Duration {
-	if l.phase == search {
+	if l.phase == free {
 		return time.Second
 	}
 	return min(time.Minute, max(window, time.Duration(enough/l.rate*float64(time.Second))))

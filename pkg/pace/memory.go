@@ -13,7 +13,8 @@ import (
 // What was learnt is one setting of the store, which holds one account's users.
 const (
 	setting   = "iam.pace"
-	forgotten = 24 * time.Hour   // what is older says nothing
+	fading    = 6 * time.Hour    // what is older says less and less
+	forgotten = 24 * time.Hour   // and then nothing
 	keepAgain = 10 * time.Second // between two saves
 	notable   = 0.02             // a change of a rate that is worth a save, as a part of it
 	saveTime  = 2 * time.Second  // bound on the store
@@ -65,11 +66,11 @@ func recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.C
 	return known, version, nil
 }
 
-// faded returns the rate to begin with: what was learnt, the closer to start the
+// faded returns the rate to begin with: what was learnt, the closer to most the
 // older it is.
-func faded(l learnt, start float64, now time.Time) float64 {
-	old := min(1, max(0, now.Sub(l.At).Seconds()/forgotten.Seconds()))
-	return l.Rate + (start-l.Rate)*old
+func faded(l learnt, most float64, now time.Time) float64 {
+	old := min(1, max(0, (now.Sub(l.At)-fading).Seconds()/(forgotten-fading).Seconds()))
+	return l.Rate + max(0, most-l.Rate)*old
 }
 
 // Recall has the budget begin with what earlier processes have found, as the
@@ -96,7 +97,7 @@ func (b *Budget) Recall(ctx context.Context) {
 	b.known, b.version = known, version
 	for c, l := range known {
 		if k := b.buckets[c]; k != nil {
-			k.begin(faded(l, k.learn.most/2, now))
+			k.begin(faded(l, k.learn.most, now))
 		}
 	}
 }
@@ -113,10 +114,13 @@ func (b *bucket) found() (rate float64, used, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	rate, used = b.learn.rate, time.Since(b.waited) < time.Hour
-	if b.learn.safe > 0 { // the test is not over
+	switch {
+	case b.learn.safe > 0: // the test is not over
 		rate = b.learn.safe
+	case !b.learn.sure: // what AWS's bucket held may have helped
+		rate *= share
 	}
-	return rate, used, b.learn.phase == hold
+	return rate, used, b.learn.phase == hold || b.learn.phase == refine && b.learn.taken >= enough
 }
 
 // Flush remembers what was learnt last. It is for a process that ends.

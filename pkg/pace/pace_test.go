@@ -131,9 +131,9 @@ func TestWhatWasLearntIsRemembered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &rotatetest.MemStore{}
-		a := &account{latency: 50 * time.Millisecond, limit: each(10, 10)}
+		a := &account{latency: 50 * time.Millisecond, limit: each(10, 20)}
 		b := &pace.Budget{Most: 50, Settings: store}
-		a.crowd(t, b, rotate.CreateAccessKey, 1000)
+		a.crowd(t, b, rotate.CreateAccessKey, 500)
 		b.Flush(t.Context())
 		known, err := pace.Recall(t.Context(), store, time.Now())
 		if r := known[rotate.CreateAccessKey]; err != nil || r < 8.5 || r > 10.2 {
@@ -143,11 +143,15 @@ func TestWhatWasLearntIsRemembered(t *testing.T) {
 			t.Errorf("Recall() = %v, want nothing for an action that was not called", known)
 		}
 
-		time.Sleep(time.Minute)
-		a.reset()
-		took := a.crowd(t, &pace.Budget{Most: 50, Settings: store}, rotate.CreateAccessKey, 500).Seconds()
-		if n := a.refused[rotate.CreateAccessKey]; n > 0 || took > 50/0.9 {
-			t.Errorf("500 calls of the next process: %d refused in %.1f s, want 0 in at most %.1f s", n, took, 50/0.9)
+		for i := range 5 {
+			time.Sleep(10 * time.Second)
+			a.reset()
+			b := &pace.Budget{Most: 50, Settings: store}
+			took := a.crowd(t, b, rotate.CreateAccessKey, 500).Seconds()
+			b.Flush(t.Context())
+			if n := a.refused[rotate.CreateAccessKey]; n > 0 || took > 50/0.9 {
+				t.Errorf("500 calls of process %d: %d refused in %.1f s, want 0 in at most %.1f s", i+2, n, took, 50/0.9)
+			}
 		}
 	})
 }
@@ -159,7 +163,7 @@ func TestOldKnowledgeFades(t *testing.T) {
 	for _, row := range []struct {
 		age  time.Duration
 		want float64
-	}{{0, 1}, {12 * time.Hour, 3}, {25 * time.Hour, 5}, {-2 * time.Hour, 5}} {
+	}{{0, 1}, {5 * time.Hour, 1}, {15 * time.Hour, 5.5}, {25 * time.Hour, 10}, {-2 * time.Hour, 10}} {
 		t.Run(row.age.String(), func(t *testing.T) {
 			t.Parallel()
 			store := &rotatetest.MemStore{}

@@ -38,7 +38,7 @@ const (
 // reason than this machine's is waited for outside all of them.
 type gates struct {
 	begin *gate          // keys to be made whose turn has not come: the others are left in the store
-	ready *gate          // those that wait for the pace or for a slot
+	ready map[Call]*gate // those that wait for the pace of their call, which differs, or then for a slot
 	turn  map[Call]*gate // one of them at a time waits for the pace
 	slot  *gate          // calls in flight that change IAM
 	reads *gate          // calls in flight that do not
@@ -46,13 +46,12 @@ type gates struct {
 
 func newGates(workers int) gates {
 	g := gates{
-		begin: &gate{size: 4 * workers}, turn: map[Call]*gate{},
-		ready: &gate{size: 2 * workers, spare: 2 + workers/2},
+		begin: &gate{size: 4 * workers}, turn: map[Call]*gate{}, ready: map[Call]*gate{},
 		slot:  &gate{size: workers, spare: 1 + workers/8},
 		reads: &gate{size: 8 * workers, spare: 2 * workers},
 	}
 	for _, c := range []Call{CreateAccessKey, UpdateAccessKey, DeleteAccessKey} {
-		g.turn[c] = &gate{size: 1}
+		g.turn[c], g.ready[c] = &gate{size: 1}, &gate{size: 2 * workers, spare: 2 + workers/2}
 	}
 	return g
 }
@@ -87,7 +86,7 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 	}
 	p.giveBack()
 	began := p.now()
-	ready := p.gates.ready.join(p.urgency)
+	ready := p.gates.ready[call].join(p.urgency)
 	if err = p.keeping(ready.wait); err == nil {
 		err = p.paced(call)
 	}
@@ -104,7 +103,7 @@ func (p *pass) turn(step plan.Step) (again bool, err error) {
 // and the pass did not begin with a place among them.
 func (p *pass) crowded(step plan.Step) bool {
 	return p.defers && (step.Action == plan.Create || step.Then == plan.Create) && p.rank == plan.RankCreate && p.may == "" &&
-		p.gates.ready.crowded(p.gates.begin.size)
+		p.gates.ready[CreateAccessKey].crowded(p.gates.begin.size)
 }
 
 // paced waits for the pace, once those that are more urgent have.
@@ -156,6 +155,7 @@ func (p *pass) change(call func(context.Context) error) error {
 	defer leave()
 	ctx, cancel := p.effect()
 	defer cancel()
+	p.sent = p.now()
 	return call(ctx)
 }
 
@@ -175,8 +175,12 @@ func (p *pass) ask(call func(context.Context) error) error {
 // called again when the lease was extended.
 func (p *pass) keeping(wait func(context.Context) error) error {
 	for {
+		left := leaseTTL // of one that was given up nothing is to be kept
+		if !p.leased.IsZero() {
+			left = p.leased.Sub(p.now())
+		}
 		ctx, cancel := context.WithCancel(p.ctx)
-		t := time.AfterFunc(p.leased.Sub(p.now())-leaseTTL/2, cancel)
+		t := time.AfterFunc(left-leaseTTL/2, cancel)
 		err := wait(ctx)
 		woken := !t.Stop()
 		cancel()

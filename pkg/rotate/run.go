@@ -151,20 +151,19 @@ func (s *scheduler) dispatch(ctx context.Context) {
 func (s *scheduler) start(ctx context.Context) {
 	b := &s.backlog
 	b.due = s.startAll(ctx, b.due, way{defers: true})
-	b.creations = s.startAll(ctx, b.creations, way{})
+	b.creations = s.startAll(ctx, b.creations, way{creates: true})
 	b.others = s.startAll(ctx, b.others, way{defers: true, anyway: true})
 }
 
-// startAll starts passes of one way, and returns those for whom there was no room.
+// startAll returns those for whom there was no room.
 func (s *scheduler) startAll(ctx context.Context, users []string, w way) []string {
-	creates := !w.defers
+	waits := 0
+	if w.creates {
+		waits = 1
+	}
 	for i, user := range users {
-		if ctx.Err() != nil || !s.room(creates) {
+		if ctx.Err() != nil || !s.room(w.creates) {
 			return users[i:]
-		}
-		waits := 0
-		if creates {
-			waits = 1
 		}
 		s.count(1, waits)
 		w := w

@@ -20,23 +20,28 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "little-use-tests-the-limit", Rule: "on time",
-		File: "pkg/pace/learn.go", Old: "if !busy || l.rate", New: "if l.rate",
+		File: "pkg/pace/learn.go", Old: "if !busy || l.phase", New: "if l.phase",
 		Pkg: "./pkg/pace", Test: "TestLittleUseTestsNothing", Says: "after an hour of little use",
 	},
 	{
 		Name: "pace-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most/2, now))", New: "k.begin(faded(l, k.learn.most/2, now) + 50)",
-		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of the next process",
+		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most, now))", New: "k.begin(faded(l, k.learn.most, now) + 50)",
+		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of process 2",
 	},
 	{
 		Name: "pace-never-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "return l.Rate + (start-l.Rate)*old", New: "return l.Rate + 0*(start-l.Rate)*old",
-		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "the rate is 1, want 3",
+		File: "pkg/pace/memory.go", Old: "return l.Rate + max(0, most-l.Rate)*old", New: "return l.Rate + max(0, most-l.Rate)*old*0",
+		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "the rate is 1, want 5.5",
 	},
 	{
 		Name: "one-bucket-for-all-actions", Rule: "on time",
 		File: "pkg/pace/pace.go", Old: "b.buckets[call].wait(ctx)", New: "b.buckets[rotate.CreateAccessKey].wait(ctx)",
 		Pkg: "./pkg/pace", Test: "TestCreationsDelayNothingElse", Says: "beside 500 creations took",
+	},
+	{
+		Name: "actions-share-their-turns", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "p.gates.ready[call].join(p.urgency)", New: "p.gates.ready[CreateAccessKey].join(p.urgency)",
+		Pkg: "./pkg/awsiam", Test: "TestActionsOfACrowdShareNothing", Says: "what the pace of one action allows",
 	},
 	{
 		Name: "sdk-repeats-throttled-calls", Rule: "on time",

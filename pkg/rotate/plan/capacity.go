@@ -36,7 +36,10 @@ type Capacity struct {
 const (
 	callsOfRotation = 12
 	usualCall       = 50 * time.Millisecond
-	reliable        = 0.9 // of what is possible: users' slots are spread, but not evenly
+	// reliable is the part of what is possible that can be relied on: slots are not
+	// spread evenly, and users that were late have intervals shorter by up to a
+	// quarter until they are back on their slots ([Policy.NextSlot]).
+	reliable = 0.75
 )
 
 // Capacity works out whether the load can be borne, and otherwise how late users
@@ -111,7 +114,7 @@ func (c Capacity) Complaint() string {
 	if c.Late > 0 {
 		return text + fmt.Sprintf(": %d users will be overdue, by up to %s", c.Late, brief(c.LateBy))
 	}
-	return text + ": users will be overdue when many are due at once"
+	return text + ": users will be overdue for hours after many were due at once"
 }
 
 func allows(scarce string, perSecond float64) string {

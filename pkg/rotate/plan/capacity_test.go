@@ -25,23 +25,23 @@ func TestCapacity(t *testing.T) {
 	}{
 		"100 users at the defaults": {
 			plan.Load{Users: 100, Every: 10 * m, Creates: 10, Updates: 10, Deletes: 10, Workers: 8},
-			true, "CreateAccessKey", 5400, 12 * time.Second, 0, 0, 10 * time.Second,
+			true, "CreateAccessKey", 4500, 14 * time.Second, 0, 0, 10 * time.Second,
 		},
 		"500 users, of which an account allows a quarter": {
 			plan.Load{Users: 500, Every: 10 * m, Creates: 0.207, Updates: 10, Deletes: 10, Workers: 8},
-			false, "CreateAccessKey", 111, 2684 * time.Second, 376, 30*m + 15*time.Second, 2415 * time.Second,
+			false, "CreateAccessKey", 93, 3221 * time.Second, 376, 30*m + 15*time.Second, 2415 * time.Second,
 		},
 		"deactivations are the bottleneck": {
 			plan.Load{Users: 6000, Every: 10 * m, Creates: 10, Updates: 5, Deletes: 10, Workers: 50},
-			false, "UpdateAccessKey", 2700, 1334 * time.Second, 3000, 10 * m, 20 * m,
+			false, "UpdateAccessKey", 2250, 1600 * time.Second, 3000, 10 * m, 20 * m,
 		},
 		"more than is reliable, less than is possible": {
 			plan.Load{Users: 5700, Every: 10 * m, Creates: 10, Updates: 10, Deletes: 10, Workers: 50},
-			false, "CreateAccessKey", 5400, 634 * time.Second, 0, 0, 570 * time.Second,
+			false, "CreateAccessKey", 4500, 760 * time.Second, 0, 0, 570 * time.Second,
 		},
 		"too few workers for slow calls": {
 			plan.Load{Users: 2000, Every: 10 * m, Creates: 10, Updates: 10, Deletes: 10, Workers: 2, Call: 200 * time.Millisecond},
-			false, "workers", 450, 2667 * time.Second, 1500, 30 * m, 40 * m,
+			false, "workers", 375, 3200 * time.Second, 1500, 30 * m, 40 * m,
 		},
 		"nobody": {plan.Load{Every: 10 * m, Creates: 10, Workers: 8}, true, "CreateAccessKey", 1<<31 - 1, 0, 0, 0, 0},
 		"no limit is known": {
