@@ -63,7 +63,7 @@ func onceBeside(workers int) func(context.Context, sweep) ([]figure, error) {
 }
 
 // actions are IAM's and STS's, as the table names them.
-var actions = []string{"CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "ListAccessKeys", "GetUser", "GetCallerIdentity"} //nolint:gochecknoglobals
+var actions = []string{"CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "ListAccessKeys", "GetUser", "GetCallerIdentity"} //nolint:gochecknoglobals // a constant
 
 func (k *scene) perUser(n int) (all []figure) {
 	counts := k.Counts()
