@@ -82,6 +82,7 @@ type figure struct {
 func most(what string, value, limit float64) figure {
 	return figure{what: what, value: value, limit: limit}
 }
+
 func least(what string, value, limit float64) figure {
 	return figure{what: what, value: value, limit: -limit}
 }

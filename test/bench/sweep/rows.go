@@ -63,7 +63,9 @@ func onceBeside(workers int) func(context.Context, sweep) ([]figure, error) {
 }
 
 // actions are IAM's and STS's, as the table names them.
-var actions = []string{"CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "ListAccessKeys", "GetUser", "GetCallerIdentity"} //nolint:gochecknoglobals
+var actions = []string{ //nolint:gochecknoglobals // a constant
+	"CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "ListAccessKeys", "GetUser", "GetCallerIdentity",
+}
 
 func (k *scene) perUser(n int) (all []figure) {
 	counts := k.Counts()
@@ -117,7 +119,7 @@ func (k *scene) refused() (n int) {
 	return n
 }
 
-// calls returns how many calls that change something IAM was asked for.
+// changes returns how many calls that change something IAM was asked for.
 func (k *scene) changes() (n int) {
 	counts := k.Counts()
 	for _, a := range actions[:3] {
