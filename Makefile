@@ -20,7 +20,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 # Tests on servers that are started for them.
 E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: bench-server soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
+.PHONY: bench-server bench-sweep soak-server e2e-api build test lint sim mutants sizes vuln fuzz bench bench-get help \
 	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-browser
 .DEFAULT_GOAL := help
 
@@ -90,7 +90,8 @@ e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations
 	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 30m ./test/e2e
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
-	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-reporter=spec page.test.mjs
+	$(GO) build -o .e2e/bin/crowd ./test/e2e/crowd
+	cd test/e2e/browser && npm ci --silent --no-audit --no-fund && node --test --test-concurrency=1 --test-reporter=spec page.test.mjs crowd.test.mjs
 
 SCHEMATHESIS := 4.32.5
 .e2e/schemathesis/$(SCHEMATHESIS):
@@ -101,8 +102,11 @@ SCHEMATHESIS := 4.32.5
 e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
 	$(GO) test -count=1 -tags e2e -timeout 30m -v -run '^TestSchemathesis$$' ./test/e2e
 
-bench-server: build ## /active-key beside a bare net/http handler that verifies a token
-	$(GO) run ./test/bench -keyrot bin/keyrot
+bench-sweep: build ## rotating many users beside the least that it takes (ARGS=check fails above the limits; about 25 minutes)
+	$(GO) run ./test/bench/sweep -keyrot bin/keyrot $(ARGS)
+
+bench-server: build ## /active-key at 5 and 5,000 users beside bare net/http handlers (CHECK=1 fails below the limits)
+	$(GO) run ./test/bench -keyrot bin/keyrot $(if $(CHECK),check)
 
 MINUTES ?= 10
 soak-server: build ## the server at full load while keys rotate, for MINUTES=10

@@ -115,7 +115,7 @@ var reserved = []struct {
 	{"internal/sandbox", []string{"internal/cli"}},
 	{"internal/cli", []string{"cmd/keyrot"}},
 	{"internal/config", []string{"internal/cli"}},
-	{"pkg/rotate/rotatetest", []string{"internal/sim", "internal/difftest"}}, // packages of tests
+	{"pkg/rotate/rotatetest", []string{"internal/sim", "internal/difftest", "test/e2e/crowd"}}, // packages of tests
 	{"testing", []string{"pkg/rotate/rotatetest", "internal/sim", "internal/difftest"}},
 	{"text/template", nil}, // switches the linker's dead-code elimination off
 	{"html/template", nil}, // the same

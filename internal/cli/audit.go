@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
@@ -25,6 +24,8 @@ type auditOptions struct {
 	Since  string
 	Format string
 	DryRun bool
+	// Exports are files of the lines before the log's own, in order.
+	Exports []string
 }
 
 type auditRuns struct {
@@ -39,24 +40,27 @@ func newAuditCmd(run auditRuns) *cobra.Command {
 	var o auditOptions
 	sub := func(use, short, example string, do func(context.Context, auditOptions) error) *cobra.Command {
 		return &cobra.Command{
-			Use: use, Short: short, Example: "  keyrot audit " + example, Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			Use: use, Short: short, Example: "  keyrot audit " + example, Args: cobra.ArbitraryArgs,
+			RunE: func(cmd *cobra.Command, args []string) (err error) {
 				if o.common, err = commonOf(cmd); err != nil {
 					return err
 				}
+				o.Exports = args
 				return do(cmd.Context(), o)
 			},
 		}
 	}
-	verify := sub("verify", "Check that no line was changed, dropped or reordered", "verify", run.verify)
-	report := sub("report", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
+	verify := sub("verify [EXPORT]…", "Check that no line was changed, dropped or reordered", "verify", run.verify)
+	report := sub("report [EXPORT]…", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
 	report.Flags().StringVar(&o.Since, "since", "90d", "how far back")
 	report.Flags().StringVar(&o.Format, "format", "csv", "csv or json")
 	prune := sub("prune", "Export old lines and cut them off the log", "prune --keep 400d --to /var/backups/keyrot", run.prune)
+	prune.Args = cobra.NoArgs
 	prune.Long = `Export the lines that are older than --keep to a compressed file, read it back
 and cut them off the log. A line of the log says what is missing and names the
 export's SHA-256, so that "audit verify" still proves the rest. Nothing is cut
-off a log that cannot be proven. "audit report" only knows what is in the log.`
+off a log that cannot be proven. "audit verify" and "audit report" read exports
+that they are given, the oldest first, before the log.`
 	setting(prune.Flags(), "audit.keep", "keep", "how long lines stay in the log (default 400d)")
 	setting(prune.Flags(), "audit.exports", "to", "folder for the export (default: that of the log)")
 	prune.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be cut off, without doing it")
@@ -79,9 +83,12 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if t, ok := st.(tableStore); ok {
+		if len(o.Exports) > 0 {
+			return usagef("verify: exports are proven together with a file, not with a table, which has several logs")
+		}
 		return e.verifyChains(ctx, o, t)
 	}
-	tail, err := audit.VerifyFile(ctx, cfg.Audit.Path, st)
+	tail, err := audit.VerifyFile(ctx, cfg.Audit.Path, st, o.Exports...)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = hint.Wrap(err, "name it with --audit-log; if it was there, somebody has removed it")
 	}
@@ -107,7 +114,7 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 	if o.Format != "csv" && o.Format != "json" {
 		return usagef("--format: %q is not one of csv, json", o.Format)
 	}
-	f, name, err := openLines(ctx, cfg)
+	f, name, err := openLines(ctx, cfg, o.Exports)
 	if err != nil {
 		return err
 	}
@@ -123,8 +130,11 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 }
 
 // openLines opens the log to read it.
-func openLines(ctx context.Context, cfg config.Config) (lines io.ReadCloser, name string, err error) {
+func openLines(ctx context.Context, cfg config.Config, exports []string) (lines io.ReadCloser, name string, err error) {
 	if cfg.Store.Table != "" {
+		if len(exports) > 0 {
+			return nil, "", usagef("report: exports are read together with a file, not with a table, which has several logs")
+		}
 		st, err := connectTable(ctx, cfg, &rotate.Clock{})
 		if err != nil {
 			return nil, "", err
@@ -132,7 +142,7 @@ func openLines(ctx context.Context, cfg config.Config) (lines io.ReadCloser, nam
 		lines, err := exportChains(ctx, st.(tableStore))
 		return lines, "in table " + cfg.Store.Table, err
 	}
-	f, err := os.Open(cfg.Audit.Path)
+	f, err := audit.OpenLines(ctx, cfg.Audit.Path, exports...)
 	if err != nil {
 		return nil, "", usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
 	}

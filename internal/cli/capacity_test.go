@@ -62,7 +62,7 @@ func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 	s.forewarn(t.Context(), e, cfg)
 	told("serve", errs.String())
 	e.Err = &strings.Builder{}
-	if err := e.status(t.Context(), c); err != nil {
+	if err := e.status(t.Context(), statusOptions{common: c}); err != nil {
 		t.Fatal(err)
 	}
 	told("status", fmt.Sprint(e.Err))

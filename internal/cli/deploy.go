@@ -88,6 +88,7 @@ keep, such as windows or publish, are refused.`,
 	scheduleFlags(f)
 	selectionFlags(f)
 	setting(f, "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
+	setting(f, "workers", "workers", "keys that are made side by side")
 	setting(f, "store.table", "table", "table that a former stack left behind")
 	setting(f, "store.kms_key", "kms-key", "ARN of the KMS key that a former stack left behind")
 	return cmd

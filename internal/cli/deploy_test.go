@@ -27,7 +27,7 @@ func TestKnobs(t *testing.T) {
 	e, _, _ := testEnv(t, nil)
 	given := map[string]any{
 		"users.names": []string{"ann", "bob"}, "users.exclude": []string{"root-*"}, "rotate_every": "30m", "deactivate_after": "40m", "delete_after": "50m",
-		"existing_keys": "retire", "iam.rate": "5", "on_in_use": "hold", "max_hold": "2h", "settle": "20s", "store.table": "t", "store.kms_key": "k",
+		"existing_keys": "retire", "iam.rate": "5", "workers": "16", "on_in_use": "hold", "max_hold": "2h", "settle": "20s", "store.table": "t", "store.kms_key": "k",
 	}
 	cfg, err := e.loadValid(common{Flags: given})
 	if err != nil {

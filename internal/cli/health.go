@@ -25,6 +25,9 @@ type health struct {
 	down   func() []string // publishers that fail for all users; nil: this process publishes nothing
 	// capacity is of users whose schedules have this interval on average. nil: not known.
 	capacity func(users int, every time.Duration) plan.Capacity
+	// unenrolled counts the users that should be among the store's and are not. nil:
+	// this process enrols nobody.
+	unenrolled func([]*rotate.Entry) int
 	// promised is for how many users something can be handed out from memory. nil: nobody.
 	promised func() int
 
@@ -67,6 +70,10 @@ func (h *health) Health(ctx context.Context) (api.Health, error) {
 		return h.last, err
 	}
 	h.last.Users, h.last.Serving, h.last.Overdue = o.Users, o.Serving, o.Overdue
+	if h.unenrolled != nil {
+		all, _, _ := h.roster.All(ctx) // which was looked at just now
+		h.last.Overdue += h.unenrolled(all)
+	}
 	if h.capacity != nil {
 		h.ahead = h.capacity(o.Users, o.Every)
 		h.last.WillBeOverdue = h.ahead.Late

@@ -102,7 +102,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 		if err != nil {
 			return nil, nil, usage(err, "")
 		}
-		s.rotator, s.notify = r, n
+		s.rotator, s.notify, s.health.unenrolled = r, n, r.Unenrolled
 		s.remember(aws.SDK.Pace)
 		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
 			defer s.pace.Flush(ctx)

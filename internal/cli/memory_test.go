@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"math"
 	"runtime/debug"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 )
 
 func TestGroupMemory(t *testing.T) {
@@ -55,5 +58,58 @@ func TestLimitMemory(t *testing.T) { //nolint:paralleltest // the process has on
 	limitMemory()()
 	if got := debug.SetMemoryLimit(-1); got != 1<<30 {
 		t.Errorf("GOMEMLIMIT became %d, want 1 GiB as it was given", got)
+	}
+}
+
+// TestTheHeapGrowsByAboutAsMuch whatever it holds.
+func TestTheHeapGrowsByAboutAsMuch(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		live uint64
+		want int
+	}{
+		{"nothing is known yet", 0, mostGrowth},
+		{"a few users", 4 << 20, mostGrowth},
+		{"5,000 users", 16 << 20, 100},
+		{"50,000 users", 200 << 20, leastGrowth},
+	} {
+		if got := growth(tc.live); got != tc.want {
+			t.Errorf("%s: growth(%d MiB) = %d, want %d", tc.name, tc.live>>20, got, tc.want)
+		}
+	}
+}
+
+// TestServeAdjustsTheCollector unless GOGC has told it how often to collect.
+func TestServeAdjustsTheCollector(t *testing.T) {
+	for _, tc := range []struct {
+		name, gogc string
+	}{
+		{"nobody has said", ""},
+		{"GOGC has", "1000"},
+	} {
+		t.Setenv("GOGC", tc.gogc)
+		synctest.Test(t, func(t *testing.T) {
+			before := debug.SetGCPercent(1000)
+			defer debug.SetGCPercent(before)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- collectLess(ctx) }()
+			time.Sleep(lookAtHeap + 1)
+			synctest.Wait()
+			got := debug.SetGCPercent(-1)
+			debug.SetGCPercent(got) // was only asked for
+			if adjusted := got != 1000; adjusted != (tc.gogc == "") {
+				t.Errorf("%s: GOGC is %d", tc.name, got)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if got := debug.SetGCPercent(1000); got != 1000 {
+				t.Errorf("%s: GOGC is %d afterwards, want 1000", tc.name, got)
+			}
+		})
 	}
 }

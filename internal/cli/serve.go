@@ -86,7 +86,6 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 // run rotates and serves until ctx ends, one of the two fails, or the guard says
 // that neither is possible. Then what hangs is not waited for.
 func (s *system) run(ctx context.Context, ln net.Listener) error {
-	defer collectLess()()
 	defer limitMemory()()
 	profiles, err := s.listenProfiles(ctx)
 	if err != nil {
@@ -96,6 +95,7 @@ func (s *system) run(ctx context.Context, ln net.Listener) error {
 	if profiles != nil {
 		g.Go(func() error { return serveProfiles(ctx, profiles) })
 	}
+	g.Go(func() error { return collectLess(ctx) })
 	g.Go(func() error { return s.rotator.Run(ctx) })
 	g.Go(func() error { return s.late.Run(ctx) })
 	if s.health != nil {

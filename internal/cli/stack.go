@@ -43,6 +43,7 @@ var knobs = []knob{
 	{"MaxHold", "max_hold", func(c config.Config) string { return c.MaxHold.String() }},
 	{"MailDigest", "notify.digest", func(c config.Config) string { return c.Notify.Digest }},
 	{"IamRate", "iam.rate", func(c config.Config) string { return strconv.FormatFloat(c.IAM.Rate, 'f', -1, 64) }},
+	{"Workers", "workers", func(c config.Config) string { return strconv.Itoa(c.Workers) }},
 }
 
 // period writes a duration as the configuration reads it; "" for the preset's.

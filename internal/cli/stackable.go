@@ -19,7 +19,6 @@ var notTheStacks = []string{
 // instead says how a stack is told what a key says to a daemon.
 var instead = map[string]string{
 	"overrides": "a stack has one schedule; use a stack for each",
-	"workers":   "a stack's rotator has 8",
 
 	"audit.keep":    `the log in a stack's table is pruned by "keyrot audit prune --stack" only; give it --keep`,
 	"handouts.keep": "a stack keeps them for 90 days",

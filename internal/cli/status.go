@@ -1,42 +1,87 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/api"
+	"github.com/keyrot/keyrot/pkg/page"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
-func newStatusCmd(run, watch func(context.Context, common) error) *cobra.Command {
-	var watching bool
+// statusOptions is what of the status is asked for.
+type statusOptions struct {
+	common
+	Users  []string   // only these; nil: all
+	Query  page.Query // Page 0: no page was asked for
+	Watch  bool
+	paging bool // --page was given
+}
+
+func newStatusCmd(run, watch func(context.Context, statusOptions) error) *cobra.Command {
+	var o statusOptions
+	var state string
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show users, keys, ages and what comes next",
-		Long:    "Show users, keys, ages and what comes next, as the store has it. AWS is asked for the time only.",
-		Example: "  keyrot status\n  keyrot status --watch\n  keyrot status -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := commonOf(cmd)
-			if err != nil {
+		Use:   "status [USER]...",
+		Short: "Show users, keys, ages and what comes next",
+		Long: `Show users, keys, ages and what comes next, as the store has it. AWS is asked
+for the time only. Users that need somebody come first.
+
+Given users are shown with all that is known about them. --state and --search
+narrow the list. On a terminal ` + strconv.Itoa(page.PageSize) + ` users are shown at a time; --page shows the next.
+Elsewhere, and as JSON, all of them are shown unless a page is asked for.
+
+The states are:
+  leaked   a leaked key is not dead yet
+  late     a new key is overdue, or nobody has looked at the user when it was due
+  held     something stands in the way, and somebody has to act
+  paused   by an operator
+  waiting  for a retry, for IAM, for the first key, or with an order open
+  on-time  all is as planned`,
+		Example: "  keyrot status\n  keyrot status ci mailer\n  keyrot status --state late\n  keyrot status --search app- --page 2\n" +
+			"  keyrot status --watch\n  keyrot status -o json",
+		RunE: func(cmd *cobra.Command, users []string) (err error) {
+			if o.common, err = commonOf(cmd); err != nil {
 				return err
 			}
-			if watching {
-				return watch(cmd.Context(), c)
+			if o.Query.Group, err = page.ParseGroup(state); err != nil {
+				return usagef("--state: %w", err)
 			}
-			return run(cmd.Context(), c)
+			o.paging = cmd.Flags().Changed("page")
+			if o.paging && o.Query.Page < 1 {
+				return usagef("--page: pages are counted from 1")
+			}
+			if o.Watch && o.paging {
+				return usagef("--watch scrolls; leave out --page")
+			}
+			o.Users = users
+			if o.Watch {
+				return watch(cmd.Context(), o)
+			}
+			return run(cmd.Context(), o)
 		},
 	}
-	storeFlags(cmd.Flags())
-	setting(cmd.Flags(), "audit.path", "audit-log", "the log that --watch takes the past from (default: audit.jsonl beside the store)")
-	cmd.Flags().BoolVar(&watching, "watch", false, "show it live, with timelines, until q or Ctrl-C")
+	f := cmd.Flags()
+	storeFlags(f)
+	setting(f, "audit.path", "audit-log", "the log that --watch takes the past from (default: audit.jsonl beside the store)")
+	f.BoolVar(&o.Watch, "watch", false, "show it live, with timelines, until q or Ctrl-C")
+	f.StringVar(&state, "state", "", "only users in this state")
+	f.StringVar(&o.Query.Text, "search", "", "only users with this in their name, in small letters or capitals")
+	f.IntVar(&o.Query.Page, "page", 0, fmt.Sprintf("show this page of %d users", page.PageSize))
 	return cmd
 }
 
@@ -54,8 +99,9 @@ type userStatus struct {
 	User    string      `json:"user"`
 	Keys    []keyStatus `json:"keys"`
 	Next    time.Time   `json:"next,omitzero"` // when keyrot looks at the user again
+	State   page.Group  `json:"state"`         // see --state
 	Overdue bool        `json:"overdue"`
-	Since   time.Time   `json:"since,omitzero"` // overdue or waiting since
+	Since   time.Time   `json:"since,omitzero"` // overdue, late or waiting since
 	Waiting string      `json:"waiting,omitempty"`
 	Paused  bool        `json:"paused"`
 	Orders  []orderView `json:"orders,omitempty"` // not carried out yet
@@ -81,8 +127,8 @@ type targetView struct {
 	Error string `json:"error,omitempty"`
 }
 
-func (e Env) status(ctx context.Context, c common) (err error) {
-	cfg, err := e.loadValid(c)
+func (e Env) status(ctx context.Context, o statusOptions) (err error) {
+	cfg, err := e.loadValid(o.common)
 	if err != nil {
 		return err
 	}
@@ -97,28 +143,164 @@ func (e Env) status(ctx context.Context, c common) (err error) {
 		return err
 	}
 	clock.Settle(ctx) // unless the table's answer told the time already
-	now := clock.Now()
-	views := make([]userStatus, len(entries))
-	for i, entry := range entries {
-		views[i] = statusOf(entry, cfg, now)
+	l := listing{o: o, cfg: cfg, now: clock.Now(), limited: isTerminal(e.Out)}
+	if err := l.read(entries); err != nil {
+		return err
 	}
-	users := make([]string, len(views))
-	for i, v := range views {
-		users[i] = v.User
+	users := make([]string, len(entries))
+	for i, entry := range entries {
+		users[i] = entry.Record.User
 	}
 	e.warnOf(capacityFor(cfg, users, e.found(ctx, cfg)))
-	if c.Output == "json" {
-		return writeJSON(e.Out, views)
+	if o.Output == "json" {
+		return writeJSON(e.Out, l.views)
 	}
-	if len(views) == 0 {
-		_, _ = fmt.Fprintln(e.Err, "keyrot: no user is managed yet")
+	if l.note != "" {
+		defer func() { _, _ = fmt.Fprintln(e.Err, "keyrot: "+l.note) }()
+	}
+	if len(l.views) == 0 {
 		return nil
 	}
+	if len(o.Users) > 0 {
+		return l.details(e.Out)
+	}
 	rows := [][]string{{"USER", "KEY", "STAGE", "AGE", "STATE"}}
-	for _, v := range views {
-		rows = append(rows, rowsOf(v, now)...)
+	for _, v := range l.views {
+		rows = append(rows, rowsOf(v, l.now)...)
 	}
 	return writeTable(e.Out, rows)
+}
+
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// listing is what of the entries is shown.
+type listing struct {
+	o       statusOptions
+	cfg     config.Config
+	now     time.Time
+	limited bool // it is for a terminal
+
+	views []userStatus
+	users []page.User // of the views
+	note  string      // what to say about it
+}
+
+// read narrows the entries to what is asked for: ordered by name for programs,
+// otherwise those that need somebody first.
+func (l *listing) read(entries []rotate.Entry) error {
+	policy := l.cfg.PolicyAt(func() time.Time { return l.now })
+	by := map[string]*rotate.Entry{}
+	facts := page.Facts{Policy: policy}
+	for i := range entries {
+		by[entries[i].Record.User] = &entries[i]
+		facts.Entries = append(facts.Entries, &entries[i])
+	}
+	all := page.Build(facts, l.now).Users
+	for _, name := range l.o.Users {
+		if _, ok := by[name]; !ok {
+			return fmt.Errorf("user %q: %w", name, rotate.ErrNotManaged)
+		}
+	}
+	q := l.o.Query
+	found := slices.DeleteFunc(slices.Clone(all), func(u page.User) bool {
+		return !q.Takes(u) || len(l.o.Users) > 0 && !slices.Contains(l.o.Users, u.Name)
+	})
+	if l.o.Output == "json" {
+		slices.SortFunc(found, func(a, b page.User) int { return strings.Compare(a.Name, b.Name) })
+	}
+	l.users = found
+	if l.o.paging || l.limited && l.o.Output != "json" && len(l.o.Users) == 0 {
+		l.users = page.Query{Page: q.Page}.Find(found).Users
+	}
+	l.views = []userStatus{}
+	for _, u := range l.users {
+		v := statusOf(*by[u.Name], l.cfg, l.now)
+		v.State = u.Group
+		l.views = append(l.views, v)
+	}
+	switch {
+	case len(all) == 0:
+		l.note = "no user is managed yet"
+	case len(found) == 0:
+		l.note = fmt.Sprintf("none of %d users", len(all))
+	case len(l.users) < len(found):
+		l.note = fmt.Sprintf("%d of %d users; --page, --state and --search show others", len(l.users), len(found))
+	case len(found) < len(all) && len(l.o.Users) == 0:
+		l.note = fmt.Sprintf("%d of %d users", len(found), len(all))
+	}
+	return nil
+}
+
+// details shows users with all that is known about them.
+func (l *listing) details(out io.Writer) error {
+	for i, u := range l.users {
+		if i > 0 {
+			_, _ = fmt.Fprintln(out)
+		}
+		head := u.Name + ": " + u.State
+		if !u.Since.IsZero() {
+			head += " for " + span(max(0, l.now.Sub(u.Since)))
+		}
+		lines := []string{head, u.Why, u.Do}
+		for _, o := range l.views[i].Orders {
+			lines = append(lines, o.words(l.now))
+		}
+		for _, t := range l.views[i].Unpublished {
+			lines = append(lines, "Not published to "+t.Name+": "+cmp.Or(t.Error, "not tried yet"))
+		}
+		if u.Error != "" {
+			lines = append(lines, "Last failure: "+u.Error)
+		}
+		if next := nextWords(u, l.now); next != "" {
+			lines = append(lines, "Next: "+next)
+		}
+		for j, line := range slices.DeleteFunc(lines, func(s string) bool { return s == "" }) {
+			if j > 0 {
+				line = "  " + line
+			}
+			_, _ = fmt.Fprintln(out, printable.Line(line))
+		}
+		rows := [][]string{{"  KEY", "STAGE", "AGE", "CREATED", "PROMOTED", "PROMISED UNTIL", "DEACTIVATED", "DELETED"}}
+		for _, k := range u.Keys {
+			age, promise := "-", "-"
+			if k.ID != "" {
+				age = span(max(0, l.now.Sub(k.Created.At)))
+				promise = instant(page.Moment{At: l.promise(i, k.ID)})
+			}
+			rows = append(rows, []string{
+				"  " + cmp.Or(k.ID, "next"), stageOf(k), age, instant(k.Created), instant(k.Promoted), promise,
+				instant(k.Deactivated), instant(k.Deleted),
+			})
+		}
+		if err := writeTable(out, rows); err != nil { // so does what failed before
+			return err
+		}
+	}
+	return nil
+}
+
+// promise is until when the key was handed out as working.
+func (l *listing) promise(i int, key string) time.Time {
+	for _, k := range l.views[i].Keys {
+		if k.Key == key {
+			return k.Promise
+		}
+	}
+	return time.Time{}
+}
+
+// instant writes a moment; one that is planned is in brackets.
+func instant(m page.Moment) string {
+	switch {
+	case m.At.IsZero():
+		return "-"
+	case m.Planned:
+		return "(" + m.At.UTC().Format("15:04:05") + ")"
+	}
+	return m.At.UTC().Format("15:04:05")
 }
 
 func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
@@ -160,6 +342,8 @@ func rowsOf(v userStatus, now time.Time) [][]string {
 		state = "paused"
 	case v.Overdue:
 		state = "overdue for " + span(now.Sub(v.Since))
+	case v.State == page.Late:
+		state = "late for " + span(now.Sub(v.Next))
 	}
 	if len(v.Orders)+len(v.Unpublished) > 0 {
 		state = strings.TrimPrefix(state, "ok, ")

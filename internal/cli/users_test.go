@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -63,5 +64,23 @@ func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+func TestProgressIsToldEveryTenSeconds(t *testing.T) {
+	t.Parallel()
+	e, _, errs := testEnv(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		p := rotate.NewProgress(500)
+		stop := e.showProgress("enrolled", p)
+		time.Sleep(9 * time.Second)
+		p.Add(100)
+		time.Sleep(time.Second + time.Millisecond)
+		p.Add(400)
+		stop()
+	})
+	want := "keyrot: enrolled 100 of 500, 40s left\nkeyrot: enrolled 500 of 500\n"
+	if errs.String() != want {
+		t.Errorf("told %q, want %q", errs, want)
 	}
 }

@@ -141,6 +141,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	s.guard = &guard{Parts: []*vital{recording, reading, writing}, Promised: dispenser.Promised, Kept: s.late.Waiting}
 	s.health = &health{
 		roster: s.roster, now: now, late: s.late, down: s.rotator.Down, promised: dispenser.Promised, capacity: s.capacity(cfg),
+		unenrolled: s.rotator.Unenrolled,
 	}
 	proxies, err := cfg.Server.Proxies()
 	if err != nil {
@@ -164,7 +165,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		return nil, usage(err, "")
 	}
 	s.server.Page = &page.Page{
-		Store: s.store, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
+		Roster: s.roster, Policy: policy, Keys: keys, History: history, Now: now, Log: log,
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)

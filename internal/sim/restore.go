@@ -168,22 +168,30 @@ func (s *simulation) operate(ctx context.Context) {
 	p.crash.Store(time.Now().Add(10 * s.For).UnixNano())
 	rot := p.rotator()
 	tell := time.Now().Add(s.recoveryBound())
-	for ctx.Err() == nil {
+	told := false
+	for began := time.Now(); ctx.Err() == nil; {
 		losses, err := rot.Losses(ctx, nil)
 		failed := err != nil
+		last := err
 		for _, l := range losses {
 			if s.isExcused(l.User.Name) {
 				continue
 			}
 			if l.Err != nil {
-				failed = true
+				failed, last = true, l.Err
 				continue
 			}
 			s.note(func() { s.lacking[l.User.Name] = tell })
-			failed = s.recover(ctx, rot, l) != nil || failed
+			if err := s.recover(ctx, rot, l); err != nil {
+				failed, last = true, err
+			}
 		}
 		if !failed {
 			return
+		}
+		if time.Since(began) > 6*time.Hour && !told && ctx.Err() == nil { // no trouble lasts as long
+			s.violation("on time: an operator cannot have the users recovered: %v", last)
+			told = true
 		}
 		pause(ctx, 20*time.Second)
 	}

@@ -13,9 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -236,70 +233,6 @@ func (s *simulation) dice(role string, n int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed^h, uint64(n)))
 }
 
-// client asks for credentials and uses them until they expire.
-func (s *simulation) client(ctx context.Context, i int) {
-	r, user := s.dice("client", i), userName(i)
-	d := &rotate.Dispenser{Store: s.store, Policy: s.policyOf, Clock: s.serverClock(s.dice("server clock", i))}
-	served := false
-	for ctx.Err() == nil {
-		s.waitUntilOpen(ctx)
-		c, err := d.Give(ctx, user, rotate.Recipient{Caller: "client-" + user})
-		if err != nil {
-			if ctx.Err() == nil {
-				s.notReady(user, served, err)
-			}
-			pause(ctx, time.Second+time.Duration(r.Int64N(int64(5*time.Second))))
-			continue
-		}
-		served = true
-		s.note(func() {
-			s.result.Handouts++
-			s.promise(c.KeyID, c.Expiration)
-		})
-		s.judgePublication(c)
-		if !c.Expiration.After(time.Now()) {
-			s.violation("served works: %s: hand-out of %s had expired already", user, c.KeyID)
-			return // there would be one at each instant from now on
-		}
-		if !s.useUp(ctx, r, c) {
-			pause(ctx, time.Second) // as a program that retries; without it, the clock would stand still
-		} else if time.Until(c.Expiration) <= time.Millisecond {
-			pause(ctx, 2*time.Millisecond) // the next one must not be the same
-		}
-	}
-}
-
-// useUp signs requests with c at random instants, and right at the end. It
-// reports whether c worked all the time.
-func (s *simulation) useUp(ctx context.Context, r *rand.Rand, c rotate.Credential) bool {
-	for {
-		err := s.aws.Use(c.KeyID, c.Secret.Reveal())
-		s.note(func() { s.result.Uses++ })
-		if err != nil && s.mayFail(c.User, c.KeyID) {
-			return false // the exception to every promise
-		}
-		if err == nil {
-			s.mustFail(c.User, c.KeyID)
-		}
-		if err != nil && !s.isExcused(c.User) {
-			s.violation("served works: %s: %s refused %s before its Expiration: %v", c.User, c.KeyID, time.Until(c.Expiration), err)
-			return false
-		}
-		left := time.Until(c.Expiration)
-		if left <= time.Millisecond || ctx.Err() != nil {
-			return left > -time.Millisecond
-		}
-		wait := time.Second + time.Duration(r.Int64N(int64(3*time.Minute)))
-		switch {
-		case wait >= left && r.IntN(2) == 0:
-			return true // asks a little early, as the SDKs do
-		case wait >= left:
-			wait = left - time.Microsecond
-		}
-		pause(ctx, wait)
-	}
-}
-
 func (s *simulation) policyOf(user string) plan.Policy {
 	p := s.Policy
 	p.Phase = plan.PhaseOf(user, p.RotateEvery)
@@ -360,60 +293,5 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-t.C:
-	}
-}
-
-// settle ends all troubles, lets one daemon run for a while and checks that
-// the world is in order: no orphans, no user without a working key.
-func (s *simulation) settle() {
-	s.aws.Change(func(a *rotatetest.AWS) {
-		a.Errors, a.Lost, a.Late, a.Spells = 0, 0, 0, nil
-	})
-	calm := s.Config
-	calm.Faults = Faults{Consistency: s.Faults.Consistency, Copies: s.Faults.Copies}
-	s.Config = calm
-	ctx, cancel := context.WithTimeout(context.Background(), 3*s.Policy.DeleteAfter+10*time.Minute)
-	defer cancel()
-	s.optional.outages = nil
-	s.daemon(ctx, s.Daemons)
-	es, err := s.store.List(context.Background())
-	if err != nil {
-		s.violation("listing the store: %v", err)
-	}
-	for _, e := range es {
-		s.inspect(e.Record)
-	}
-	s.inspectBurns()
-	sort.Strings(s.result.Violations)
-}
-
-// inspect compares what a user has with what the record says.
-func (s *simulation) inspect(r plan.Record) {
-	held := map[string]bool{}
-	for _, k := range r.Keys {
-		held[k.ID] = true
-	}
-	var extra []string
-	told := false // of two keys for one lost call neither is touched, only told
-	for _, k := range s.aws.Truth(r.User) {
-		switch {
-		case held[k.ID] || s.foreign[k.ID]:
-		case s.others && slices.Contains(r.Foreign, k.ID):
-			told = true
-			s.note(func() { s.result.Left++ })
-		default:
-			extra = append(extra, k.ID)
-		}
-	}
-	if len(extra) > 0 {
-		s.violation("orphans die: %s still has %s", r.User, strings.Join(extra, ", "))
-	}
-	s.inspectCopies(r)
-	if o, ok := plan.Serve(r, s.policyOf(r.User), time.Now()); !ok && !s.isExcused(r.User) {
-		s.violation("never zero: %s has nothing to serve in the end", r.User)
-	} else if since, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); ok && late && !told && !s.Tight && !s.isExcused(r.User) &&
-		len(s.aws.Truth(r.User)) <= 1+len(r.Keys) {
-		s.violation("on time: %s is overdue since %s in a calm world, serving %s, waiting for %q", r.User,
-			since.Format(time.TimeOnly), o.KeyID, r.Waiting)
 	}
 }

@@ -77,6 +77,9 @@ func (l *Log) succeed() {
 	if !l.ill.since.IsZero() {
 		l.o.Log.Warn("the audit log can be synced again", "path", l.o.Path, "after", time.Since(l.ill.since).Round(time.Second))
 	}
+	if len(l.held) > 0 {
+		l.spare = l.held[0].bytes[:0]
+	}
 	l.ill, l.synced, l.held = illness{}, mark{l.size, l.tail}, nil
 }
 
@@ -180,7 +183,8 @@ func (l *Log) hold(at int64, b []byte) {
 			return
 		}
 	}
-	l.held = append(l.held, chunk{at, append([]byte(nil), b...)})
+	l.held = append(l.held, chunk{at, append(l.spare, b...)})
+	l.spare = nil
 }
 
 // sync takes the file to the disk.

@@ -93,6 +93,7 @@ type Log struct {
 	// What the disk has for certain, and what was written since.
 	synced mark
 	held   []chunk
+	spare  []byte  // of a chunk that is held no longer
 	ill    illness // the latest sync failed
 }
 

@@ -162,7 +162,7 @@ func (l *Log) Prune(ctx context.Context, before time.Time, dir, actor string) (s
 		return Segment{}, fmt.Errorf("reading the audit log: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	if s, err = Export(f, dir, "audit", Before(before)); err != nil || s.Lines == 0 {
+	if s, err = Export(until{ctx, f}, dir, "audit", Before(before)); err != nil || s.Lines == 0 {
 		return Segment{}, err
 	}
 	err = l.Append(ctx, rotate.Event{Time: l.o.Now(), Action: ActionPrune, Reason: s.Reason(), Actor: actor})

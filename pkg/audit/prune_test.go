@@ -94,6 +94,15 @@ func TestPrune(t *testing.T) {
 		t.Errorf("Prune of everything = %+v, %v, want from number 60 on", got, err)
 	}
 	mustVerify(t, "with nothing but the line that says so", path, &s)
+	first := filepath.Join(dir, "audit-000000000001-000000000059.jsonl.gz")
+	for _, c := range []struct {
+		exports []string
+		sound   bool
+	}{{[]string{first, got.Path}, true}, {[]string{got.Path}, true}, {[]string{first}, false}, {[]string{got.Path, first}, false}} {
+		if _, err := VerifyFile(t.Context(), path, &s, c.exports...); (err == nil) != c.sound {
+			t.Errorf("VerifyFile with %q = %v, want sound: %v", c.exports, err, c.sound)
+		}
+	}
 	closeLog(t, again)
 	if got := actions(t, path); len(got) != 1 || got[0] != ActionPrune {
 		t.Errorf("the log has %v, want what was pruned and no gap", got)

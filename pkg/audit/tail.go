@@ -65,9 +65,10 @@ func StoredTail(ctx context.Context, s rotate.Settings) (Tail, int64, error) {
 }
 
 // VerifyFile checks the log at path, while it may be written to, against the
-// anchor beside it and the one in s (nil: none), and returns its end. It reads
-// the log once, in constant memory.
-func VerifyFile(ctx context.Context, path string, s rotate.Settings) (Tail, error) {
+// anchor beside it and the one in s (nil: none), and returns its end. Exports of
+// what came right before it are checked with it. It reads the log once, in
+// constant memory.
+func VerifyFile(ctx context.Context, path string, s rotate.Settings, exports ...string) (Tail, error) {
 	// Anchors first: the log may only be ahead of them.
 	stored, _, err := StoredTail(ctx, s)
 	if err != nil {
@@ -77,12 +78,12 @@ func VerifyFile(ctx context.Context, path string, s rotate.Settings) (Tail, erro
 	if err != nil {
 		return Tail{}, err
 	}
-	f, err := os.Open(path)
+	lines, err := OpenLines(ctx, path, exports...)
 	if err != nil {
 		return Tail{}, err
 	}
-	defer f.Close()
-	return VerifyLog(f, stored, beside)
+	defer lines.Close()
+	return VerifyLog(lines, stored, beside)
 }
 
 // lockedTail reads the anchor while nobody writes it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/awsiam"
 	"github.com/keyrot/keyrot/pkg/lambda"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
@@ -226,4 +228,126 @@ func TestKeptSelectionFailsClosed(t *testing.T) {
 			t.Error("a pass without a selection: no error")
 		}
 	})
+}
+
+// A function that cannot serve all of its users in time serves none of them later
+// than the others: whom a pass has no time for comes first in the next one.
+func TestNoTailThatIsNeverServed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const users, perSecond = 1500, 2 // of each action; the schedule asks for 2.5
+		cloud, store := &rotatetest.AWS{}, &rotatetest.MemStore{}
+		cloud.Latency = rotatetest.Delay{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
+		cloud.Sleep = func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(d):
+				return nil
+			}
+		}
+		for i := range users {
+			cloud.AddUser(fmt.Sprintf("u%04d", i), "/", nil)
+		}
+		var mu sync.Mutex
+		promoted, longest := map[string]time.Time{}, make([]time.Duration, 10) // without a new key, by tenths of the alphabet
+		began := time.Now()
+		waited := func(user string) {
+			since, ok := promoted[user]
+			if !ok {
+				since = began
+			}
+			n, _ := strconv.Atoi(user[1:])
+			longest[n*10/users] = max(longest[n*10/users], time.Since(since).Round(time.Second))
+		}
+		function := func() *lambda.Function {
+			r := &rotate.Rotator{
+				IAM: cloud, Pace: &pace.Budget{Most: perSecond}, Store: store, Settings: store, Rule: "all", Clock: rotatetest.Clock(),
+				Owner: time.Now().String(), Select: func(context.Context) ([]rotate.User, error) { return cloud.Users(), nil },
+				Observe: func(user string, step plan.Step, err error) {
+					if step.Action == plan.Promote && err == nil {
+						mu.Lock()
+						defer mu.Unlock()
+						waited(user)
+						promoted[user] = time.Now()
+					}
+				},
+			}
+			overdue := func(ctx context.Context) (int, error) {
+				all, err := store.List(ctx)
+				return r.Unenrolled(pointers(all)), err
+			}
+			return &lambda.Function{RunOnce: r.RunOnce, Overdue: overdue}
+		}
+		s := &stage{cloud: cloud, store: store}
+		f := function()
+		for minute := range 45 {
+			if minute%20 == 19 {
+				f = function() // a cold start
+			}
+			for _, u := range s.tick(t, f).Users {
+				if u.Error != "" && u.Error != context.DeadlineExceeded.Error() {
+					t.Errorf("minute %d, user %s: %s", minute, u.User, u.Error)
+				}
+			}
+			if all, _ := store.List(t.Context()); minute == 3 && len(all) != users {
+				t.Errorf("%d of %d users are enrolled after %d minutes", len(all), users, minute+1)
+			}
+			if minute == 15 && s.served() != users {
+				t.Errorf("%d of %d users have a key after %d minutes, which would do for %d", s.served(), users, minute+1, (minute+1)*60*perSecond)
+			}
+		}
+		for _, u := range cloud.Users() {
+			waited(u.Name)
+		}
+		// A round takes a quarter of an hour. A slot that is missed is followed by the next, 10 minutes later.
+		if slices.Max(longest) > 30*time.Minute {
+			t.Errorf("users waited for a key for up to %v, by tenths of the alphabet, want 30m at most", longest)
+		}
+	})
+}
+
+// Users that are selected and that no pass has come to are overdue like others;
+// those that cannot be enrolled as they are wait for nobody.
+func TestUsersNotEnrolledAreCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cloud, store := &rotatetest.AWS{}, &rotatetest.MemStore{}
+		for _, u := range []string{"ann", "bob", "foreign"} {
+			cloud.AddUser(u, "/", nil)
+		}
+		if _, err := cloud.Plant("foreign"); err != nil {
+			t.Fatal(err)
+		}
+		down := errors.New("down")
+		store.Before = func(op, user string) error {
+			if op == rotatetest.OpSave && user == "bob" {
+				return down
+			}
+			return nil
+		}
+		r := &rotate.Rotator{
+			IAM: cloud, Store: store, Clock: rotatetest.Clock(), Select: func(context.Context) ([]rotate.User, error) { return cloud.Users(), nil },
+		}
+		for _, c := range []struct {
+			after time.Duration
+			want  int
+		}{{0, 0}, {5 * time.Minute, 1}} {
+			time.Sleep(c.after)
+			if _, err := r.RunOnce(t.Context(), rotate.Options{Unattended: true}); err != nil {
+				t.Fatal(err)
+			}
+			all, err := store.List(t.Context())
+			if got := r.Unenrolled(pointers(all)); err != nil || got != c.want {
+				t.Errorf("after %s, %d users are not enrolled, %v, want %d: bob cannot be saved, foreign is refused", c.after, got, err, c.want)
+			}
+		}
+	})
+}
+
+func pointers(all []rotate.Entry) (out []*rotate.Entry) {
+	for i := range all {
+		out = append(out, &all[i])
+	}
+	return out
 }

@@ -33,7 +33,8 @@ type Event struct {
 const (
 	maxRead   = 4 << 20 // bytes of the log at one go; what is older is left out
 	maxEvents = 60
-	maxPast   = 12 // lives per user
+	maxSteps  = 2000 // events of all kinds
+	maxPast   = 6    // lives per user: two at a time, and a timeline shows little more than one rotation
 	maxUsers  = 20_000
 	maxSeen   = 4096 // callers
 )
@@ -47,7 +48,8 @@ type History struct {
 	mu     sync.Mutex
 	file   os.FileInfo
 	offset int64
-	events []Event // oldest first
+	steps  []Event // everything, oldest first
+	events []Event // what is not routine, oldest first
 	past   map[string][]Key
 	seen   map[string]time.Time
 }
@@ -75,7 +77,7 @@ func (h *History) Refresh() error {
 	if h.file == nil || !os.SameFile(h.file, info) || info.Size() < h.offset {
 		h.offset = 0
 		if info.Size() > 0 { // its beginning was cut off: what is left is told again
-			h.events, h.past = nil, nil
+			h.steps, h.events, h.past = nil, nil, nil
 		}
 	}
 	h.file = info
@@ -145,14 +147,16 @@ func (h *History) saw(e rotate.Event) {
 
 // trim forgets the oldest events.
 func (h *History) trim() {
-	if n := len(h.events) - maxEvents; n > 0 {
-		h.events = slices.Delete(h.events, 0, n)
-	}
+	h.events = slices.Delete(h.events, 0, max(0, len(h.events)-maxEvents))
+	h.steps = slices.Delete(h.steps, 0, max(0, len(h.steps)-maxSteps))
 }
 
 func (h *History) learn(e rotate.Event) {
 	if ev, ok := eventOf(e); ok {
-		h.events = append(h.events, ev)
+		h.steps = append(h.steps, ev)
+		if _, ordered := told[e.Action]; ordered && e.Action != "enrol" || ev.Level != Good {
+			h.events = append(h.events, ev)
+		}
 	}
 	if e.Result != "ok" || e.Key == "" || len(h.past) >= maxUsers && h.past[e.User] == nil {
 		return
@@ -221,7 +225,7 @@ func eventOf(e rotate.Event) (Event, bool) {
 }
 
 // Note learns of entries what the log does not tell: when keys were proven.
-func (h *History) Note(entries []rotate.Entry) {
+func (h *History) Note(entries []*rotate.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range entries {
@@ -260,17 +264,38 @@ func (t tee) Append(ctx context.Context, e rotate.Event) error {
 	return nil
 }
 
-// Snapshot returns what is known: events newest first, the lives by user of
-// keys that are gone, and when callers came last.
-func (h *History) Snapshot() (events []Event, past map[string][]Key, seen map[string]time.Time) {
+// Events returns the latest events of the users that sees is true of, newest
+// first: all of them, or, as steps of many users would leave nothing else to be
+// seen, only those that are not routine.
+func (h *History) Events(routine bool, sees func(user string) bool) []Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	events = slices.Clone(h.events)
-	slices.Reverse(events)
-	past = make(map[string][]Key, len(h.past))
-	for user, keys := range h.past {
-		// What is not known to be gone is in the store, or was lost.
-		past[user] = slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.Deleted.At.IsZero() })
+	from, out := h.events, []Event{}
+	if routine {
+		from = h.steps
 	}
-	return events, past, maps.Clone(h.seen)
+	for _, e := range slices.Backward(from) {
+		if len(out) == maxEvents {
+			break
+		}
+		if sees(e.User) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Past returns the lives of the user's keys that are gone, oldest first.
+func (h *History) Past(user string) []Key {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// What is not known to be gone is in the store, or was lost.
+	return slices.DeleteFunc(slices.Clone(h.past[user]), func(k Key) bool { return k.Deleted.At.IsZero() })
+}
+
+// Seen returns when callers came last.
+func (h *History) Seen() map[string]time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.seen)
 }

@@ -67,13 +67,26 @@ func render(n node) string {
 
 // when shows an instant. The script words it relative to now where there is
 // one; without it the absolute time remains.
-func when(t time.Time) node {
+func when(t time.Time) node { return relativeTime(t, "") }
+
+// due shows an instant that something is planned for. If it passes, that does
+// not make it an instant of the past: whatever is planned has not happened.
+func due(t time.Time) node { return relativeTime(t, "due") }
+
+// since shows how long something has lasted.
+func since(t time.Time) node {
+	n := relativeTime(t, "since").(element) //nolint:forcetypeassert // t is known
+	n.kids = append(group{text("since ")}, n.kids...)
+	return n
+}
+
+func relativeTime(t time.Time, kind string) node {
 	if t.IsZero() {
 		return text("–")
 	}
 	t = t.UTC()
 	full := t.Format("2 Jan 2006 15:04:05 MST")
-	return el("time", at{"datetime", t.Format(time.RFC3339), "title", full, "data-relative", ""}, text(t.Format("15:04:05 MST")))
+	return el("time", at{"datetime", t.Format(time.RFC3339), "title", full, "data-relative", kind}, text(t.Format("15:04:05 MST")))
 }
 
 // clock shows an instant as it is.
@@ -85,4 +98,6 @@ func clock(t time.Time) node {
 func px(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // percent writes a share of the width, good to a pixel on wide screens.
-func percent(f float64) string { return strconv.FormatFloat(100*f, 'f', 2, 64) + "%" }
+func percent(f float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(100*f, 'f', 2, 64), ".00") + "%"
+}

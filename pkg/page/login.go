@@ -23,7 +23,7 @@ func (p *Page) loginForm(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, pathHome, http.StatusSeeOther)
 		return
 	}
-	writePage(w, http.StatusOK, document("keyrot: log in", loginPage("")))
+	writePage(w, r, http.StatusOK, document("keyrot: log in", loginPage("")))
 }
 
 func (p *Page) loginOnce(w http.ResponseWriter, r *http.Request, once string) {
@@ -87,5 +87,5 @@ func (p *Page) refuse(w http.ResponseWriter, r *http.Request, why string) {
 		w.Header().Set("Retry-After", seconds(wait))
 		status, why = http.StatusTooManyRequests, "Too many failed attempts from your address. Try again in "+seconds(wait)+" seconds."
 	}
-	writePage(w, status, document("keyrot: log in", loginPage(why)))
+	writePage(w, r, status, document("keyrot: log in", loginPage(why)))
 }

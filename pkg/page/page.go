@@ -1,6 +1,7 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/printable"
@@ -34,7 +33,7 @@ const (
 
 // Page is the status page. Its fields must not change once it serves.
 type Page struct {
-	Store   rotate.Store
+	Roster  *rotate.Roster // of all users
 	Policy  func(user string) plan.Policy
 	Keys    *auth.Keys
 	History *History
@@ -49,7 +48,7 @@ type Page struct {
 
 	sessions sessions
 	streams  streams
-	built    snapshot
+	built    shared
 }
 
 // Caller is somebody who has an API key.
@@ -102,20 +101,6 @@ func headers(next http.Handler) http.Handler {
 	})
 }
 
-// asset serves a file that is the same for as long as the program is.
-func asset(kind string, f web.File) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", kind)
-		h.Set("ETag", `"`+f.Hash+`"`)
-		h.Set("Cache-Control", "no-cache")
-		if r.URL.Query().Get("v") == f.Hash {
-			h.Set("Cache-Control", "public, max-age=31536000, immutable")
-		}
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(f.Text))
-	})
-}
-
 // home answers GET /.
 func (p *Page) home(w http.ResponseWriter, r *http.Request) {
 	key, ok, err := p.who(r)
@@ -128,13 +113,21 @@ func (p *Page) home(w http.ResponseWriter, r *http.Request) {
 	}
 	var v *view
 	if err == nil {
-		v, err = p.view(r.Context(), key, r.URL.Query().Get("q"))
+		v, err = p.view(r.Context(), key, queryOf(r.URL.Query()))
 	}
 	if err != nil {
 		p.unavailable(w, r, err)
 		return
 	}
-	writePage(w, http.StatusOK, document("keyrot: "+v.Headline, group{head(v), v.body()}))
+	writePage(w, r, http.StatusOK, document("keyrot: "+v.Headline, group{head(v), v.body(p.now())}))
+}
+
+// Answer is what GET /status.json answers: [Status] with the users of one page.
+type Answer struct {
+	Status
+	Matched int `json:"matched"` // users on all pages
+	Page    int `json:"page"`    // from 1
+	Pages   int `json:"pages"`
 }
 
 // status answers GET /status.json.
@@ -147,16 +140,26 @@ func (p *Page) status(w http.ResponseWriter, r *http.Request) {
 	if err == nil && p.above(w, r, key) {
 		return
 	}
+	values := r.URL.Query()
+	if _, err := ParseGroup(values.Get("state")); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	var v *view
 	if err == nil {
-		v, err = p.view(r.Context(), key, r.URL.Query().Get("q"))
+		v, err = p.view(r.Context(), key, queryOf(values))
 	}
 	if err != nil {
 		p.unavailable(w, r, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(printable.Writer{Writer: w}).Encode(v.Status) // the client is gone: nobody to tell
+	var body bytes.Buffer
+	a := Answer{v.Status, v.found.Matched, v.found.Page, v.found.Pages}
+	if err := json.NewEncoder(printable.Writer{Writer: &body}).Encode(a); err != nil { // unreachable: plain data
+		p.unavailable(w, r, err)
+		return
+	}
+	send(w, r, http.StatusOK, "application/json", body.Bytes())
 }
 
 func (p *Page) unavailable(w http.ResponseWriter, r *http.Request, err error) {
@@ -164,14 +167,12 @@ func (p *Page) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 		p.log().Error("the status page cannot be shown", "err", err)
 	}
 	w.Header().Set("Retry-After", "5")
-	writePage(w, http.StatusServiceUnavailable, document("keyrot", notice("keyrot cannot read its store",
+	writePage(w, r, http.StatusServiceUnavailable, document("keyrot", notice("keyrot cannot read its store",
 		"Rotation and hand-outs may be affected. The log of the server says more. This page works again when the store does.")))
 }
 
-func writePage(w http.ResponseWriter, status int, n node) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte("<!doctype html>" + render(n))) // the client is gone: nobody to tell
+func writePage(w http.ResponseWriter, r *http.Request, status int, n node) {
+	send(w, r, status, "text/html; charset=utf-8", []byte("<!doctype html>"+render(n)))
 }
 
 // above reports whether the key is above its limit of requests, and then has
@@ -216,54 +217,6 @@ func (p *Page) log() *slog.Logger {
 		return p.Log
 	}
 	return slog.New(slog.DiscardHandler)
-}
-
-// Bounds on how often what is behind the page is asked, however many look.
-const (
-	statusAge  = 500 * time.Millisecond
-	callersAge = 5 * time.Second
-)
-
-// snapshot is the latest status, shared by all who look.
-type snapshot struct {
-	mu        sync.Mutex
-	status    *Status
-	at        time.Time
-	callers   []Caller
-	callersAt time.Time
-}
-
-// all returns the status of all users, at most statusAge old.
-func (p *Page) all(ctx context.Context) (*Status, error) {
-	b := &p.built
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := p.now()
-	if age := now.Sub(b.at); b.status != nil && age >= 0 && age < statusAge {
-		return b.status, nil
-	}
-	entries, err := p.Store.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.History.Refresh(); err != nil {
-		p.log().Warn("the status page shows no events", "err", err)
-	}
-	p.History.Note(entries)
-	events, past, seen := p.History.Snapshot()
-	if age := now.Sub(b.callersAt); age < 0 || age >= callersAge {
-		if b.callers, err = p.callers(ctx, now); err != nil {
-			return nil, err
-		}
-		b.callersAt = now
-	}
-	callers := slices.Clone(b.callers)
-	for i := range callers {
-		callers[i].Last = seen[callers[i].ID]
-	}
-	s := Build(Facts{Entries: entries, Policy: p.Policy, Past: past, Events: events, Callers: callers}, now)
-	b.status, b.at = &s, now
-	return b.status, nil
 }
 
 func (p *Page) callers(ctx context.Context, now time.Time) ([]Caller, error) {

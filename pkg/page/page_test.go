@@ -60,16 +60,17 @@ func newWorld(t *testing.T) *world {
 	w.store.Before = func(op, _ string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if op == rotatetest.OpList {
+		if op == rotatetest.OpChanges {
 			return w.fail
 		}
 		return nil
 	}
 	w.keys = &auth.Keys{Settings: w.store, Now: w.now}
 	w.page = &page.Page{
-		Store: w.store, Keys: w.keys, History: &page.History{Path: w.log}, Now: w.now,
+		Keys: w.keys, History: &page.History{Path: w.log}, Now: w.now,
 		Policy: func(string) plan.Policy { return plan.Policy{} },
 	}
+	w.page.Roster = &rotate.Roster{Store: w.store, Policy: w.page.Policy, Now: w.now}
 	w.h = w.page.Handler()
 	create := func(k auth.Key) (string, auth.Key) {
 		s, made, err := w.keys.Create(t.Context(), k)
@@ -201,7 +202,8 @@ func TestLimits(t *testing.T) {
 func TestNarrowViewerSeesItsUsersOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, path := range []string{"/", "/status.json", "/?q=c"} {
+	for _, path := range []string{"/", "/status.json", "/?q=c", "/?user=ci", "/status.json?user=ci", "/?state=on-time"} {
+		w.get(t, path, w.login(t, w.operator)) // who sees all of it
 		body := w.get(t, path, w.login(t, w.narrow)).Body.String()
 		if strings.Contains(body, `"ci"`) || strings.Contains(body, ">ci<") || strings.Contains(body, "ops") {
 			t.Errorf("GET %s for a viewer of app-* tells of others: %s", path, body)

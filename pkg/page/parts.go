@@ -1,8 +1,9 @@
 package page
 
 import (
-	"strconv"
+	"slices"
 	"strings"
+	"time"
 )
 
 // icons of the levels; each differs in form too.
@@ -13,8 +14,11 @@ var icons = map[Level]string{
 }
 
 func icon(l Level) node {
-	return el("svg", at{"class", "icon", "viewBox", "0 0 24 24", "width", "24", "height", "24", "aria-hidden", "true"},
-		el("path", at{"d", icons[l]}))
+	return el("svg", at{"class", "icon", "aria-hidden", "true"}, el("use", at{"href", "#icon-" + string(l)}))
+}
+
+func symbol(l Level) node {
+	return el("symbol", at{"id", "icon-" + string(l), "viewBox", "0 0 24 24"}, el("path", at{"d", icons[l]}))
 }
 
 // banner says how all are, at a glance.
@@ -22,17 +26,14 @@ func (v *view) banner() node {
 	var chips group
 	chip := func(n int, word string, l Level) {
 		if n > 0 {
-			chips = append(chips, el("li", at{"class", "chip " + string(l)}, el("b", nil, text(strconv.Itoa(n))), text(" "+word)))
+			chips = append(chips, el("li", at{"class", "chip " + string(l)}, el("b", nil, text(number(n))), text(" "+word)))
 		}
 	}
-	chip(v.Overdue, "overdue", Bad)
-	chip(v.Held, "held", Bad)
-	chip(v.Paused, "paused", Warn)
 	chip(v.Serving, "with a key that works", Good)
 	chip(v.Total, "managed", "plain")
 	var next node
-	if n := v.Next; !n.At.IsZero() {
-		next = el("p", at{"class", "next"}, text("Next: "), el("b", nil, text(n.User)), text(", "+n.What+" "), when(n.At))
+	if n := v.Next; !n.At.IsZero() && v.Total <= PageSize { // of many users, something is always due
+		next = el("p", at{"class", "next"}, text("Next: "), el("b", nil, text(n.User)), text(", "+n.What+" "), due(n.At))
 	}
 	return el("section", at{"id", "banner", "class", "banner " + string(v.Level), "aria-label", "Overall health"},
 		icon(v.Level),
@@ -41,7 +42,7 @@ func (v *view) banner() node {
 }
 
 // card shows one user.
-func card(u User, v *view, id string) node {
+func (v *view) card(u User, id string, closable bool, now time.Time) node {
 	var trouble group
 	if u.Why != "" {
 		why := el("p", nil, text(u.Why))
@@ -61,35 +62,34 @@ func card(u User, v *view, id string) node {
 		box = el("div", at{"class", "trouble " + string(u.Level)}, trouble...)
 	}
 	if !u.Next.At.IsZero() {
-		next = el("p", at{"class", "next"}, text("Next: "+u.Next.What+" "), when(u.Next.At))
+		next = el("p", at{"class", "next"}, text("Next: "+u.Next.What+" "), due(u.Next.At))
 	}
-	state := strings.ReplaceAll(u.State, " ", "-")
-	return el("article", at{
-		"id", id, "class", "card " + string(u.Level), "aria-labelledby", id + "-h",
-		"data-user", u.Name, "data-state", state,
+	name := node(text(u.Name))
+	if closable {
+		name = el("a", at{
+			"id", id + "-a", "class", "toggle", "href", v.query.closed(u.Name).link(), "aria-expanded", "true", "aria-controls", id,
+		}, name)
+	}
+	return el("li", at{"id", id}, el("article", at{
+		"class", "card " + string(u.Level), "aria-labelledby", id + "-h",
+		"data-user", u.Name, "data-state", strings.ReplaceAll(u.State, " ", "-"),
 	},
-		el("div", at{"class", "card-top"},
-			el("h3", at{"id", id + "-h"}, text(u.Name)),
-			el("span", at{"class", "badge " + string(u.Level)}, icon(u.Level), text(u.State)), group{next}),
+		el("div", at{"class", "card-top"}, el("h3", at{"id", id + "-h"}, name), badge(u), group{next}),
 		group{box},
-		timeline(u, v.At, id),
+		timeline(u, v.At, now, id),
 		el("details", at{"id", id + "-k"},
-			el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u)))
+			el("summary", nil, text("Keys as a table"), el("span", at{"class", "hide"}, text(" for "+u.Name))), keyTable(u))))
+}
+
+func badge(u User) node {
+	return el("span", at{"class", "badge " + string(u.Level)}, icon(u.Level), text(u.State))
 }
 
 // keyTable is the timeline in words.
 func keyTable(u User) node {
 	var rows group
 	for _, k := range u.Keys {
-		stage := strings.ToLower(string(k.Stage))
-		switch {
-		case k.ID == "":
-			stage = "planned"
-		case stage == "":
-			stage = "deleted"
-		case k.Inactive:
-			stage += ", off"
-		}
+		stage := stageOf(k)
 		row := group{el("th", at{"scope", "row"}, text(orDash(k.ID))), el("td", at{"class", "stage", "data-stage", stage}, text(stage))}
 		for _, m := range k.marks() {
 			row = append(row, el("td", nil, momentNode(m.Moment)))
@@ -115,31 +115,55 @@ func momentNode(m Moment) node {
 	return clock(m.At)
 }
 
+// stageOf words how a key is.
+func stageOf(k Key) string {
+	switch {
+	case k.ID == "":
+		return "planned"
+	case k.Stage == "":
+		return "deleted"
+	case k.Inactive:
+		return strings.ToLower(string(k.Stage)) + ", off"
+	}
+	return strings.ToLower(string(k.Stage))
+}
+
 // feed shows what happened.
-func (v *view) feed() node {
-	var items group
-	for _, e := range v.Events {
-		line := group{text(e.Text)}
-		if e.Key != "" {
-			line = append(line, text(" "), el("code", nil, text(e.Key)))
-		}
-		if e.By != "" {
-			line = append(line, el("span", at{"class", "by"}, text(" by "+e.By)))
-		}
-		var who node
-		if e.User != "" {
-			who = el("b", nil, text(e.User))
-		}
-		items = append(items, el("li", at{"class", "event " + string(e.Level)},
-			el("span", at{"class", "event-top"}, group{who}, when(e.At)), el("span", at{"class", "event-text"}, line...)))
-	}
-	body := el("ol", nil, items...)
-	if len(items) == 0 {
-		body = el("p", at{"class", "none"}, text("Nothing has happened yet."))
-	}
+func (v *view) feed(none node, items group) node {
 	return el("section", at{"id", "events", "class", "panel-side", "aria-labelledby", "events-h"},
-		el("h2", at{"id", "events-h"}, text("What happened")),
-		el("div", at{"class", "scroll-y", "tabindex", "0", "role", "region", "aria-label", "Events, newest first"}, body))
+		el("h2", at{"id", "events-h"}, text("What happened")), none,
+		el("div", at{"class", "scroll-y", "tabindex", "0", "role", "region", "aria-label", "Events, newest first"},
+			el("ol", at{"id", eventsID}, items)))
+}
+
+// noEvents says why there are no events, or not all of them.
+func (v *view) noEvents() node {
+	words := ""
+	switch {
+	case v.Total > PageSize && len(v.Events) == 0:
+		words = "Nothing but rotations. Orders and failures will be here."
+	case v.Total > PageSize:
+		words = "Orders and failures; a user's card shows its rotations."
+	case len(v.Events) == 0:
+		words = "Nothing has happened yet."
+	}
+	return el("p", at{"id", "events-none", "class", "none"}, text(words))
+}
+
+func eventItem(e Event, id string) node {
+	line := group{text(e.Text)}
+	if e.Key != "" {
+		line = append(line, text(" "), el("code", nil, text(e.Key)))
+	}
+	if e.By != "" {
+		line = append(line, el("span", at{"class", "by"}, text(" by "+e.By)))
+	}
+	var who node
+	if e.User != "" {
+		who = el("b", nil, text(e.User))
+	}
+	return el("li", at{"id", id, "class", "event " + string(e.Level)},
+		el("span", at{"class", "event-top"}, group{who}, when(e.At)), el("span", at{"class", "event-text"}, line...))
 }
 
 // callersList shows who has API keys; never a key.
@@ -158,7 +182,7 @@ func (v *view) callersList() node {
 			last = group{text("last came "), when(c.Last)}
 		}
 		who := "all users"
-		if len(c.Users) > 0 {
+		if len(c.Users) > 0 && !slices.Contains(c.Users, "*") {
 			who = strings.Join(c.Users, ", ")
 		}
 		sort := string(c.Role)

@@ -1,55 +1,69 @@
 package page
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"net/url"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/templates/web"
 )
 
-// maxCards bounds the users that are shown at once; the others are found by
-// searching.
-const maxCards = 50
-
-// view is what one session sees.
+// view is what one session sees. It may be shared by several.
 type view struct {
-	Status
-	query string // part of the names that were asked for
-	more  int    // users that are not shown
-	all   bool   // no user is hidden from this session
+	Status // with the users of the page that was asked for, whole
+	query  Query
+	found  Found
+	open   []string // whose cards are open
+	all    bool     // no user is hidden from this session
+
+	once  sync.Once
+	drawn drawing
 }
 
-// view narrows the status to what the key may see and the query asks for.
-func (p *Page) view(ctx context.Context, key auth.Key, query string) (*view, error) {
-	s, err := p.all(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{Status: *s, query: strings.TrimSpace(query), all: key.SeesAll()}
-	if len(v.query) > 64 { // no IAM user's name is longer
-		v.query = strings.ToValidUTF8(v.query[:64], "")
-	}
+// newView narrows the snapshot to what the key may see and the query asks for.
+func (p *Page) newView(s *snapshot, key auth.Key, q Query) *view {
+	v := &view{Status: s.Status, query: q, all: key.SeesAll()}
+	sees := func(string) bool { return true }
 	if !v.all {
-		v.Callers = nil
-		v.Users = slices.DeleteFunc(slices.Clone(s.Users), func(u User) bool { return !key.Sees(u.Name) })
-		v.Events = slices.DeleteFunc(slices.Clone(s.Events), func(e Event) bool { return !key.Sees(e.User) })
+		sees, v.Callers = key.Sees, nil
+		v.Users = slices.DeleteFunc(slices.Clone(s.Users), func(u User) bool { return !sees(u.Name) })
 		v.sum()
 	}
-	if v.query != "" {
-		v.Users = slices.DeleteFunc(slices.Clone(v.Users), func(u User) bool {
-			return !strings.Contains(strings.ToLower(u.Name), strings.ToLower(v.query))
-		})
+	v.Events = p.History.Events(v.Total <= PageSize, sees)
+	v.found = q.Find(v.Users)
+	v.query.Page = v.found.Page
+	var names []string
+	for _, u := range v.found.Users {
+		names = append(names, u.Name)
 	}
-	if n := len(v.Users) - maxCards; n > 0 {
-		v.more, v.Users = n, v.Users[:maxCards]
+	v.open = names
+	if len(names) > fewUsers {
+		v.open = nil
 	}
-	return v, nil
+	for _, name := range slices.Backward(q.open) { // a card that is open is shown, whatever page it is on
+		if !slices.Contains(v.open, name) && sees(name) {
+			v.open = append(v.open, name)
+		}
+		if !slices.Contains(names, name) && sees(name) {
+			names = slices.Insert(names, 0, name)
+		}
+	}
+	v.Users = make([]User, 0, len(names))
+	for _, name := range names {
+		if u, ok := p.user(s, name); ok {
+			v.Users = append(v.Users, u)
+		}
+	}
+	return v
+}
+
+// shows reports whether the user's card is open, and whether it can be closed.
+func (v *view) shows(user string) (open, closable bool) {
+	return slices.Contains(v.open, user), len(v.found.Users) > fewUsers || slices.Contains(v.query.open, user)
 }
 
 // fragment is a part of the page that is replaced when it changes.
@@ -58,21 +72,65 @@ type fragment struct {
 	node
 }
 
-// fragments are those of the page, in order: the cards last.
-func (v *view) fragments() (parts, cards []fragment) {
-	parts = []fragment{{"banner", v.banner()}, {"more", v.moreUsers()}, {"events", v.feed()}, {"callers", v.callersList()}}
-	for _, u := range v.Users {
-		id := cardID(u.Name)
-		cards = append(cards, fragment{id, card(u, v, id)})
-	}
-	return parts, cards
+// list is a part of the page whose items are replaced one by one.
+type list struct {
+	id    string
+	items []fragment
 }
 
-// cardID is the element id of a user's card. Names hold characters that ids
-// should not.
-func cardID(user string) string {
-	sum := sha256.Sum256([]byte(user))
-	return "u-" + hex.EncodeToString(sum[:6])
+// Ids of the lists.
+const (
+	usersID  = "users"
+	eventsID = "event-list"
+)
+
+// parts are those of the page that are replaced as a whole.
+func (v *view) parts() []fragment {
+	return []fragment{
+		{"banner", v.banner()},
+		{"shown", v.shown()},
+		{"clear", v.clear()},
+		{"filters", v.filters()},
+		{"legend", v.legend()},
+		{"heads", v.heads()},
+		{"more", v.moreUsers()},
+		{"pager", v.pager()},
+		{"events-none", v.noEvents()},
+		{"callers", v.callersList()},
+	}
+}
+
+// lists are the users and the events. Where the script moves the time axes, for
+// which now is zero, a user looks the same until something changes; a page as
+// it stands shows now.
+func (v *view) lists(now time.Time) []list {
+	users, events := list{id: usersID}, list{id: eventsID}
+	for _, u := range v.Users {
+		id := cardID(u.Name)
+		open, closable := v.shows(u.Name)
+		n := v.line(u, id, now)
+		if open {
+			n = v.card(u, id, closable, now)
+		}
+		users.items = append(users.items, fragment{id, n})
+	}
+	for _, e := range v.Events {
+		id := "e-" + brief(e.At.Format(time.RFC3339Nano)+e.User+e.Text+e.Key)
+		if slices.ContainsFunc(events.items, func(f fragment) bool { return f.id == id }) {
+			continue
+		}
+		events.items = append(events.items, fragment{id, eventItem(e, id)})
+	}
+	return []list{users, events}
+}
+
+// cardID is the element id of a user. Names hold characters that ids should
+// not.
+func cardID(user string) string { return "u-" + brief(user) }
+
+func brief(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:6])
 }
 
 // document is a whole page.
@@ -114,68 +172,76 @@ func head(v *view) node {
 	}
 }
 
-func (v *view) body() node {
-	parts, cards := v.fragments()
-	byID := map[string]node{}
-	for _, f := range parts {
-		byID[f.id] = f.node
+func (v *view) body(now time.Time) node {
+	part, items := map[string]node{}, map[string]group{}
+	for _, f := range v.parts() {
+		part[f.id] = f.node
 	}
-	var list group
-	for _, c := range cards {
-		list = append(list, c.node)
+	for _, l := range v.lists(now) {
+		for _, f := range l.items {
+			items[l.id] = append(items[l.id], f.node)
+		}
 	}
-	stream := pathEvents
-	if v.query != "" {
-		stream += "?q=" + url.QueryEscape(v.query)
-	}
-	return el("main", at{"data-events", stream},
-		byID["banner"],
+	return el("main", at{"data-stream", v.stream(), "data-now", milliseconds(now)},
+		definitions(),
+		part["banner"],
 		el("div", at{"class", "columns"},
 			el("section", at{"class", "users", "aria-labelledby", "users-h"},
-				el("div", at{"class", "bar-top"}, el("h2", at{"id", "users-h"}, text("Users")), search(v), legend()),
-				el("div", at{"id", "users", "tabindex", "-1"}, list), byID["more"]),
-			el("div", at{"class", "side"}, byID["events"], byID["callers"])))
+				el("div", at{"class", "bar-top"},
+					el("h2", at{"id", "users-h"}, text("Users")), part["shown"], v.search(part["clear"]), part["filters"], part["legend"]),
+				part["heads"],
+				el("ul", at{"id", usersID, "tabindex", "-1", "aria-labelledby", "users-h"}, items[usersID]), part["more"], part["pager"],
+				el("p", at{"id", "said", "class", "hide", "role", "status"})),
+			el("div", at{"class", "side"}, v.feed(part["events-none"], items[eventsID]), part["callers"])))
 }
 
-func search(v *view) node {
+// stream is the address of the changes of what is shown.
+func (v *view) stream() string {
+	q := "have=" + v.drawing().encode()
+	if s := v.query.encode(); s != "" {
+		q = s + "&" + q
+	}
+	return pathEvents + "?" + q
+}
+
+func milliseconds(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
+func (v *view) search(clear node) node {
 	return el("form", at{"class", "search", "role", "search", "method", "get", "action", pathHome},
 		el("label", at{"for", "q", "class", "hide"}, text("Find users")),
 		el("input", at{
-			"id", "q", "name", "q", "type", "search", "maxlength", "64", "placeholder", "Find users", "value", v.query,
-			"autocomplete", "off",
+			"id", "q", "name", "q", "type", "search", "maxlength", strconv.Itoa(maxName), "placeholder", "Find users",
+			"value", v.query.Text, "autocomplete", "off",
 		}),
-		el("button", at{"type", "submit"}, text("Find")))
+		el("button", at{"type", "submit"}, text("Find")), clear)
 }
 
 // legend names the colours and forms of the timelines.
-func legend() node {
+func (v *view) legend() node {
 	item := func(pic node, name string) node { return el("li", nil, pic, text(name)) }
 	swatch := func(class string) node {
 		return el("svg", at{"width", "26", "height", "14", "aria-hidden", "true"},
 			el("rect", at{"class", "bar " + class, "x", "1", "y", "2", "width", "24", "height", "10", "rx", "3"}))
 	}
+	plannedSwatch := func() node {
+		return el("svg", at{"width", "26", "height", "14", "aria-hidden", "true"},
+			el("rect", at{"class", "bar current", "x", "1", "y", "2", "width", "24", "height", "10", "rx", "3"}),
+			el("rect", at{"fill", "url(#planned)", "width", "26", "height", "14"}))
+	}
 	sign := func(kind string) node {
 		return el("svg", at{"width", "14", "height", "14", "aria-hidden", "true"},
 			el("svg", at{"x", "7", "y", "7", "overflow", "visible"}, el("path", at{"class", "mark " + kind, "d", shapes[kind]})))
 	}
-	return el("ul", at{"class", "legend", "aria-label", "Legend of the timelines"},
+	items := group{
 		item(swatch("pending"), "being proven"), item(swatch("current"), "handed out"), item(swatch("previous"), "superseded, works"),
-		item(swatch("inactive"), "off"), item(swatch("current planned"), "planned"),
-		item(sign("created"), "created"), item(sign("verified"), "verified"), item(sign("promoted"), "promoted"),
-		item(sign("deactivated"), "deactivated"), item(sign("deleted"), "deleted"))
-}
-
-func (v *view) moreUsers() node {
-	var words node
-	switch {
-	case v.more > 0:
-		words = text("and " + strconv.Itoa(v.more) + " more. Those that need somebody come first; find others by name.")
-	case len(v.Users) == 0 && v.query != "":
-		words = text("No user's name contains “" + v.query + "”.")
-	case len(v.Users) == 0:
-		words = text("Nobody is managed yet. Select users in keyrot.yaml or with --users; keyrot takes them in within a minute.")
+		item(swatch("inactive"), "off"), item(plannedSwatch(), "planned"),
 	}
-	return el("p", at{"id", "more", "class", "more"}, group{words})
+	if slices.ContainsFunc(v.Users, func(u User) bool { open, _ := v.shows(u.Name); return open }) {
+		for _, kind := range []string{"created", "verified", "promoted", "deactivated", "deleted"} {
+			items = append(items, item(sign(kind), kind))
+		}
+	}
+	return el("ul", at{"id", "legend", "class", "legend", "aria-label", "Legend of the timelines"}, items)
 }
 
 // notice is a page with one message.

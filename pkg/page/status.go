@@ -26,8 +26,10 @@ type Status struct {
 	Headline string    `json:"headline"`
 	Burning  int       `json:"burning"` // users, as are the next ones
 	Overdue  int       `json:"overdue"`
+	Late     int       `json:"late"` // overdue, or not looked at when they were due
 	Paused   int       `json:"paused"`
 	Held     int       `json:"held"`    // something stands in the way
+	Waiting  int       `json:"waiting"` // for something that comes by itself
 	Serving  int       `json:"serving"` // with a key that can be handed out
 	Total    int       `json:"total"`
 	Next     Next      `json:"next,omitzero"` // of all users
@@ -41,6 +43,7 @@ type User struct {
 	Name    string    `json:"name"`
 	Level   Level     `json:"level"`
 	State   string    `json:"state"`           // one or two words
+	Group   Group     `json:"group"`           // see [Groups]
 	Why     string    `json:"why,omitempty"`   // a sentence, if not all is well
 	Do      string    `json:"do,omitempty"`    // what helps
 	Error   string    `json:"error,omitempty"` // the last failure
@@ -60,7 +63,12 @@ type Next struct {
 	What string    `json:"what"`
 	At   time.Time `json:"at"`
 	User string    `json:"user,omitempty"` // of several users' next changes
+
+	short string // what, in a line
 }
+
+// Short is What in two or three words.
+func (n Next) Short() string { return n.short }
 
 // Moment is an instant in a key's life. Zero: unknown, or not to be.
 type Moment struct {
@@ -85,19 +93,22 @@ type Key struct {
 
 // Facts are what a [Status] is made of.
 type Facts struct {
-	Entries []rotate.Entry // as listed: without secrets
+	Entries []*rotate.Entry // without secrets
 	Policy  func(user string) plan.Policy
-	Past    map[string][]Key // by user: lives of keys that are gone, oldest first
+	Past    func(user string) []Key // lives of keys that are gone, oldest first; nil: none is known
 	Events  []Event
 	Callers []Caller
 }
 
 // Build makes the read model for the instant now.
 func Build(f Facts, now time.Time) Status {
-	s := Status{At: now, Total: len(f.Entries), Events: f.Events, Callers: f.Callers, Users: make([]User, 0, len(f.Entries))}
+	s := Status{At: now, Events: f.Events, Callers: f.Callers, Users: make([]User, 0, len(f.Entries))}
 	for _, e := range f.Entries {
-		p := f.Policy(e.Record.User).WithDefaults()
-		s.Users = append(s.Users, userOf(e.Record, p, f.Past[e.Record.User], now))
+		u := userOf(e, f.Policy(e.Record.User).WithDefaults(), now)
+		if f.Past != nil {
+			u.Keys = merge(f.Past(u.Name), u.Keys, now.Add(-u.past))
+		}
+		s.Users = append(s.Users, u)
 	}
 	s.sum()
 	return s
@@ -105,21 +116,13 @@ func Build(f Facts, now time.Time) Status {
 
 // sum counts the users, orders them and words the whole.
 func (s *Status) sum() {
-	s.Total, s.Burning, s.Overdue, s.Paused, s.Held, s.Serving = len(s.Users), 0, 0, 0, 0, 0
-	s.Next = Next{}
-	failing := 0
-	for _, u := range s.Users {
-		switch {
-		case u.Burning:
-			s.Burning++
-		case u.Overdue:
+	s.Total, s.Overdue, s.Serving, s.Next = len(s.Users), 0, 0, Next{}
+	in := map[Group]int{}
+	for i := range s.Users {
+		u := &s.Users[i]
+		in[u.Group]++
+		if u.Overdue && !u.Burning {
 			s.Overdue++
-		case u.Paused:
-			s.Paused++
-		case u.Level == Bad:
-			s.Held++
-		case u.Level == Warn:
-			failing++
 		}
 		if u.Serving {
 			s.Serving++
@@ -129,41 +132,68 @@ func (s *Status) sum() {
 			s.Next.User = u.Name
 		}
 	}
+	s.Burning, s.Late, s.Held, s.Paused, s.Waiting = in[Leaked], in[Late], in[Held], in[Paused], in[Waiting]
 	slices.SortStableFunc(s.Users, func(a, b User) int {
-		return cmp.Or(cmp.Compare(rank(a.Level), rank(b.Level)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 	})
-	s.Level, s.Headline = headline(*s, failing)
+	s.Level, s.Headline = headline(*s)
 }
 
-func rank(l Level) int { return slices.Index([]Level{Bad, Warn, Good}, l) }
+func rank(u User) int {
+	return slices.Index([]Level{Bad, Warn, Good}, u.Level)*len(Groups) + slices.Index(Groups, u.Group)
+}
 
-func userOf(r plan.Record, p plan.Policy, past []Key, now time.Time) User {
+// userOf says how the user is, with the keys that the entry knows and those
+// that are planned.
+func userOf(e *rotate.Entry, p plan.Policy, now time.Time) User {
+	r := e.Record
 	u := User{Name: r.User, past: p.DeleteAfter + p.RotateEvery/4, ahead: p.DeactivateAfter}
 	_, u.Serving = plan.Serve(r, p, now)
 	u.Paused = r.Paused(now)
 	since, late := plan.Overdue(r, p, now)
 	u.Overdue = late && !u.Paused
 	u.Burning = slices.ContainsFunc(rotate.OpenOrders(r), func(o rotate.OpenOrder) bool { return o.Kind == plan.Burn })
-	word(&u, r, since)
-	u.Keys = merge(past, livesOf(r, p, now), now.Add(-u.past))
+	word(&u, e, since, now)
+	f := forecast{now: now, soon: soon(p, now)}
+	u.Keys = merge(nil, f.lives(r, p), time.Time{})
 	u.Next = nextOf(u.Keys, now)
 	return u
 }
 
-// livesOf is what the record knows of its keys, and what the schedule plans.
-func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
-	frozen := r.Paused(now) || p.Frozen != ""
+// forecast plans what is to come.
+type forecast struct {
+	now  time.Time
+	soon time.Time // when what is late is expected
+}
+
+// soon moves on in steps, so that what is late does not look new every second.
+func soon(p plan.Policy, now time.Time) time.Time {
+	step := max(time.Second, p.RotateEvery/30)
+	return now.Truncate(step).Add(step)
+}
+
+func (f forecast) at(t time.Time) time.Time {
+	if t.After(f.now) {
+		return t
+	}
+	return f.soon
+}
+
+func (f forecast) planned(t time.Time) Moment { return Moment{At: f.at(t), Planned: true} }
+
+// lives is what the record knows of its keys, and what the schedule plans.
+func (f forecast) lives(r plan.Record, p plan.Policy) []Key {
+	frozen := r.Paused(f.now) || p.Frozen != ""
 	successor := Moment{} // when the Current key is to be superseded
 	var next *Key
 	if pending := r.In(plan.Pending); pending != nil && !frozen {
-		successor = planned(later(pending.Made, pending.Proven).Add(max(0, p.Settle)), now)
+		successor = f.planned(later(pending.Made, pending.Proven).Add(max(0, p.Settle)))
 	} else if !frozen && r.Released.IsZero() {
-		due := now
+		slot := f.soon
 		if cur := r.In(plan.Current); cur != nil && !r.Slot.IsZero() {
-			due = p.NextSlot(r.Slot)
+			slot = f.at(p.NextSlot(r.Slot))
 		}
-		successor = planned(due.Add(max(0, p.Settle)), now)
-		slot := later(due, now)
+		successor = f.planned(slot.Add(max(0, p.Settle)))
 		next = &Key{
 			Created: Moment{slot, true}, Verified: Moment{successor.At, true}, Promoted: successor,
 			Deactivated: Moment{slot.Add(p.DeactivateAfter), true}, Deleted: Moment{slot.Add(p.DeleteAfter), true},
@@ -183,7 +213,7 @@ func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
 			k.Superseded = successor
 		}
 		if (h.Stage == plan.Previous || !successor.At.IsZero()) && !frozen && h.Stage != plan.Retiring {
-			k.retire(h, p, now)
+			f.retire(&k, h, p)
 		}
 		keys = append(keys, k)
 	}
@@ -203,7 +233,7 @@ func livesOf(r plan.Record, p plan.Policy, now time.Time) []Key {
 
 // retire plans the end of a key, as package plan will decide it if all goes
 // well.
-func (k *Key) retire(h plan.Held, p plan.Policy, now time.Time) {
+func (f forecast) retire(k *Key, h plan.Held, p plan.Policy) {
 	off := h.Deactivated
 	if off.IsZero() {
 		off = h.Slot.Add(p.DeactivateAfter)
@@ -211,9 +241,9 @@ func (k *Key) retire(h plan.Held, p plan.Policy, now time.Time) {
 			off = later(off, h.Promise.Add(p.Grace))
 		}
 		off = later(off, k.Superseded.At)
-		k.Deactivated = planned(off, now)
+		k.Deactivated = f.planned(off)
 	}
-	k.Deleted = planned(later(h.Slot.Add(p.DeleteAfter), off.Add(p.DeleteAfter-p.DeactivateAfter)), now)
+	k.Deleted = f.planned(later(h.Slot.Add(p.DeleteAfter), off.Add(p.DeleteAfter-p.DeactivateAfter)))
 }
 
 // merge puts those that are gone, as far as the timeline reaches back, before
@@ -234,23 +264,20 @@ func nextOf(keys []Key, now time.Time) Next {
 	for _, k := range keys {
 		for _, m := range []struct {
 			Moment
-			what string
+			what, short string
 		}{
-			{k.Created, "a new key is made"},
-			{k.Promoted, "the new key takes over"},
-			{k.Deactivated, "the old key is switched off"},
-			{k.Deleted, "the old key is deleted"},
+			{k.Created, "a new key is made", "new key"},
+			{k.Promoted, "the new key takes over", "takes over"},
+			{k.Deactivated, "the old key is switched off", "old key off"},
+			{k.Deleted, "the old key is deleted", "old key gone"},
 		} {
 			if m.Planned && !m.At.Before(now) && (n.At.IsZero() || m.At.Before(n.At)) {
-				n = Next{What: m.what, At: m.At}
+				n = Next{What: m.what, At: m.At, short: m.short}
 			}
 		}
 	}
 	return n
 }
-
-// planned is an instant to come: what is late happens now.
-func planned(t, now time.Time) Moment { return Moment{At: later(t, now), Planned: true} }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

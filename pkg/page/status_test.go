@@ -16,7 +16,11 @@ import (
 )
 
 func build(now time.Time, entries ...rotate.Entry) page.Status {
-	return page.Build(page.Facts{Entries: entries, Policy: func(string) plan.Policy { return plan.Policy{} }}, now)
+	var all []*rotate.Entry
+	for i := range entries {
+		all = append(all, &entries[i])
+	}
+	return page.Build(page.Facts{Entries: all, Policy: func(string) plan.Policy { return plan.Policy{} }}, now)
 }
 
 func TestHowUsersAre(t *testing.T) {
@@ -49,6 +53,8 @@ func TestHowUsersAre(t *testing.T) {
 			*r, _ = r.Ordered(plan.Order{Kind: plan.Force, At: t0})
 		}), t0, page.Bad, "burning", "1 user with a leaked key that may still work"},
 		{"a rotation that was ordered", with(func(r *plan.Record) { *r, _ = r.Ordered(plan.Order{Kind: plan.Force, At: t0}) }), t0, page.Warn, "ordered", "1 user to keep an eye on"},
+		{"due, and nobody has looked for more than a minute", rotate.Entry{Record: entry("u").Record, Due: t0}, t0.Add(76 * time.Second), page.Warn, "late", "1 user late"},
+		{"due, and about to be looked at", rotate.Entry{Record: entry("u").Record, Due: t0}, t0.Add(time.Minute), page.Good, "on time", "All keys rotate on time"},
 		{"being let go", with(func(r *plan.Record) { r.Released = t0 }), t0.Add(time.Hour), page.Good, "on time", "All keys rotate on time"},
 	}
 	for _, tt := range tests {
@@ -137,6 +143,8 @@ func TestPhasesFollowOneAnother(t *testing.T) {
 	}
 }
 
+func everybody(string) bool { return true }
+
 // frames makes the lines of an audit log.
 func frames(events ...rotate.Event) []byte {
 	var buf []byte
@@ -173,9 +181,8 @@ func TestHistoryFollowsTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events, past, seen := h.Snapshot()
 	var texts []string
-	for _, e := range events {
+	for _, e := range h.Events(true, everybody) {
 		texts = append(texts, e.Text)
 	}
 	want := []string{
@@ -185,10 +192,18 @@ func TestHistoryFollowsTheLog(t *testing.T) {
 	if diff := cmp.Diff(want, texts); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got := seen["c1"]; !got.Equal(t0.Add(11 * time.Minute)) {
+	var grave []string
+	for _, e := range h.Events(false, everybody) {
+		grave = append(grave, e.Text)
+	}
+	if diff := cmp.Diff([]string{"Rotation was paused", "Switching the old key off failed: throttled"}, grave); diff != "" {
+		t.Errorf("events that are not routine (-want +got):\n%s", diff)
+	}
+	past := h.Past("ci")
+	if got := h.Seen()["c1"]; !got.Equal(t0.Add(11 * time.Minute)) {
 		t.Errorf("c1 came last at %s, want 12:11", got)
 	}
-	if len(past["ci"]) != 1 || !past["ci"][0].Superseded.At.Equal(t0.Add(10*time.Minute)) || !past["ci"][0].Deleted.At.Equal(t0.Add(15*time.Minute)) {
+	if len(past) != 1 || !past[0].Superseded.At.Equal(t0.Add(10*time.Minute)) || !past[0].Deleted.At.Equal(t0.Add(15*time.Minute)) {
 		t.Errorf("past = %+v, want the life of the first key", past)
 	}
 	// A new log in its place is read from its beginning.
@@ -201,7 +216,7 @@ func TestHistoryFollowsTheLog(t *testing.T) {
 	if err := h.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	if events, _, _ := h.Snapshot(); events[0].Text != "Rotation was resumed" {
+	if events := h.Events(true, everybody); events[0].Text != "Rotation was resumed" {
 		t.Errorf("newest event = %q, want that of the new log", events[0].Text)
 	}
 }
@@ -215,7 +230,7 @@ func TestHistoryOfALogElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events, _, seen := h.Snapshot()
+	events, seen := h.Events(true, everybody), h.Seen()
 	if len(events) != 1 || !seen["c1"].Equal(t0) {
 		t.Errorf("Snapshot = %v, %v, want one event and one caller", events, seen)
 	}

@@ -4,9 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/http"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ const (
 	maxStreams   = 128
 	keyStreams   = 16 // of one API key
 	streamEvery  = time.Second
-	heartbeat    = 15 * time.Second // for proxies that close what is silent
+	heartbeat    = 10 * time.Second // for proxies that close what is silent, and the script, which counts on it
 	writeTimeout = 10 * time.Second
 )
 
@@ -67,14 +66,6 @@ func (p *Page) Stop() {
 	}
 }
 
-// change is one message of a stream: the fragments that are new, and which
-// users' cards there are, in order.
-type change struct {
-	Parts map[string]string `json:"parts,omitempty"`
-	Cards map[string]string `json:"cards,omitempty"`
-	Order []string          `json:"order"`
-}
-
 // events answers GET /events: a stream of changes, until the client goes, its
 // session ends or the server stops.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
@@ -99,7 +90,11 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
-	s := &stream{p: p, w: w, rc: http.NewResponseController(w), query: r.URL.Query().Get("q"), seen: map[string]uint64{}}
+	values := r.URL.Query()
+	s := &stream{p: p, w: w, rc: http.NewResponseController(w), query: queryOf(values)}
+	if r.Header.Get("Last-Event-ID") == "" { // otherwise the page has changed since it was loaded
+		s.have = stampsOf(values.Get("have"))
+	}
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is read: the server's limit is for requests
 	s.run(r, key, stop)
 }
@@ -109,10 +104,10 @@ type stream struct {
 	p     *Page
 	w     http.ResponseWriter
 	rc    *http.ResponseController
-	query string
-	seen  map[string]uint64 // hash of each fragment as it was sent
-	order []string
-	last  time.Time // something was sent
+	query Query
+	seen  map[string]stamp // what was sent of each part, item and order
+	have  map[stamp]bool   // what was there from the beginning
+	last  time.Time        // something was sent
 }
 
 func (s *stream) run(r *http.Request, key auth.Key, stop <-chan struct{}) {
@@ -150,45 +145,27 @@ func (s *stream) step(ctx context.Context, key auth.Key) bool {
 	if err != nil {
 		return s.beat()
 	}
-	c := s.changes(v)
-	if c == nil {
-		return s.beat()
+	d := v.drawing()
+	c := d.since(s.seen, s.have)
+	s.seen, s.have = d.stamps, nil
+	c.At = s.p.now().UnixMilli()
+	event := "change"
+	if c.empty() {
+		if s.p.now().Sub(s.last) < heartbeat {
+			return true
+		}
+		event = "beat" // all is as it was
 	}
-	raw, err := json.Marshal(c)
-	if err != nil { // unreachable: strings only
+	var raw strings.Builder
+	out := json.NewEncoder(&raw)
+	out.SetEscapeHTML(false)              // it is no part of a page until the script makes it one
+	if err := out.Encode(c); err != nil { // unreachable: strings only
 		return false
 	}
-	return s.send(fmt.Sprintf("event: change\ndata: %s\n\n", raw))
+	return s.send(fmt.Sprintf("id: 1\nevent: %s\ndata: %s\n", event, raw.String())) // which ends the line
 }
 
-func (s *stream) changes(v *view) *change {
-	parts, cards := v.fragments()
-	c := change{Parts: map[string]string{}, Cards: map[string]string{}}
-	fresh := map[string]uint64{}
-	take := func(from []fragment, to map[string]string) {
-		for _, f := range from {
-			html := render(f.node)
-			h := fnv.New64a()
-			_, _ = h.Write([]byte(html))
-			if fresh[f.id] = h.Sum64(); fresh[f.id] != s.seen[f.id] {
-				to[f.id] = html
-			}
-		}
-	}
-	take(parts, c.Parts)
-	take(cards, c.Cards)
-	for _, f := range cards {
-		c.Order = append(c.Order, f.id)
-	}
-	same := len(c.Parts)+len(c.Cards) == 0 && len(fresh) == len(s.seen)
-	s.seen = fresh
-	if same && slices.Equal(c.Order, s.order) {
-		return nil
-	}
-	s.order = c.Order
-	return &c
-}
-
+// beat keeps the connection open while nothing is known.
 func (s *stream) beat() bool {
 	if s.p.now().Sub(s.last) < heartbeat {
 		return true

@@ -11,10 +11,17 @@ import (
 	"time"
 )
 
-// listen opens a stream and returns its messages.
+func brief(s string) string { return s[:min(len(s), 200)] }
+
+// listen opens a stream of the first page and returns its messages.
 func listen(t *testing.T, ctx context.Context, srv *httptest.Server, c *http.Cookie) (next func() (event, data string), status int) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/events", nil)
+	return listenAt(t, ctx, srv, c, "/events")
+}
+
+func listenAt(t *testing.T, ctx context.Context, srv *httptest.Server, c *http.Cookie, path string) (next func() (event, data string), status int) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,17 +54,17 @@ func TestStream(t *testing.T) {
 	next, _ := listen(t, t.Context(), srv, w.login(t, w.viewer))
 	event, data := next()
 	var c struct {
-		Parts, Cards map[string]string
-		Order        []string
+		Parts, Items map[string]string
+		Orders       map[string][]string
 	}
-	if err := json.Unmarshal([]byte(data), &c); err != nil || event != "change" || len(c.Cards) != 2 || len(c.Order) != 2 || !strings.Contains(c.Parts["banner"], "All keys rotate on time") {
-		t.Fatalf("first message = %s %s (%v), want all of the page", event, data, err)
+	if err := json.Unmarshal([]byte(data), &c); err != nil || event != "change" || len(c.Items) != 2 || len(c.Orders["users"]) != 2 || !strings.Contains(c.Parts["banner"], "All keys rotate on time") {
+		t.Fatalf("first message = %s %s (%v), want all of the page", event, brief(data), err)
 	}
 	w.add(t, entry("late-comer"))
-	w.move(time.Second)
+	w.move(10 * time.Second) // a list may have been slow
 	event, data = next()
 	if event != "change" || !strings.Contains(data, "late-comer") || strings.Contains(data, secret) {
-		t.Errorf("next message = %s %s, want the new user", event, data)
+		t.Errorf("next message = %s %s, want the new user", event, brief(data))
 	}
 	if err := w.keys.Revoke(t.Context(), w.viewerID); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package page
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -14,53 +13,115 @@ const (
 	laneHeight = 38.0
 	barHeight  = 12.0
 	axisHeight = 24.0
-	pixels     = 600 // the timeline moves on when now has moved one of them
 )
 
-// scale maps instants to shares of the width.
+// scale maps instants to shares of the width. What is drawn by it stays the
+// same while now goes on: it is moved as a whole, by the script or, on a page
+// that stands still, by the server.
 type scale struct {
-	from, now time.Time
-	span      time.Duration
+	anchor     time.Time // drawn where now is, before it is moved
+	span       time.Duration
+	here       float64 // now's share of the width
+	shift      float64 // what the drawing is moved by: 0 if the script does it
+	minX, maxX float64 // nothing is drawn beyond
 }
 
-func scaleOf(u User, now time.Time) scale {
-	span := u.past + u.ahead
-	now = now.Truncate(max(span/pixels, time.Second))
-	return scale{now.Add(-u.past), now, span}
+// scaleOf makes the scale for a user who is as he was at at; now is zero if the
+// script moves the drawing.
+func scaleOf(u User, at, now time.Time) scale {
+	s := scale{anchor: at.Truncate(u.past + u.ahead), span: u.past + u.ahead, minX: -1, maxX: 4}
+	s.here = float64(u.past) / float64(s.span)
+	for _, k := range u.Keys {
+		for _, m := range k.marks() {
+			if !m.Planned && m.At.After(s.anchor) && !m.At.After(at) {
+				s.anchor = m.At
+			}
+		}
+	}
+	if !now.IsZero() {
+		s.shift = float64(s.anchor.Sub(now)) / float64(s.span)
+	}
+	return s
 }
 
-func (s scale) at(t time.Time) float64 {
-	return min(1.02, max(-0.02, s.raw(t)))
-}
+func (s scale) at(t time.Time) float64 { return min(s.maxX, max(s.minX, s.raw(t))) }
 
-func (s scale) raw(t time.Time) float64 { return float64(t.Sub(s.from)) / float64(s.span) }
+func (s scale) raw(t time.Time) float64 { return s.here + float64(t.Sub(s.anchor))/float64(s.span) }
 
 func (s scale) shows(m Moment) bool {
 	x := s.raw(m.At)
-	return !m.At.IsZero() && x >= 0 && x <= 1
+	return !m.At.IsZero() && x > s.minX && x < s.maxX
+}
+
+// moving adds to a drawing's attributes what the script moves it by.
+func (s scale) moving(attrs at) at {
+	return append(attrs, "data-anchor", milliseconds(s.anchor), "data-span", strconv.FormatInt(s.span.Milliseconds(), 10))
+}
+
+// mover holds what moves.
+func (s scale) mover(kids group) node {
+	return el("svg", at{"class", "mover", "x", percent(s.shift), "overflow", "visible"}, kids)
+}
+
+// ahead hatches what is to come: it is planned, no more.
+func (s scale) ahead(height float64) node {
+	return el("rect", at{"fill", "url(#planned)", "x", percent(s.here), "width", percent(1 - s.here), "height", px(height)})
+}
+
+func (s scale) nowLine(height float64) node {
+	return el("line", at{"class", "now", "x1", percent(s.here), "x2", percent(s.here), "y1", "0", "y2", px(height)})
+}
+
+// definitions are what timelines fill the time ahead with, and the icons.
+func definitions() node {
+	return el("svg", at{"class", "defs", "width", "0", "height", "0", "aria-hidden", "true"}, el("defs", nil,
+		el("pattern", at{"id", "planned", "width", "7", "height", "7", "patternUnits", "userSpaceOnUse", "patternTransform", "rotate(45)"},
+			el("rect", at{"class", "planned-stripe", "width", "4.5", "height", "7"})),
+		symbol(Good), symbol(Warn), symbol(Bad)))
 }
 
 // timeline draws the lives of a user's keys: a lane for each of the two keys
 // that IAM allows at a time, from long ago on the left to planned on the right.
-func timeline(u User, now time.Time, id string) node {
-	s := scaleOf(u, now)
+func timeline(u User, at1, now time.Time, id string) node {
+	s := scaleOf(u, at1, now)
 	lanes, n := lanesOf(u.Keys, s.span/80)
 	n = max(n, 2)
 	bottom := laneTop + float64(n-1)*laneHeight + barHeight + 10
 	height := bottom + axisHeight
-	kids := group{
+	var bars, over group
+	for i, k := range u.Keys {
+		y := laneTop + float64(lanes[i])*laneHeight
+		for _, p := range k.Phases() {
+			bars = append(bars, stretch(p, s, at{"y", px(y), "height", px(barHeight)})...)
+		}
+		over = append(over, el("g", at{"class", "key"}, append(group{keyName(k, s, y-6)}, signs(k, s, y+barHeight/2)...)...))
+	}
+	return el("svg", s.moving(at{
+		"class", "timeline", "role", "img", "width", "100%", "height", px(height), "aria-labelledby", id + "-t " + id + "-d",
+	}),
 		el("title", at{"id", id + "-t"}, text("Timeline of the keys of "+u.Name)),
 		el("desc", at{"id", id + "-d"}, text(describe(u))),
-		axis(s, bottom),
+		axis(s, bottom), s.mover(bars), s.ahead(bottom), s.nowLine(bottom), s.mover(over))
+}
+
+// keyName writes the id above a bar: at its beginning, or where it comes into
+// sight.
+func keyName(k Key, s scale, y float64) node {
+	from, to := s.at(k.Created.At), s.maxX
+	if !k.Deleted.At.IsZero() {
+		to = s.at(k.Deleted.At)
 	}
-	for i, k := range u.Keys {
-		kids = append(kids, bar(k, s, laneTop+float64(lanes[i])*laneHeight))
+	name := k.ID
+	if name == "" {
+		name = "next"
 	}
-	x := percent(s.at(s.now))
-	kids = append(kids, el("line", at{"class", "now", "x1", x, "x2", x, "y1", "0", "y2", px(bottom)}))
-	return el("svg", at{
-		"class", "timeline", "role", "img", "width", "100%", "height", px(height), "aria-labelledby", id + "-t " + id + "-d",
-	}, kids...)
+	attrs := at{
+		"class", "id", "data-from", percent(from), "data-to", percent(to), "x", percent(max(from, -s.shift)), "y", px(y), "aria-hidden", "true",
+	}
+	if from+s.shift > 0.94 || to+s.shift < 0.08 {
+		attrs = append(attrs, "visibility", "hidden")
+	}
+	return el("text", attrs, text(name))
 }
 
 // lanesOf puts each key in the first lane that is free, or nearly, when it is
@@ -85,12 +146,13 @@ func lanesOf(keys []Key, nearly time.Duration) (lane []int, n int) {
 	return lane, len(ends)
 }
 
-// axis labels round distances from now.
+// axis labels round distances from now, below a drawing that ends at y.
 func axis(s scale, y float64) node {
 	step := roundStep(s.span / 8)
+	from, to := -time.Duration(s.here*float64(s.span)), time.Duration((1-s.here)*float64(s.span))
 	var g group
-	for d := -s.now.Sub(s.from).Truncate(step); d <= s.span-s.now.Sub(s.from); d += step {
-		at1 := s.raw(s.now.Add(d))
+	for d := from.Truncate(step); d <= to; d += step {
+		at1 := s.here + float64(d)/float64(s.span)
 		if at1 < 0.03 || at1 > 0.97 {
 			continue
 		}
@@ -98,8 +160,10 @@ func axis(s scale, y float64) node {
 		if d == 0 {
 			label, class = "now", "tick tick-now"
 		}
-		g = append(g, el("line", at{"class", "grid", "x1", x, "x2", x, "y1", "0", "y2", px(y)}),
-			el("text", at{"class", class, "x", x, "y", px(y + 16), "text-anchor", "middle"}, text(label)))
+		if y > 0 {
+			g = append(g, el("line", at{"class", "grid", "x1", x, "x2", x, "y1", "0", "y2", px(y)}))
+		}
+		g = append(g, el("text", at{"class", class, "x", x, "y", px(y + 16), "text-anchor", "middle"}, text(label)))
 	}
 	return el("g", at{"aria-hidden", "true"}, g...)
 }
@@ -180,21 +244,6 @@ func (k Key) Phases() []Phase {
 	return out
 }
 
-func bar(k Key, s scale, y float64) node {
-	var g group
-	for _, p := range k.Phases() {
-		g = append(g, stretch(p, s, y)...)
-	}
-	if x := s.at(k.Created.At); s.raw(k.Created.At) < 0.94 && (k.Deleted.At.IsZero() || s.raw(k.Deleted.At) > 0.08) {
-		name := k.ID
-		if name == "" {
-			name = "next"
-		}
-		g = append(g, el("text", at{"class", "id", "x", percent(max(0, x)), "y", px(y - 6), "aria-hidden", "true"}, text(name)))
-	}
-	return el("g", at{"class", "key"}, append(g, signs(k, s, y+barHeight/2)...)...)
-}
-
 // signs draws the marks of a key. Those that would cover each other stand side
 // by side.
 func signs(k Key, s scale, y float64) group {
@@ -216,24 +265,13 @@ func signs(k Key, s scale, y float64) group {
 	return g
 }
 
-// stretch draws a phase; what is yet to come of it is drawn as planned.
-func stretch(p Phase, s scale, y float64) group {
-	a, b, now := s.at(p.From.At), s.at(p.To.At), s.at(s.now)
-	draw := func(from, to float64, class string) node {
-		return el("rect", at{
-			"class", class, "x", percent(from), "width", percent(math.Max(0, to-from)), "y", px(y),
-			"height", px(barHeight), "rx", "3",
-		})
-	}
-	switch {
-	case b <= a:
+// stretch draws a phase; the style sheet has the measures of a line's.
+func stretch(p Phase, s scale, measures at) group {
+	a, b := s.at(p.From.At), s.at(p.To.At)
+	if b <= a {
 		return nil
-	case b <= now:
-		return group{draw(a, b, "bar "+p.Name)}
-	case a >= now:
-		return group{draw(a, b, "bar planned "+p.Name)}
 	}
-	return group{draw(a, now, "bar "+p.Name), draw(now, b, "bar planned "+p.Name)}
+	return group{el("rect", append(at{"class", "bar " + p.Name, "x", percent(a), "width", percent(b - a)}, measures...))}
 }
 
 type namedMoment struct {

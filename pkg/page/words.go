@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,10 +50,15 @@ var waits = map[plan.Reason][2]string{
 	plan.ListDisagrees: {"IAM's list and keyrot's record differ; AWS is asked about the key itself.", ""},
 }
 
+// lateAfter is how long after it was due a user is late if nobody has looked at
+// it: a function runs every minute, and takes a while.
+const lateAfter = 75 * time.Second
+
 // word says how the user is, the gravest first.
-func word(u *User, r plan.Record, dueSince time.Time) {
+func word(u *User, e *rotate.Entry, overdueSince, now time.Time) {
+	r := e.Record
 	why := waits[r.Waiting]
-	u.Level, u.State = Good, "on time"
+	u.Level, u.State, u.Group = Good, "on time", OnTime
 	if r.Renamed != "" {
 		u.Why = fmt.Sprintf("IAM calls the user %q now; keyrot, its callers and its settings keep using %q.", clean(r.Renamed), r.User)
 	}
@@ -60,11 +66,11 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 	orders := rotate.OpenOrders(r)
 	switch {
 	case u.Burning:
-		u.Level, u.State, u.Since = Bad, "burning", orders[0].At
+		u.is(Leaked, Bad, "burning", orders[0].At)
 		u.Why = orderWords(orders)
 		u.Do = "A running keyrot carries it out; \"keyrot burn\" does it at once. \"keyrot whohas\" names who held the key."
 	case u.Overdue:
-		u.Level, u.State, u.Since = Bad, "overdue", dueSince
+		u.is(Late, Bad, "overdue", overdueSince)
 		u.Why = "A new key should be in place by now. The old one keeps working and keeps being handed out."
 		if !u.Serving {
 			u.Why = "A key should be in place by now, and there is none to hand out."
@@ -73,21 +79,34 @@ func word(u *User, r plan.Record, dueSince time.Time) {
 			u.Why, u.Do = u.Why+" "+why[0], why[1]
 		}
 	case u.Paused:
-		u.Level, u.State, u.Since = Warn, "paused", r.Pause.Since
+		u.is(Paused, Warn, "paused", r.Pause.Since)
 		u.Why = pauseWords(*r.Pause)
 	case r.Waiting.Stuck():
-		u.Level, u.State, u.Since, u.Why, u.Do = Bad, "held", r.Since, why[0], why[1]
+		u.is(Held, Bad, "held", r.Since)
+		u.Why, u.Do = why[0], why[1]
 	case r.Error != "":
-		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "retrying", r.Since, waits[plan.BackingOff][0], "The key in use keeps working."
+		u.is(Waiting, Warn, "retrying", r.Since)
+		u.Why, u.Do = waits[plan.BackingOff][0], "The key in use keeps working."
 	case why[0] != "":
-		u.Level, u.State, u.Since, u.Why, u.Do = Warn, "waiting", r.Since, why[0], why[1]
+		u.is(Waiting, Warn, "waiting", r.Since)
+		u.Why, u.Do = why[0], why[1]
 	case !u.Serving:
-		u.Level, u.State, u.Why = Warn, "starting", "The first key is being made and proven."
+		u.is(Waiting, Warn, "starting", time.Time{})
+		u.Why = "The first key is being made and proven."
 	case len(orders) > 0:
-		u.Level, u.State, u.Since, u.Why = Warn, "ordered", orders[0].At, orderWords(orders)
+		u.is(Waiting, Warn, "ordered", orders[0].At)
+		u.Why = orderWords(orders)
+	case !e.Due.IsZero() && now.Sub(e.Due) > lateAfter:
+		u.is(Late, Warn, "late", e.Due)
+		u.Why = "The next step was due, and no keyrot has taken it. The key in use keeps working."
+		u.Do = "See that a keyrot runs and reaches AWS: \"keyrot doctor\"."
 	case r.In(plan.Pending) != nil:
 		u.State = "rotating"
 	}
+}
+
+func (u *User) is(g Group, l Level, state string, since time.Time) {
+	u.Group, u.Level, u.State, u.Since = g, l, state, since
 }
 
 func orderWords(orders []rotate.OpenOrder) string {
@@ -123,7 +142,7 @@ func pauseWords(p plan.Pause) string {
 	return s + " until somebody resumes it."
 }
 
-func headline(s Status, failing int) (Level, string) {
+func headline(s Status) (Level, string) {
 	switch {
 	case s.Total == 0:
 		return Warn, "No user is managed yet"
@@ -133,10 +152,12 @@ func headline(s Status, failing int) (Level, string) {
 		return Bad, users(s.Overdue) + " overdue"
 	case s.Held > 0:
 		return Bad, users(s.Held) + " held"
+	case s.Late > 0:
+		return Warn, users(s.Late) + " late"
 	case s.Paused > 0:
 		return Warn, users(s.Paused) + " paused"
-	case failing > 0:
-		return Warn, users(failing) + " to keep an eye on"
+	case s.Waiting > 0:
+		return Warn, users(s.Waiting) + " to keep an eye on"
 	}
 	return Good, "All keys rotate on time"
 }
@@ -145,7 +166,16 @@ func users(n int) string {
 	if n == 1 {
 		return "1 user"
 	}
-	return fmt.Sprintf("%d users", n)
+	return number(n) + " users"
+}
+
+// number writes n with a comma at each thousand.
+func number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // done words what succeeded, failed what did not.

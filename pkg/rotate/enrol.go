@@ -34,12 +34,14 @@ func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (
 		}
 		u = full
 	}
+	r.refused.Store(u.Name, true)
 	if as := managedAs(u, keys, stored); as != "" {
 		return Entry{}, &ManagedAsError{User: u.Name, As: as}
 	}
 	if len(keys) > 0 && (r.Existing != Retire || len(keys) >= plan.Quota) {
 		return Entry{}, &ForeignKeysError{User: u.Name, Keys: keys}
 	}
+	r.refused.Delete(u.Name)
 	return r.admit(ctx, u, keys, dry)
 }
 

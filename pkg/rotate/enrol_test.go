@@ -53,7 +53,7 @@ func TestManyUsersAreEnrolledInSeconds(t *testing.T) {
 
 func TestALongEnrolmentTellsItsProgress(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		h := crowdOf(500, 4*time.Second)
+		h := crowdOf(500, time.Second)
 		h.run(t, time.Minute)
 		var told []string
 		for line := range strings.Lines(h.log.String()) {

@@ -155,6 +155,7 @@ func (p *pass) change(call func(context.Context) error) error {
 	defer leave()
 	ctx, cancel := p.effect()
 	defer cancel()
+	p.sent = p.now()
 	return call(ctx)
 }
 
@@ -174,8 +175,12 @@ func (p *pass) ask(call func(context.Context) error) error {
 // called again when the lease was extended.
 func (p *pass) keeping(wait func(context.Context) error) error {
 	for {
+		left := leaseTTL // of one that was given up nothing is to be kept
+		if !p.leased.IsZero() {
+			left = p.leased.Sub(p.now())
+		}
 		ctx, cancel := context.WithCancel(p.ctx)
-		t := time.AfterFunc(p.leased.Sub(p.now())-leaseTTL/2, cancel)
+		t := time.AfterFunc(left-leaseTTL/2, cancel)
 		err := wait(ctx)
 		woken := !t.Stop()
 		cancel()

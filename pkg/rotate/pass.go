@@ -28,16 +28,18 @@ type pass struct {
 	acted  bool            // a step was taken
 	world  plan.World
 	policy plan.Policy
-	limit  time.Time // until when it waits for a key to settle
-	left   bool      // a save gave the lease up
-	leased time.Time // when the lease ends; zero: it was given up
-	report UserReport
+	left   bool // a save gave the lease up
 
-	urgency         // of the step at hand
-	may      Call   // what the pace has let through and was not used yet
-	ready    *place // held with it
-	refusals int    // of calls, for their pace
-	recorded bool   // something was recorded
+	recorded bool      // something was recorded
+	leased   time.Time // when the lease ends; zero: it was given up
+	report   UserReport
+	limit    time.Time // until when it waits for a key to settle
+
+	urgency            // of the step at hand
+	may      Call      // what the pace has let through and was not used yet
+	ready    *place    // held with it
+	refusals int       // of calls, for their pace
+	sent     time.Time // when the last call that changes IAM was made
 
 	keepLease bool // until it ends by itself
 }
@@ -46,6 +48,7 @@ type pass struct {
 type way struct {
 	patience time.Duration // how long it waits for a key to settle
 	begun    func()        // called once its first call that changes IAM has had its turn
+	creates  bool          // it is made for a new key only
 	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
 	anyway   bool          // also over a user that is not due
@@ -140,18 +143,15 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err e
 func (p *pass) run(user string, version int64) error {
 	p.limit = p.now().Add(p.patience)
 	defer func() {
-		p.giveBack()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), saveTime)
 		defer cancel()
+		p.giveBack()
 		if p.recorded && p.Recorded != nil {
 			if err := p.Recorded(ctx); err != nil { // the events are on record
 				p.Log.Warn("the end of the audit log could not be moved", "user", user, "err", err)
 			}
 		}
-		if p.keepLease {
-			return
-		}
-		if p.left {
+		if p.left || p.keepLease {
 			return
 		}
 		_ = p.Store.Release(ctx, user, p.Owner) // it ends by itself anyway
@@ -190,6 +190,12 @@ func (p *pass) steps(user string) error {
 			_ = p.flush() // a look that is lost is only taken again
 			return p.ctx.Err()
 		}
+		if err := p.timely(); err != nil {
+			return err
+		}
+		if err := p.lease(user); err != nil {
+			return err
+		}
 		if p.crowded(step) {
 			return p.commit(func(*Entry) {})
 		}
@@ -199,12 +205,6 @@ func (p *pass) steps(user string) error {
 			if p.looked = true; p.world.Unseen || p.observe() == nil {
 				continue
 			} // otherwise the step itself will tell
-		}
-		if err := p.timely(); err != nil {
-			return err
-		}
-		if err := p.lease(user); err != nil {
-			return err
 		}
 		if step.Action == plan.Look || idle {
 			if err := p.look(user); err != nil {
@@ -301,6 +301,11 @@ func (p *pass) do(step plan.Step) error {
 	}
 	if errors.Is(err, errUnsent) {
 		return err
+	}
+	// An attempt may have come before the one that was throttled.
+	if err != nil && ends(step) && (!certain(err) || errors.Is(err, ErrThrottled)) {
+		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.sent) })
+		defer p.hold(p.policy.Over(p.sent))
 	}
 	if p.throttled(step, err) {
 		return p.retry(step, err)

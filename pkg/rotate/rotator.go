@@ -60,6 +60,7 @@ type Rotator struct {
 	started   atomic.Pointer[time.Time] // since when Run acts; nil: it does not
 	elsewhere sync.Map                  // users that another process was told to act on
 	rested    sync.Map                  // user → rest: those that this process failed to look at
+	refused   sync.Map                  // names of users that cannot be enrolled as they are
 	gates     gates
 	selected  selection
 }

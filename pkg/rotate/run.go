@@ -151,20 +151,19 @@ func (s *scheduler) dispatch(ctx context.Context) {
 func (s *scheduler) start(ctx context.Context) {
 	b := &s.backlog
 	b.due = s.startAll(ctx, b.due, way{defers: true})
-	b.creations = s.startAll(ctx, b.creations, way{})
+	b.creations = s.startAll(ctx, b.creations, way{creates: true})
 	b.others = s.startAll(ctx, b.others, way{defers: true, anyway: true})
 }
 
-// startAll starts passes of one way, and returns those for whom there was no room.
+// startAll returns those for whom there was no room.
 func (s *scheduler) startAll(ctx context.Context, users []string, w way) []string {
-	creates := !w.defers
+	waits := 0
+	if w.creates {
+		waits = 1
+	}
 	for i, user := range users {
-		if ctx.Err() != nil || !s.room(creates) {
+		if ctx.Err() != nil || !s.room(w.creates) {
 			return users[i:]
-		}
-		waits := 0
-		if creates {
-			waits = 1
 		}
 		s.count(1, waits)
 		w := w
@@ -309,6 +308,10 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 	s.told = told
 }
 
+// enrolments is how many users are enrolled at once: few enough that the passes
+// over those who are need not wait behind many reads.
+const enrolments = 16
+
 // enrolEach enrols users side by side, says how far it has come if that takes
 // long, and returns who could not be enrolled.
 func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) map[string]error {
@@ -316,7 +319,10 @@ func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) 
 	failed := map[string]error{}
 	progress := NewProgress(len(users))
 	defer progress.Every(tellProgress, func() { s.Log.Info("enrolling users", "done", progress.String()) })()
+	slots := make(chan struct{}, enrolments)
 	s.each(ctx, len(users), func(i int) {
+		slots <- struct{}{}
+		defer func() { <-slots }()
 		_, err := s.enrolInTurn(ctx, users[i], known, false)
 		progress.Add(1)
 		if err != nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // A selection that takes long to read is read less often, so that no more than
@@ -44,7 +46,7 @@ func (r *Rotator) choose(ctx context.Context, names []string) ([]User, error) {
 	if !r.Clock.Settle(ctx) { // the answer that brought the users told it, as a rule
 		return nil, ErrNoTime
 	}
-	r.selected.set(all, r.now().Add(max(r.Reselect, min(maxReselect, readingShare*mono().Sub(began)))))
+	r.selected.set(all, r.now(), r.now().Add(max(r.Reselect, min(maxReselect, readingShare*mono().Sub(began)))))
 	slices.SortFunc(all, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
 	if len(names) == 0 || err != nil {
 		return all, err
@@ -72,27 +74,62 @@ func (r *Rotator) narrow(ctx context.Context, all []User, names []string) ([]Use
 // selection remembers the last selection that could be read.
 type selection struct {
 	mu       sync.RWMutex
-	users    map[string]User   // nil: never read
-	ids      map[string]string // their names by unique id
-	recalled bool              // another process read it; names may have changed since
-	until    time.Time         // when to read it again
-	saved    keptSelection     // as it was last kept or recalled
-	over     int64             // the version of that
+	users    map[string]User      // nil: never read
+	ids      map[string]string    // their names by unique id
+	since    map[string]time.Time // when each was found first
+	recalled bool                 // another process read it; names may have changed since
+	until    time.Time            // when to read it again
+	saved    keptSelection        // as it was last kept or recalled
+	over     int64                // the version of that
 }
 
-func (s *selection) set(us []User, until time.Time) {
+func (s *selection) set(us []User, now, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(us)
+	s.put(us, now)
 	s.until, s.recalled = until, false
 }
 
-func (s *selection) put(us []User) {
-	s.users, s.ids = make(map[string]User, len(us)), make(map[string]string, len(us))
+func (s *selection) put(us []User, now time.Time) {
+	since := s.since
+	s.users, s.ids, s.since = make(map[string]User, len(us)), make(map[string]string, len(us)), make(map[string]time.Time, len(us))
 	for _, u := range us {
 		s.users[u.Name] = u
 		s.ids[u.ID] = u.Name
+		s.since[u.Name] = now
+		if at, seen := since[u.Name]; seen {
+			s.since[u.Name] = at
+		}
 	}
+}
+
+// Unenrolled counts the selected users that are in none of the stored entries,
+// though they have been selected for longer than a key may be late. Those whom
+// enrolment refused are not waiting for it.
+func (r *Rotator) Unenrolled(stored []*Entry) (n int) {
+	names, ids := make(map[string]bool, len(stored)), make(map[string]bool, len(stored))
+	for _, e := range stored {
+		names[e.Record.User], ids[e.Record.UserID] = true, true
+	}
+	r.selected.mu.RLock()
+	defer r.selected.mu.RUnlock()
+	for name, u := range r.selected.users {
+		if names[name] || u.ID != "" && ids[u.ID] {
+			continue
+		}
+		if _, refused := r.refused.Load(name); !refused && r.now().Sub(r.selected.since[name]) > r.overlap(name) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Rotator) overlap(user string) time.Duration {
+	var p plan.Policy
+	if r.Policy != nil {
+		p = r.Policy(user)
+	}
+	return p.WithDefaults().Overlap()
 }
 
 // known reports whether a selection could be read yet.
@@ -188,7 +225,7 @@ func (r *Rotator) recall(ctx context.Context) bool {
 		for i, u := range k.Users {
 			users[i].Name, users[i].ID, _ = strings.Cut(u, " ")
 		}
-		s.put(users)
+		s.put(users, r.now())
 		s.saved, s.recalled = k, true
 	}
 	return true

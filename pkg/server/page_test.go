@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrot/keyrot/pkg/page"
+	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 	"github.com/keyrot/keyrot/pkg/server"
@@ -19,9 +21,10 @@ import (
 // withPage adds a status page to the server of w.
 func withPage(w *world) {
 	w.srv.Page = &page.Page{
-		Store: &rotatetest.MemStore{}, Keys: w.srv.Keys, History: &page.History{}, Policy: func(string) plan.Policy { return plan.Policy{} },
+		Keys: w.srv.Keys, History: &page.History{}, Policy: func(string) plan.Policy { return plan.Policy{} },
 		Now: w.srv.Keys.Now,
 	}
+	w.srv.Page.Roster = &rotate.Roster{Store: &rotatetest.MemStore{}, Policy: w.srv.Page.Policy, Now: time.Now}
 }
 
 func TestPageStandsBesideTheAPI(t *testing.T) {

@@ -50,14 +50,15 @@ func start(ctx context.Context, env []string, command func(addr string) []string
 	}
 	p := &process{cmd, addr}
 	for range 600 {
-		if body, err := p.call(ctx, http.MethodGet, "/readyz", ""); err == nil {
+		if body, err := p.call(ctx, http.MethodGet, "/readyz", "", ""); err == nil {
 			_ = body
 			return p, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	said, _ := os.ReadFile(log.Name())
 	p.stop()
-	return nil, fmt.Errorf("%s is not ready, see %s", args[0], log.Name())
+	return nil, fmt.Errorf("%s is not ready: %.500s", args[0], said)
 }
 
 func (p *process) stop() {
@@ -101,12 +102,12 @@ func startKeyrot(ctx context.Context, bin, sync string, args ...string) (*proces
 	})
 }
 
-func (p *process) call(ctx context.Context, method, path, token string) ([]byte, error) {
+func (p *process) call(ctx context.Context, method, path, key, token string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.addr+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("X-Api-Key", apiKey)
+	req.Header.Set("X-Api-Key", key)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -121,20 +122,18 @@ func (p *process) call(ctx context.Context, method, path, token string) ([]byte,
 	return body, errors.Join(err, res.Body.Close())
 }
 
-// keyrotRequests gets a token and returns one request for each user.
-func keyrotRequests(ctx context.Context, p *process, users []string) ([][]byte, error) {
-	body, err := p.call(ctx, http.MethodPost, "/generate-token", "")
+// token gets a token for the API key.
+func (p *process) token(ctx context.Context, key string) (string, error) {
+	body, err := p.call(ctx, http.MethodPost, "/generate-token", key, "")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var t struct{ Token string }
-	if err := json.Unmarshal(body, &t); err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for _, u := range users {
-		out = append(out, fmt.Appendf(nil,
-			"GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nAuthorization: Bearer %s\r\n\r\n", u, p.addr, apiKey, t.Token))
-	}
-	return out, nil
+	err = json.Unmarshal(body, &t)
+	return t.Token, err
+}
+
+func keyrotRequest(addr, user, key, token string) []byte {
+	return fmt.Appendf(nil,
+		"GET /active-key?username=%s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nAuthorization: Bearer %s\r\n\r\n", user, addr, key, token)
 }

@@ -23,9 +23,13 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 	var answers, early, late float64
 	n := max(2, int(span/stretch))
 	for i := range n {
-		requests, err := keyrotRequests(ctx, p, demoUsers)
+		token, err := p.token(ctx, apiKey)
 		if err != nil {
 			return err
+		}
+		var requests [][]byte
+		for _, u := range demoUsers {
+			requests = append(requests, keyrotRequest(p.addr, u, apiKey, token))
 		}
 		r, err := load(ctx, p, soakConns, stretch, requests)
 		if err != nil {
@@ -53,16 +57,12 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 }
 
 func noteKeys(ctx context.Context, p *process, keys map[string]bool) error {
-	body, err := p.call(ctx, http.MethodPost, "/generate-token", "")
+	token, err := p.token(ctx, apiKey)
 	if err != nil {
 		return err
 	}
-	var t struct{ Token string }
-	if err := json.Unmarshal(body, &t); err != nil {
-		return err
-	}
 	for _, u := range demoUsers {
-		body, err := p.call(ctx, http.MethodGet, "/active-key?username="+u, t.Token)
+		body, err := p.call(ctx, http.MethodGet, "/active-key?username="+u, apiKey, token)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ var ofCalls = []mutant{
 	},
 	{
 		Name: "unseen-disorder", Rule: "never zero",
-		File: "pkg/rotate/plan/look.go", Old: "if !d.routine() {", New: "if !d.routine() && len(d.r.Foreign) == 0 {",
+		File: "pkg/rotate/plan/look.go", Old: "r.Failures > 0 || d.now.Before(r.RetryAt)", New: "d.now.Before(r.RetryAt)",
 		Pkg: "./pkg/rotate/plan", Test: "TestUnseen", Says: "deactivate superseded, want look",
 	},
 	{

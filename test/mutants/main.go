@@ -33,8 +33,23 @@ type mutant struct {
 }
 
 func all() []mutant {
-	return slices.Concat(mutants, readers, ofTable, ofOutlets, ofClients, ofBounds, ofRecovery, ofRecord, ofEnding, ofCalls, ofPace, ofReading,
-		ofGrowth, ofCosts)
+	return slices.Concat(
+		mutants,
+		readers,
+		ofTable,
+		ofOutlets,
+		ofClients,
+		ofBounds,
+		ofRecovery,
+		ofRecord,
+		ofEnding,
+		ofCalls,
+		ofPace,
+		ofReading,
+		ofGrowth,
+		ofCosts,
+		ofPage,
+	)
 }
 
 func main() {

@@ -58,7 +58,7 @@ CREATE TABLE handouts (
 CREATE INDEX handouts_key ON handouts (key);
 `, `
 -- Rows of 1.5 kB spill to a page of their own in a table without row ids, so
--- that a user took 6 kB; in this one they share pages.
+-- that a user took 5 kB; in this one they share pages.
 ALTER TABLE head ADD COLUMN removed INTEGER NOT NULL DEFAULT 0; -- the version at the latest removal of an entry
 CREATE TABLE entries2 (
 	user    TEXT NOT NULL UNIQUE,

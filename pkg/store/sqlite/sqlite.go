@@ -108,7 +108,8 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", dsn(o, "_pragma=query_only(1)")); err != nil {
+	// What a reader has of the file is old with the next commit: a few pages do.
+	if s.read, err = sql.Open("sqlite", dsn(o, "_pragma=query_only(1)&_pragma=cache_size(-256)")); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	readers := 1 + max(4, 2*runtime.GOMAXPROCS(0)) // one is the cache's

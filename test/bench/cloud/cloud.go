@@ -32,10 +32,15 @@ type Cloud struct {
 	owners  map[string]string // of keys
 	buckets map[string]*rate.Limiter
 	counts  map[string]Count
+	refused []time.Time // when calls were throttled
+	since   time.Time   // of the first call that changed something
 }
 
-// Count is what was asked of one action.
-type Count struct{ Calls, Throttled int }
+// Count is what was asked of one action, and when for the first and the last time.
+type Count struct {
+	Calls, Throttled int
+	First, Last      time.Time // by this machine's clock
+}
 
 type user struct {
 	id   string
@@ -78,6 +83,39 @@ func (c *Cloud) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.counts)
+	c.refused, c.since = nil, time.Time{}
+}
+
+// Throttle sets PerSecond and Burst anew.
+func (c *Cloud) Throttle(perSecond float64, burst int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.PerSecond, c.Burst = perSecond, burst
+	clear(c.buckets)
+}
+
+// RefusedAfter returns how many calls were throttled later than d after the first
+// one that changed something.
+func (c *Cloud) RefusedAfter(d time.Duration) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range c.refused {
+		if at.Sub(c.since) > d {
+			n++
+		}
+	}
+	return n
+}
+
+// Give makes a key for the user as if it had made one itself.
+func (c *Cloud) Give(name string) (id, userID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.users[name]
+	k := key{fmt.Sprintf("AKIA%016X", rand.Uint64()), true, c.now().Truncate(time.Second)}
+	u.keys = append(u.keys, k)
+	c.owners[k.id] = name
+	return k.id, u.id
 }
 
 // Pass has time pass by AWS's clock, which keyrot judges everything by.
@@ -112,14 +150,16 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			status = http.StatusForbidden
 		}
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`, code, text, request)
+		fmt.Fprintf(w, `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>`+
+			`<Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`, code, text, request)
 		return
 	}
 	ns := "https://iam.amazonaws.com/doc/2010-05-08/"
 	if action == "GetCallerIdentity" {
 		ns = "https://sts.amazonaws.com/doc/2011-06-15/"
 	}
-	fmt.Fprintf(w, `<%[1]sResponse xmlns="%[2]s"><%[1]sResult>%[3]s</%[1]sResult><ResponseMetadata><RequestId>%[4]s</RequestId></ResponseMetadata></%[1]sResponse>`, action, ns, body, request)
+	fmt.Fprintf(w, `<%[1]sResponse xmlns="%[2]s"><%[1]sResult>%[3]s</%[1]sResult>`+
+		`<ResponseMetadata><RequestId>%[4]s</RequestId></ResponseMetadata></%[1]sResponse>`, action, ns, body, request)
 }
 
 func (c *Cloud) answer(action string, r *http.Request) (body, code, text string, now time.Time) {
@@ -130,11 +170,19 @@ func (c *Cloud) answer(action string, r *http.Request) (body, code, text string,
 }
 
 func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
-	n := c.counts[action]
+	n, now := c.counts[action], time.Now()
 	n.Calls++
+	n.Last = now
+	if n.First.IsZero() {
+		n.First = now
+	}
+	if c.since.IsZero() && changes(action) {
+		c.since = now
+	}
 	full := !c.bucket(action).Allow()
 	if full {
 		n.Throttled++
+		c.refused = append(c.refused, now)
 	}
 	c.counts[action] = n
 	if full {
@@ -156,11 +204,15 @@ func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
 	return u.answer(c, action, name, r)
 }
 
+func changes(action string) bool {
+	return action == "CreateAccessKey" || action == "UpdateAccessKey" || action == "DeleteAccessKey"
+}
+
 func (c *Cloud) bucket(action string) *rate.Limiter {
 	b := c.buckets[action]
 	if b == nil {
 		b = rate.NewLimiter(rate.Inf, 0)
-		if c.PerSecond > 0 && slices.Contains([]string{"CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey"}, action) {
+		if c.PerSecond > 0 && changes(action) {
 			b = rate.NewLimiter(rate.Limit(c.PerSecond), c.Burst)
 		}
 		c.buckets[action] = b

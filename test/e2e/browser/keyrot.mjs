@@ -1,6 +1,8 @@
 // Starts the built keyrot on its sandbox, and a browser, and ends both.
+import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,12 +56,36 @@ export async function startKeyrot(...flags) {
   };
 }
 
+// startCrowd starts the page of so many users, who have a past of half an hour.
+export async function startCrowd(users, ...flags) {
+  const child = spawn(join(root, ".e2e", "bin", "crowd"), ["-users", String(users), ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  let out = "";
+  child.stdout.on("data", (chunk) => (out += chunk));
+  const ended = new Promise((done) => child.on("exit", done));
+  await within("the crowd is there", () => {
+    if (child.exitCode !== null) throw new Error(`crowd ended with ${child.exitCode}`);
+    return out.endsWith("\n");
+  });
+  return { ...JSON.parse(out), pid: child.pid, async stop() { child.kill("SIGINT"); await ended; } };
+}
+
 export function startBrowser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
+}
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+// accessible holds a page against axe's rules.
+export async function accessible(page, what) {
+  await page.evaluate(axe); // past the policy, as a debugger is
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target + " " + n.failureSummary).join("; ")}`), [], `axe on ${what}`);
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `${what} is ${overflow} px too wide`);
 }
 
 // within asks until the answer is truthy.
