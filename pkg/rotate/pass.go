@@ -290,14 +290,9 @@ func (p *pass) do(step plan.Step) error {
 	if !leadsOn(step) {
 		p.giveBack()
 	}
-	began := p.now()
 	out, err := p.act(step)
 	if callOf(step.Action) != "" {
 		p.giveBack()
-	}
-	if err != nil && ends(step) && !certain(err) {
-		p.note(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, began) })
-		defer p.hold(p.policy.Over(began))
 	}
 	if errors.Is(err, errUnsent) {
 		return err
