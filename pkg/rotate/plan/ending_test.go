@@ -8,6 +8,7 @@ func TestNoSlotIsGivenUpDuringALostCall(t *testing.T) {
 	t.Parallel()
 	dead := with(deactivated("A", 0), func(k *Held) { k.Burned, k.Dead = at(11), at(12) })
 	leaked := with(current("A", 0), func(k *Held) { k.Burned = at(20) })
+	ending := with(previous("B", -10), func(k *Held) { k.Ending = at(21) })
 	for _, row := range []struct {
 		name string
 		r    Record
@@ -17,6 +18,7 @@ func TestNoSlotIsGivenUpDuringALostCall(t *testing.T) {
 		{"the slot of a burned key", rec(dead), []Key{inactive("A", 0), inactive("X", 20)}, 20},
 		{"the slot of a key that is over", rec(current("B", 10), deactivated("A", 0)), []Key{active("B", 10), inactive("A", 0)}, 20},
 		{"the slot of a key that stands in a burn's way", rec(leaked, deactivated("B", -10)), []Key{active("A", 0), inactive("B", -10)}, 20},
+		{"the slot of a key that a lost call has ended", rec(leaked, ending), []Key{active("A", 0), inactive("B", -10)}, 20},
 	} {
 		w := World{Record: row.r.intent(row.now, "A", "B"), UserID: "AIDA1", Keys: row.keys}
 		for i := range w.Record.Keys {

@@ -177,10 +177,7 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	case !usable && !d.r.leaked(k).IsZero() && d.now.Before(k.Deactivated.Add(d.p.Evidence)):
 		return nil // told to keep it
 	case !usable && (idle || !k.Deactivated.IsZero()), usable && idle && !k.Refused.IsZero():
-		if over := d.lostCalls(); d.now.Before(over) {
-			return d.later(Burning, k.ID, over)
-		}
-		return d.step(Delete, k.ID, Burning)
+		return d.vacate(k)
 	case gone && (!usable || !k.Refused.IsZero()):
 		return d.ours(d.step(Forget, k.ID, Vanished))
 	case !usable:
@@ -190,13 +187,21 @@ func (d *decision) instead(k *Held, since time.Time) *Step {
 	case d.now.Before(k.Ending) && !idle && k.Stage == Previous: // it was to end just now
 		return d.step(Deactivate, k.ID, Burning)
 	case d.now.Before(k.Ending):
-		return d.step(Delete, k.ID, Burning)
+		return d.vacate(k)
 	case !latest(k.Proven, k.Confirmed).Before(latest(since, k.Ending)):
 		return d.step(Promote, k.ID, Burning)
 	case d.now.Before(k.Again):
 		return d.later(Burning, k.ID, k.Again)
 	}
 	return d.step(Verify, k.ID, Burning)
+}
+
+// vacate deletes the key, but not while a lost call could take its slot.
+func (d *decision) vacate(k *Held) *Step {
+	if over := d.lostCalls(); d.now.Before(over) {
+		return d.later(Burning, k.ID, over)
+	}
+	return d.step(Delete, k.ID, Burning)
 }
 
 // rollback carries out an order to make the Previous key Current again.
