@@ -47,6 +47,32 @@ func (p *pass) observe() error {
 	return nil
 }
 
+// asExpected looks at the keys of a user that is not due, and reports whether IAM
+// lists what the record holds, so that there is nothing to do or to save. It does
+// without the lease: after a start that is so for nearly everybody, and taking a
+// lease and giving it up are two commits.
+func (r *Rotator) asExpected(ctx context.Context, e Entry) bool {
+	rec := e.Record
+	if rec.Order != nil || r.selected.renamed(rec) != "" {
+		return false
+	}
+	at := r.gates.reads.join(urgency{plan.RankCreate, e.Due})
+	defer at.leave()
+	if at.wait(ctx) != nil {
+		return false
+	}
+	policy := r.policy(rec.User, rec.UserID)
+	ctx, cancel := context.WithTimeout(ctx, policy.CallTimeout)
+	defer cancel()
+	keys, err := r.IAM.Keys(ctx, rec.IAMName())
+	if err != nil || !r.Clock.Known() {
+		return false
+	}
+	r.awake(rec.User)
+	step := plan.Next(plan.World{Record: rec, Keys: keys, Name: rec.IAMName()}, policy, r.now())
+	return step.Action == plan.Wait && !step.Reason.Stuck() && rec.Waiting == "" && !step.Wake.Before(e.Due)
+}
+
 // nameNow returns what IAM calls the user: as before, or as the selection found
 // its unique id if IAM confirms that.
 func (p *pass) nameNow() string {
@@ -69,10 +95,11 @@ func (p *pass) nameNow() string {
 
 // renamed returns the name that the selection found the user's unique id under,
 // if the record has another one, or "".
-func (p *pass) renamed() string {
-	name := p.selected.nameOf(p.entry.Record.UserID)
-	if name == p.entry.Record.IAMName() {
-		return ""
+func (p *pass) renamed() string { return p.selected.renamed(p.entry.Record) }
+
+func (s *selection) renamed(rec plan.Record) string {
+	if name := s.nameOf(rec.UserID); name != rec.IAMName() {
+		return name
 	}
-	return name
+	return ""
 }

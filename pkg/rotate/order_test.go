@@ -269,16 +269,29 @@ func (f *fullIAM) Delete(ctx context.Context, user, id string) error {
 }
 
 // Everybody is looked at once after a start; for that the store is listed once,
-// not at each tick.
-func TestTheStoreIsListedOnce(t *testing.T) {
+// not at each tick, and nothing is saved and no lease taken where all is well.
+func TestAStartLooksAtEverybody(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		h := newHouse(users(100)...)
+		h.Policy = func(string) plan.Policy {
+			return plan.Policy{RotateEvery: time.Hour, DeactivateAfter: 2 * time.Hour, DeleteAfter: 3 * time.Hour}
+		}
 		h.turn(t, rotate.Options{})
-		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select, Workers: 1}
-		var lists atomic.Int32
-		h.store.Before = func(op, _ string) error {
-			if op == rotatetest.OpList {
+		gone := h.give(t, "u042")
+		h.aws.Uproot("u042", gone.KeyID)
+		h.Rotator = &rotate.Rotator{
+			Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Owner: "restarted", Select: h.Select, Policy: h.Policy, Workers: 1,
+		}
+		var lists, leases, saves atomic.Int32
+		h.store.Before = func(op, user string) error {
+			switch {
+			case op == rotatetest.OpList:
 				lists.Add(1)
+			case user == "u042":
+			case op == rotatetest.OpAcquire:
+				leases.Add(1)
+			case op == rotatetest.OpSave:
+				saves.Add(1)
 			}
 			return nil
 		}
@@ -293,6 +306,12 @@ func TestTheStoreIsListedOnce(t *testing.T) {
 		}
 		if n := lists.Load(); n > 2 { // once more to enrol who is new
 			t.Errorf("the store was listed %d times in a minute, want twice", n)
+		}
+		if l, s := leases.Load(), saves.Load(); l+s > 0 {
+			t.Errorf("%d leases were taken and %d entries saved for users who are as the record says", l, s)
+		}
+		if now := h.give(t, "u042"); now.KeyID == gone.KeyID {
+			t.Errorf("a key that somebody deleted is still given out a minute after the start")
 		}
 	})
 }

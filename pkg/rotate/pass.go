@@ -71,14 +71,15 @@ func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 	if err := r.timed(ctx, user); err != nil {
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
-	if !w.anyway {
-		var err error
-		if w.ahead, err = r.Store.Load(ctx, user); err != nil {
-			p := &pass{Rotator: r, way: w, ctx: ctx}
-			return r.leased(ctx, user, w, lease{}, p.unreadable(user, err))
-		}
-		if due := w.ahead.Due; due.After(r.now()) {
-			return UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: due}}
+	var err error
+	if w.ahead, err = r.Store.Load(ctx, user); err != nil {
+		p := &pass{Rotator: r, way: w, ctx: ctx}
+		return r.leased(ctx, user, w, lease{}, p.unreadable(user, err))
+	}
+	if due := w.ahead.Due; due.After(r.now()) {
+		wait := plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: due}
+		if !w.anyway || r.asExpected(ctx, w.ahead) {
+			return UserReport{User: user, Wait: wait}
 		}
 	}
 	w.turns = r.Clock.corrections()

@@ -56,45 +56,62 @@ func TestReadersDoNotWaitForABurnThatFails(t *testing.T) {
 }
 
 // TestReadersDoNotWaitForIAM: a target needs nothing of IAM, and IAM is down for
-// hours at times.
+// hours: after a burn, whose order stays open meanwhile, or when a key is due.
 func TestReadersDoNotWaitForIAM(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		b := newBoard("t")
-		h := newHouse("ci")
-		iam := &odd{IAM: h.aws}
-		h.IAM, h.Publishers = iam, []rotate.Publisher{b}
-		h.turn(t, rotate.Options{})
-		leaked := h.give(t, "ci")
-		b.set(func() { b.err = errors.New("target is down") })
-		h.mustOrder(t, plan.Order{Kind: plan.Burn, KeyID: leaked.KeyID})
-		h.run(t, 30*time.Second)
-		got := h.give(t, "ci")
-		if got.KeyID == leaked.KeyID || b.of("ci").KeyID != leaked.KeyID {
-			t.Fatal("there is no replacement, or it was published: the test has shown nothing")
-		}
-		iam.fail(errors.New("no route to host"))
-		b.set(func() { b.err = nil })
-		h.run(t, 65*time.Second)
-		if has := b.of("ci"); has.KeyID != got.KeyID {
-			t.Errorf("the target holds %s a minute after it is back, want %s: IAM is down", has.KeyID, got.KeyID)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
-		defer cancel()
-		done := make(chan error, 1)
-		go func() { done <- h.Run(ctx) }()
-		for ctx.Err() == nil {
-			time.Sleep(4 * time.Second)
-			if left := time.Until(b.of("ci").Expiration); left <= 0 {
-				t.Fatalf("IAM is down: the target says that the key expired %s ago, and it is served", -left)
-			}
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		if b.writes > 20 {
-			t.Errorf("%d writes in 2 hours, want a few", b.writes)
-		}
-	})
+	t.Parallel()
+	for name, burn := range map[string]bool{"after a burn": true, "when a key is due": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				b := newBoard("t")
+				h := newHouse("ci")
+				iam := &odd{IAM: h.aws}
+				h.IAM, h.Publishers = iam, []rotate.Publisher{b}
+				h.turn(t, rotate.Options{})
+				down := errors.New("no route to host")
+				if burn {
+					burnBeforeAnOutage(t, h, b, func() { iam.fail(down) })
+				} else {
+					iam.fail(down)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- h.Run(ctx) }()
+				for ctx.Err() == nil {
+					time.Sleep(4 * time.Second)
+					if left := time.Until(b.of("ci").Expiration); left <= 0 {
+						t.Fatalf("IAM is down: the target says that the key expired %s ago, and it is served", -left)
+					}
+				}
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				if b.writes > 20 {
+					t.Errorf("%d writes in 2 hours, want a few", b.writes)
+				}
+			})
+		})
+	}
+}
+
+// burnBeforeAnOutage burns the user's key while the target is down, and sees it
+// given the replacement though IAM is down by then.
+func burnBeforeAnOutage(t *testing.T, h *house, b *board, outage func()) {
+	t.Helper()
+	leaked := h.give(t, "ci")
+	b.set(func() { b.err = errors.New("target is down") })
+	h.mustOrder(t, plan.Order{Kind: plan.Burn, KeyID: leaked.KeyID})
+	h.run(t, 30*time.Second)
+	got := h.give(t, "ci")
+	if got.KeyID == leaked.KeyID || b.of("ci").KeyID != leaked.KeyID {
+		t.Fatal("there is no replacement, or it was published: the test has shown nothing")
+	}
+	outage()
+	b.set(func() { b.err = nil })
+	h.run(t, 65*time.Second)
+	if has := b.of("ci"); has.KeyID != got.KeyID {
+		t.Errorf("the target holds %s a minute after it is back, want %s: IAM is down", has.KeyID, got.KeyID)
+	}
 }
 
 // TestReadersOfAKeyOnItsWay: one target has the next key, another one is down

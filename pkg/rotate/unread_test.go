@@ -16,11 +16,11 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
-// TestUnreadableEntriesKeepNobodyWaiting has 200 entries that cannot be opened,
-// all of them due, before one that can: it must be rotated on time, while they are
+// TestUnreadableEntriesKeepNobodyWaiting has 600 entries that cannot be opened,
+// more than are read from the due index at once, all of them due, before one that can: it must be rotated on time, while they are
 // tried now and then, reported once each, and rotated again when they can be read.
 func TestUnreadableEntriesKeepNobodyWaiting(t *testing.T) {
-	const bad = 200
+	const bad = 600
 	inBubble(t, func(t *testing.T) {
 		var users []string
 		for i := range bad {
@@ -97,16 +97,16 @@ func TestUnreadableEntriesKeepNobodyWaiting(t *testing.T) {
 }
 
 // TestSlowFailuresKeepNobodyWaiting has entries before a good one whose reading
-// takes 10 s and then fails, more than a daemon has workers for, or a function
-// time in its passes: the good one has its turn.
+// takes 10 s and then fails, more than can be read between two of its rotations, as few may begin at once:
+// the good one has its turn, in a daemon and in a function with little time.
 func TestSlowFailuresKeepNobodyWaiting(t *testing.T) {
 	const while = 2 * time.Hour
 	for name, tc := range map[string]struct {
 		bad int
 		run func(context.Context, *house)
 	}{
-		"a daemon": {200, func(ctx context.Context, h *house) { _ = h.Run(ctx) }},
-		"passes of 30 s each minute": {40, func(ctx context.Context, h *house) {
+		"a daemon": {300, func(ctx context.Context, h *house) { _ = h.Run(ctx) }},
+		"passes of 30 s each minute": {120, func(ctx context.Context, h *house) {
 			for ctx.Err() == nil {
 				pass, cancel := context.WithTimeout(ctx, 30*time.Second)
 				began := time.Now()

@@ -27,7 +27,7 @@ var ofEngine = []mutant{
 	{
 		Name: "list-at-each-tick", Rule: "cheap",
 		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
-		Pkg: "./pkg/rotate", Test: "TestTheStoreIsListedOnce", Says: "times in a minute",
+		Pkg: "./pkg/rotate", Test: "TestAStartLooksAtEverybody", Says: "times in a minute",
 	},
 	{
 		Name: "call-after-a-lost-lease", Rule: "one hand",
