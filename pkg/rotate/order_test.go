@@ -179,7 +179,7 @@ func TestNoCallWithoutALease(t *testing.T) {
 				}()
 				for range 4 {
 					time.Sleep(time.Minute)
-					if h.store.Before = nil; lost {
+					if lost {
 						continue
 					}
 					_, err := h.store.Acquire(t.Context(), "ci", "another", time.Now(), time.Minute)

@@ -31,7 +31,7 @@ var ofEngine = []mutant{
 	},
 	{
 		Name: "call-after-a-lost-lease", Rule: "one hand",
-		File: "pkg/rotate/pace.go", Old: "\t\t\terr = p.lease(p.report.User)\n", New: "\t\t\t_ = p.lease(p.report.User)\n",
+		File: "pkg/rotate/pace.go", Old: "\t\t\terr = p.lease(p.report.User)\n", New: "\t\t\tif p.lease(p.report.User) != nil {\n\t\t\t\treturn wait(p.ctx)\n\t\t\t}\n",
 		Pkg: "./pkg/rotate", Test: "TestNoCallWithoutALease", Says: "keys were made",
 	},
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,9 +19,12 @@ import (
 func TestRenewalsWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var saved []string
 		var fails error
 		r := newRenewals(func(_ context.Context, rows [][]any) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if fails != nil {
 				return fails
 			}
@@ -33,6 +37,8 @@ func TestRenewalsWaitForEachOther(t *testing.T) {
 		defer r.close()
 		want := func(when string, want ...string) {
 			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(saved, want) {
 				t.Errorf("%s %q is saved, want %q", when, saved, want)
 			}
@@ -49,11 +55,15 @@ func TestRenewalsWaitForEachOther(t *testing.T) {
 		want("at once")
 		time.Sleep(renewEvery + 1)
 		want("after a second", "ann2", "bob1")
+		mu.Lock()
 		fails = errors.New("no space left on device")
+		mu.Unlock()
 		add("cat", "3")
 		time.Sleep(3 * renewEvery)
 		want("while the disk is full", "ann2", "bob1")
+		mu.Lock()
 		fails = nil
+		mu.Unlock()
 		time.Sleep(renewEvery)
 		want("afterwards", "ann2", "bob1", "cat3")
 		add("dan", "4")
