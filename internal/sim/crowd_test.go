@@ -27,7 +27,7 @@ func TestEverybodyDueAtOnce(t *testing.T) {
 	every := plan.Policy{}.WithDefaults().RotateEvery
 	users, rates := 500, []float64{0, 0.6, 2} // 0: the default
 	if raceEnabled {
-		users, rates = 100, []float64{0.12, 0.4}
+		rates = rates[1:]
 	}
 	for _, perSecond := range rates {
 		t.Run(fmt.Sprintf("%g per second", perSecond), func(t *testing.T) {
