@@ -51,9 +51,10 @@ type outlet struct {
 
 // visitor is a user for whom a publisher is asked.
 type visitor struct {
-	user   string
-	again  bool // it failed for the user before
-	urgent bool // its target may hold a leaked key: that does not wait for a probe's turn
+	user    string
+	again   bool // it failed for the user before
+	urgent  bool // its target may hold a leaked key: that does not wait for a probe's turn
+	patient bool // it only checks what is there, and no key waits for that
 }
 
 // verdict is what a call of a publisher says about it.
@@ -82,7 +83,7 @@ func (o *outlet) enter(v visitor) (leave func(verdict) change, wait time.Duratio
 	if wait, free := o.room(v); !free {
 		return nil, wait, false
 	}
-	o.count(v.again, 1)
+	o.count(v, 1)
 	probe := o.pause > 0 && v.again && !v.urgent
 	if probe {
 		if o.tried[v.user] { // all others had their turn, or do not come
@@ -93,7 +94,7 @@ func (o *outlet) enter(v visitor) (leave func(verdict) change, wait time.Duratio
 	return func(s verdict) change {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.count(v.again, -1)
+		o.count(v, -1)
 		if probe {
 			o.probing = false
 		}
@@ -101,9 +102,9 @@ func (o *outlet) enter(v visitor) (leave func(verdict) change, wait time.Duratio
 	}, 0, true
 }
 
-func (o *outlet) count(again bool, n int) {
+func (o *outlet) count(v visitor, n int) {
 	o.busy += n
-	if again {
+	if v.again || v.patient {
 		o.retrying += n
 	}
 }
@@ -114,7 +115,7 @@ func (o *outlet) room(v visitor) (wait time.Duration, free bool) {
 	if wait, free = o.open(v); !free {
 		return wait, false
 	}
-	return 0, o.busy < outletSlots && (!v.again || o.retrying < retrySlots)
+	return 0, o.busy < outletSlots && (!v.again && !v.patient || o.retrying < retrySlots)
 }
 
 // open is room by the circuit alone.
@@ -228,6 +229,8 @@ func (p *pass) visitor(step plan.Step, pub Publisher) visitor {
 	r := p.entry.Record
 	t := r.Target(pub.Name())
 	v := visitor{user: r.User, again: t != nil && t.Tries > 0}
+	// After a start all targets are checked at once.
+	v.patient = step.Reason == plan.Recheck && r.In(plan.Pending) == nil
 	if t == nil || t.KeyID != step.KeyID {
 		v.urgent = slices.ContainsFunc(r.Keys, func(k plan.Held) bool { return !k.Burned.IsZero() })
 	}
