@@ -29,9 +29,4 @@ var ofEngine = []mutant{
 		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
 		Pkg: "./pkg/rotate", Test: "TestAStartLooksAtEverybody", Says: "times in a minute",
 	},
-	{
-		Name: "call-after-a-lost-lease", Rule: "one hand",
-		File: "pkg/rotate/pace.go", Old: "\t\t\terr = p.lease(p.report.User)\n", New: "\t\t\tif p.lease(p.report.User) != nil {\n\t\t\t\treturn wait(p.ctx)\n\t\t\t}\n",
-		Pkg: "./pkg/rotate", Test: "TestNoCallWithoutALease", Says: "keys were made",
-	},
 }
