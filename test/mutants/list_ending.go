@@ -23,8 +23,8 @@ var ofEnding = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestNoSlotIsGivenUpDuringALostCall", Says: "while the call may be under way = delete",
 	},
 	{
-		Name: "sim-served-works-ending", Rule: "served works",
+		Name: "ending-not-noted", Rule: "served works",
 		File: "pkg/rotate/plan/apply.go", Old: "k.Ending = latest(k.Ending, p.WithDefaults().Over(began))", New: "_ = k",
-		Pkg: "./internal/sim", Test: "TestKeysThatEndLate", Says: "served works",
+		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
 	},
 }
