@@ -184,7 +184,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "silent-publisher-takes-all", Rule: "on time",
-		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again || o.retrying < retrySlots)", New: "return 0, true",
+		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again && !v.patient || o.retrying < retrySlots)", New: "return 0, true",
 		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
 	},
 
