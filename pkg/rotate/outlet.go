@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -15,7 +16,8 @@ var ErrTargetDown = errors.New("the publisher fails for all users")
 
 const (
 	outletSlots = 16              // users that one publisher is asked for at once
-	retrySlots  = outletSlots / 2 // of them, those that it failed for before
+	retrySlots  = outletSlots / 2 // of them, those that can wait
+	queueTime   = 2 * time.Second // how long a key on its way waits for a slot, while slots become free
 
 	downAfter  = 5                // users that it began to fail for in a row
 	firstProbe = 10 * time.Second // after that, before it is tried again; it doubles
@@ -24,9 +26,10 @@ const (
 	probeTime  = 15 * time.Second // what the others leave to the user that tries it; they then come within as long again
 )
 
-// outlet stands in front of one publisher. It bounds how many wait for it: one
-// that hangs takes nothing from the others, and users that it hangs for leave
-// slots to the rest.
+// outlet stands in front of one publisher. It bounds how many it is asked for at
+// once: one that hangs takes nothing from the others, and users that it hangs for
+// leave slots to the rest. While it is busy and answers, keys on their way queue
+// for it; otherwise they are put off.
 //
 // It also is its circuit. One that began to fail for several users in a row is
 // down: users that it failed for are put off, all but one at a time, after a
@@ -34,9 +37,10 @@ const (
 // fails for some users only stays open to those that it works for. A success
 // ends that. Pauses are measured by the monotonic clock.
 type outlet struct {
-	mu             sync.Mutex
-	busy, retrying int
+	slots gate         // creations in it are those that can wait
+	moved atomic.Int64 // when a slot was last taken or left, in unix nanoseconds
 
+	mu      sync.Mutex
 	failing map[string]int  // users that it failed for the last time, with works when they were counted
 	row     int             // users counted since it last worked for anybody
 	works   int             // how often it worked
@@ -51,10 +55,10 @@ type outlet struct {
 
 // visitor is a user for whom a publisher is asked.
 type visitor struct {
-	user    string
-	again   bool // it failed for the user before
-	urgent  bool // its target may hold a leaked key: that does not wait for a probe's turn
-	patient bool // it only checks what is there, and no key waits for that
+	urgency
+	user   string
+	again  bool // it failed for the user before
+	urgent bool // its target may hold a leaked key: that does not wait for a probe's turn
 }
 
 // verdict is what a call of a publisher says about it.
@@ -75,26 +79,28 @@ const (
 	cameBack
 )
 
-// enter takes a slot if there is one. Otherwise the visitor comes again after
-// wait; zero: as always when a publisher is busy.
-func (o *outlet) enter(v visitor) (leave func(verdict) change, wait time.Duration, entered bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if wait, free := o.room(v); !free {
+// enter takes a slot, for which stay waits. Otherwise the visitor comes again
+// after wait; zero: as always when a publisher is busy.
+func (o *outlet) enter(v visitor, stay func(*place) error) (leave func(verdict) change, wait time.Duration, entered bool) {
+	if wait, open := o.open(v); !open {
 		return nil, wait, false
 	}
-	o.count(v, 1)
-	probe := o.pause > 0 && v.again && !v.urgent
-	if probe {
-		if o.tried[v.user] { // all others had their turn, or do not come
-			clear(o.tried)
-		}
-		o.probing, o.prober, o.tried[v.user] = true, "", true
+	at := o.slots.join(v.urgency)
+	if stay(at) != nil {
+		at.leave()
+		return nil, 0, false
 	}
+	probe, wait, entered := o.begin(v)
+	if !entered { // it went down meanwhile
+		at.leave()
+		return nil, wait, false
+	}
+	o.moved.Store(mono().UnixNano())
 	return func(s verdict) change {
+		o.moved.Store(mono().UnixNano())
+		at.leave()
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.count(v, -1)
 		if probe {
 			o.probing = false
 		}
@@ -102,24 +108,36 @@ func (o *outlet) enter(v visitor) (leave func(verdict) change, wait time.Duratio
 	}, 0, true
 }
 
-func (o *outlet) count(v visitor, n int) {
-	o.busy += n
-	if v.again || v.patient {
-		o.retrying += n
+// begin lets a visitor that has a slot in, if the circuit does; the one that
+// tries a publisher that is down as such.
+func (o *outlet) begin(v visitor) (probe bool, wait time.Duration, open bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if wait, open = o.opens(v); !open {
+		return false, wait, false
 	}
+	probe = o.pause > 0 && v.again && !v.urgent
+	if probe {
+		if o.tried[v.user] { // all others had their turn, or do not come
+			clear(o.tried)
+		}
+		o.probing, o.prober, o.tried[v.user] = true, "", true
+	}
+	return probe, 0, true
 }
 
-// room reports whether the visitor may be served now, and otherwise how long it
-// has to wait if that is known.
-func (o *outlet) room(v visitor) (wait time.Duration, free bool) {
-	if wait, free = o.open(v); !free {
-		return wait, false
-	}
-	return 0, o.busy < outletSlots && (!v.again && !v.patient || o.retrying < retrySlots)
-}
+// stuck reports whether it is useless to wait for a slot: nobody leaves one.
+func (o *outlet) stuck() bool { return mono().UnixNano()-o.moved.Load() > int64(queueTime) }
 
-// open is room by the circuit alone.
+// open reports whether the circuit lets the visitor in now, and otherwise how
+// long it has to wait.
 func (o *outlet) open(v visitor) (wait time.Duration, open bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opens(v)
+}
+
+func (o *outlet) opens(v visitor) (wait time.Duration, open bool) {
 	left := o.next.Sub(mono())
 	switch {
 	case o.pause == 0, !v.again, v.urgent:
@@ -172,14 +190,6 @@ func (o *outlet) judge(user string, s verdict, probe bool) change {
 	return unchanged
 }
 
-// free reports whether the visitor may be served, and how long it has to wait
-// otherwise.
-func (o *outlet) free(v visitor) (wait time.Duration, free bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.room(v)
-}
-
 func (o *outlet) down() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -187,7 +197,7 @@ func (o *outlet) down() bool {
 }
 
 func (r *Rotator) outlet(name string) *outlet {
-	v, _ := r.outlets.LoadOrStore(name, &outlet{})
+	v, _ := r.outlets.LoadOrStore(name, &outlet{slots: gate{size: retrySlots, spare: outletSlots - retrySlots}})
 	return v.(*outlet)
 }
 
@@ -228,9 +238,11 @@ func covers(pub Publisher, user string) bool {
 func (p *pass) visitor(step plan.Step, pub Publisher) visitor {
 	r := p.entry.Record
 	t := r.Target(pub.Name())
-	v := visitor{user: r.User, again: t != nil && t.Tries > 0}
-	// After a start all targets are checked at once.
-	v.patient = step.Reason == plan.Recheck && r.In(plan.Pending) == nil
+	v := visitor{urgency: p.urgency, user: r.User, again: t != nil && t.Tries > 0}
+	// After a start all targets are checked at once, and no key waits for that.
+	if v.again || step.Reason == plan.Recheck && r.In(plan.Pending) == nil {
+		v.rank = plan.RankCreate
+	}
 	if t == nil || t.KeyID != step.KeyID {
 		v.urgent = slices.ContainsFunc(r.Keys, func(k plan.Held) bool { return !k.Burned.IsZero() })
 	}

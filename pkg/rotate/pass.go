@@ -41,6 +41,9 @@ type pass struct {
 	refusals int       // of calls, for their pace
 	sent     time.Time // when the last call that changes IAM was made
 
+	entered string               // the publisher whose slot is held
+	leave   func(verdict) change // gives it up; nil: none is
+
 	keepLease bool // until it ends by itself
 }
 

@@ -26,13 +26,47 @@ const (
 func (p *pass) publish(step plan.Step) error {
 	var out plan.Outcome
 	for _, pub := range p.owed(step) {
-		wait, free := p.outlet(pub.Name()).free(p.visitor(step, pub.Publisher))
-		if free || !covers(pub.Publisher, p.entry.Record.User) {
+		if !covers(pub.Publisher, p.entry.Record.User) {
+			return p.do(step)
+		}
+		leave, wait, entered := p.visit(step, pub)
+		if entered {
+			p.entered, p.leave = pub.Name(), leave
+			defer p.unused()
 			return p.do(step)
 		}
 		out.Answers = append(out.Answers, plan.Answer{Name: pub.Name(), Busy: true, Wait: wait})
 	}
 	return p.save(step, out)
+}
+
+// visit takes a slot of the publisher's, or the one that publish took. A key on
+// its way waits for it shortly.
+func (p *pass) visit(step plan.Step, pub owing) (leave func(verdict) change, wait time.Duration, entered bool) {
+	if p.leave != nil && p.entered == pub.Name() {
+		leave, p.leave = p.leave, nil
+		return leave, 0, true
+	}
+	o, v := p.outlet(pub.Name()), p.visitor(step, pub.Publisher)
+	return o.enter(v, func(at *place) error {
+		patience := queueTime
+		if v.rank == plan.RankCreate || step.Action == plan.Copy || o.stuck() {
+			patience = 0
+		}
+		return p.keeping(func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			return at.wait(ctx)
+		})
+	})
+}
+
+// unused gives back a slot that publish took and no call was made with.
+func (p *pass) unused() {
+	if p.leave != nil {
+		p.leave(noVerdict)
+		p.leave = nil
+	}
 }
 
 // owing is a publisher that is owed the step's key.
@@ -76,8 +110,7 @@ func (p *pass) give(step plan.Step, o owing) (plan.Answer, error) {
 	if !covers(o.Publisher, p.entry.Record.User) {
 		return a, nil
 	}
-	outlet := p.outlet(a.Name)
-	leave, wait, entered := outlet.enter(p.visitor(step, o.Publisher))
+	leave, wait, entered := p.visit(step, o)
 	if !entered {
 		a.Busy, a.Wait = true, wait
 		return a, nil
@@ -106,7 +139,7 @@ func (p *pass) give(step plan.Step, o owing) (plan.Answer, error) {
 	err = fmt.Errorf("%s %s: %w", kind, a.Name, unspoken(err, c.Secret))
 	a.Error = err.Error()
 	a.Busy = interrupted || p.private // the failure is this process's own
-	if a.Down = outlet.down(); a.Down && said == fails {
+	if a.Down = p.outlet(a.Name).down(); a.Down && said == fails {
 		err = &down{err}
 	}
 	return a, err

@@ -182,11 +182,6 @@ var mutants = []mutant{
 		File: "pkg/rotate/plan/targets.go", Old: "r.Targets[i] = Target{Name: r.Targets[i].Name}", New: "_ = i",
 		Pkg: "./pkg/rotate", Test: "TestAKeyThatWasPublishedAndGivenUp", Says: "still holds the key that was given up",
 	},
-	{
-		Name: "silent-publisher-takes-all", Rule: "on time",
-		File: "pkg/rotate/outlet.go", Old: "return 0, o.busy < outletSlots && (!v.again && !v.patient || o.retrying < retrySlots)", New: "return 0, true",
-		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
-	},
 
 	{
 		Name: "printable-secret", Rule: "no leak",

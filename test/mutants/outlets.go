@@ -4,6 +4,31 @@ package main
 // daemon ends and of the clock of API keys.
 var ofOutlets = []mutant{
 	{
+		Name: "silent-publisher-takes-all", Rule: "on time",
+		File: "pkg/rotate/outlet.go", Old: "at := o.slots.join(v.urgency)", New: "at := (&gate{size: 1}).join(v.urgency)",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
+	},
+	{
+		Name: "keys-do-not-queue-for-a-target", Rule: "on time",
+		File: "pkg/rotate/publish.go", Old: "step.Action == plan.Copy || o.stuck() {", New: "o != nil {",
+		Pkg: "./pkg/rotate", Test: "TestKeysOnTheirWayQueueForATarget", Says: "the target was free for it",
+	},
+	{
+		Name: "queue-for-a-stuck-target", Rule: "on time",
+		File: "pkg/rotate/publish.go", Old: "step.Action == plan.Copy || o.stuck() {", New: "step.Action == plan.Copy {",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "zzz",
+	},
+	{
+		Name: "checks-before-keys", Rule: "on time",
+		File: "pkg/rotate/outlet.go", Old: "if v.again || step.Reason == plan.Recheck && r.In(plan.Pending) == nil {", New: "if v.again {",
+		Pkg: "./pkg/rotate", Test: "TestChecksAfterAStartKeepNoKeyWaiting", Says: "for its target",
+	},
+	{
+		Name: "retries-take-all-slots", Rule: "on time",
+		File: "pkg/rotate/outlet.go", Old: "if v.again || step.Reason", New: "if step.Reason",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "zzz",
+	},
+	{
 		Name: "no-circuit", Rule: "on time",
 		File: "pkg/rotate/outlet.go", Old: "if o.pause == 0 && o.row >= downAfter {", New: "if o.pause == 0 && o.row < 0 {",
 		Pkg: "./pkg/rotate", Test: "TestADeadTargetIsTriedByOneUserAtATime", Says: "the dead target was called",
