@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -17,7 +16,7 @@ var ErrTargetDown = errors.New("the publisher fails for all users")
 const (
 	outletSlots = 16              // users that one publisher is asked for at once
 	retrySlots  = outletSlots / 2 // of them, those that can wait
-	queueTime   = 2 * time.Second // how long a key on its way waits for a slot, while slots become free
+	queueTime   = 2 * time.Second // how long a key on its way waits for a slot
 
 	downAfter  = 5                // users that it began to fail for in a row
 	firstProbe = 10 * time.Second // after that, before it is tried again; it doubles
@@ -28,8 +27,8 @@ const (
 
 // outlet stands in front of one publisher. It bounds how many it is asked for at
 // once: one that hangs takes nothing from the others, and users that it hangs for
-// leave slots to the rest. While it is busy and answers, keys on their way queue
-// for it; otherwise they are put off.
+// leave slots to the rest. Keys on their way queue for it shortly; the others, and
+// those for which that was in vain, are put off.
 //
 // It also is its circuit. One that began to fail for several users in a row is
 // down: users that it failed for are put off, all but one at a time, after a
@@ -37,9 +36,7 @@ const (
 // fails for some users only stays open to those that it works for. A success
 // ends that. Pauses are measured by the monotonic clock.
 type outlet struct {
-	slots gate         // creations in it are those that can wait
-	moved atomic.Int64 // when a slot was last taken or left, in unix nanoseconds
-
+	slots   gate // creations in it are those that can wait
 	mu      sync.Mutex
 	failing map[string]int  // users that it failed for the last time, with works when they were counted
 	row     int             // users counted since it last worked for anybody
@@ -95,9 +92,7 @@ func (o *outlet) enter(v visitor, stay func(*place) error) (leave func(verdict) 
 		at.leave()
 		return nil, wait, false
 	}
-	o.moved.Store(mono().UnixNano())
 	return func(s verdict) change {
-		o.moved.Store(mono().UnixNano())
 		at.leave()
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -125,9 +120,6 @@ func (o *outlet) begin(v visitor) (probe bool, wait time.Duration, open bool) {
 	}
 	return probe, 0, true
 }
-
-// stuck reports whether it is useless to wait for a slot: nobody leaves one.
-func (o *outlet) stuck() bool { return mono().UnixNano()-o.moved.Load() > int64(queueTime) }
 
 // open reports whether the circuit lets the visitor in now, and otherwise how
 // long it has to wait.

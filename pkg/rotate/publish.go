@@ -50,7 +50,7 @@ func (p *pass) visit(step plan.Step, pub owing) (leave func(verdict) change, wai
 	o, v := p.outlet(pub.Name()), p.visitor(step, pub.Publisher)
 	return o.enter(v, func(at *place) error {
 		patience := queueTime
-		if v.rank == plan.RankCreate || step.Action == plan.Copy || o.stuck() {
+		if v.rank == plan.RankCreate || step.Action == plan.Copy {
 			patience = 0
 		}
 		return p.keeping(func(ctx context.Context) error {

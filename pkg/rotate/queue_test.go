@@ -1,6 +1,7 @@
 package rotate_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // TestKeysOnTheirWayQueueForATarget: all users have the same slot, and the
@@ -31,7 +33,7 @@ func TestKeysOnTheirWayQueueForATarget(t *testing.T) {
 // and its checks of all other users' targets take long.
 func TestChecksAfterAStartKeepNoKeyWaiting(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		b := newBoard("t")
+		b := &slowFor{board: newBoard("t"), users: "other"}
 		b.traits.Timeout = 40 * time.Second
 		h := newHouse(slices.Concat(crowd("other", 60), crowd("due", 1))...)
 		h.Publishers, h.Workers = []rotate.Publisher{b}, 64
@@ -41,16 +43,36 @@ func TestChecksAfterAStartKeepNoKeyWaiting(t *testing.T) {
 			}
 			return plan.Policy{}
 		}
-		first, _ := promotions(h, "due")
 		at := time.Now().Truncate(10 * time.Minute).Add(25 * time.Minute)
-		h.run(t, time.Until(at.Add(-30*time.Second)))
-		b.set(func() { b.takes = 30 * time.Second })
-		first, _ = promotions(h, "due")
+		h.run(t, time.Until(at.Add(-5*time.Second)))
+		b.by, b.calls = 30*time.Second, 0
+		h.Rotator = &rotate.Rotator{
+			Clock: rotatetest.Clock(), IAM: h.aws, Store: h.store, Publishers: h.Publishers, Owner: "restarted",
+			Select: h.Select, Policy: h.Policy, Workers: 64,
+		}
+		first, _ := promotions(h, "due")
 		h.run(t, 3*time.Minute)
-		if d := first().Sub(at); d < 0 || d > 50*time.Second {
-			t.Errorf("promoted %s after its slot, want 50 s: 10 s to settle, and 30 s for its target", d)
+		if d := first().Sub(at); d < 0 || d > 20*time.Second {
+			t.Errorf("promoted %s after its slot, want 20 s: its target answers at once", d)
+		}
+		if b.calls < 24 { // eight at once
+			t.Errorf("%d targets were checked in 3 minutes", b.calls)
 		}
 	})
+}
+
+// slowFor is slower by so much for users whose names begin so.
+type slowFor struct {
+	*board
+	users string
+	by    time.Duration
+}
+
+func (s *slowFor) Publish(ctx context.Context, c rotate.Credential) error {
+	if strings.HasPrefix(c.User, s.users) {
+		time.Sleep(s.by)
+	}
+	return s.board.Publish(ctx, c)
 }
 
 // promotions observes promotions of the users whose names begin so, from now on:

@@ -10,23 +10,18 @@ var ofOutlets = []mutant{
 	},
 	{
 		Name: "keys-do-not-queue-for-a-target", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "step.Action == plan.Copy || o.stuck() {", New: "o != nil {",
+		File: "pkg/rotate/publish.go", Old: "if v.rank == plan.RankCreate || step.Action", New: "if o != nil || step.Action",
 		Pkg: "./pkg/rotate", Test: "TestKeysOnTheirWayQueueForATarget", Says: "the target was free for it",
-	},
-	{
-		Name: "queue-for-a-stuck-target", Rule: "on time",
-		File: "pkg/rotate/publish.go", Old: "step.Action == plan.Copy || o.stuck() {", New: "step.Action == plan.Copy {",
-		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "zzz",
 	},
 	{
 		Name: "checks-before-keys", Rule: "on time",
 		File: "pkg/rotate/outlet.go", Old: "if v.again || step.Reason == plan.Recheck && r.In(plan.Pending) == nil {", New: "if v.again {",
-		Pkg: "./pkg/rotate", Test: "TestChecksAfterAStartKeepNoKeyWaiting", Says: "for its target",
+		Pkg: "./pkg/rotate", Test: "TestChecksAfterAStartKeepNoKeyWaiting", Says: "its target answers at once",
 	},
 	{
 		Name: "retries-take-all-slots", Rule: "on time",
 		File: "pkg/rotate/outlet.go", Old: "if v.again || step.Reason", New: "if step.Reason",
-		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "zzz",
+		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "the publisher hangs for others",
 	},
 	{
 		Name: "no-circuit", Rule: "on time",
