@@ -25,11 +25,15 @@ const perRotation = 1
 func TestEverybodyDueAtOnce(t *testing.T) {
 	t.Parallel()
 	every := plan.Policy{}.WithDefaults().RotateEvery
-	users, rates := 500, []float64{0, 0.6, 2} // 0: the default
+	crowds := []struct {
+		users     int
+		perSecond float64 // 0: the default
+	}{{100, 0.12}, {500, 0.6}, {500, 2}, {500, 0}}
 	if raceEnabled {
-		rates = rates[1:]
+		crowds = crowds[:3]
 	}
-	for _, perSecond := range rates {
+	for _, c := range crowds {
+		users, perSecond := c.users, c.perSecond
 		t.Run(fmt.Sprintf("%g per second", perSecond), func(t *testing.T) {
 			t.Parallel()
 			budget := &pace.Budget{Most: perSecond}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
@@ -75,28 +77,90 @@ var errUnsent = errors.New("waiting")
 
 // turn waits until the step's call may be made, if it makes one. It takes no
 // slot. What was let through is kept for a step that comes in this one's place.
-// again: it took long, and what the step rests on has to be looked at again.
+// again: it took long, and what the step rests on has to be looked at again, or
+// something else comes first by now.
 func (p *pass) turn(step plan.Step) (again bool, err error) {
-	call := callOf(step.Action)
-	if step.Action == plan.Look { // which is to be fresh when the call is made
-		call = callOf(step.Then)
-	}
+	call := leadsTo(step)
 	if call == "" || p.may == call {
 		return false, nil
 	}
 	p.giveBack()
 	began := p.now()
 	ready := p.gates.ready[call].join(p.urgency)
-	if err = p.keeping(ready.wait); err == nil {
-		err = p.paced(call)
+	overtaken, stop := p.overtaken(call)
+	if err = p.keeping(overtaken.bounds(ready.wait)); err == nil {
+		err = p.paced(call, overtaken)
 	}
+	ended := overtaken.Err() != nil
+	stop()
 	if err != nil {
 		ready.leave()
+		if ended && p.ctx.Err() == nil {
+			p.looked = true
+			_, err = p.settle(step)
+			return true, err
+		}
 		return false, err
 	}
 	p.may, p.ready = call, ready
 	p.begun()
-	return p.now().Sub(began) > staleAfter, nil
+	if p.now().Sub(began) <= staleAfter || step.Action == plan.Look {
+		return false, nil
+	}
+	p.looked = true
+	return p.world.Unseen || p.observe() == nil, nil // otherwise the step itself will tell
+}
+
+// leadsTo returns the call that the step makes, or the one that a look goes before:
+// it is to be fresh when the call is made.
+func leadsTo(step plan.Step) Call {
+	if step.Action == plan.Look {
+		return callOf(step.Then)
+	}
+	return callOf(step.Action)
+}
+
+// bound ends when a wait has to.
+type bound struct{ context.Context }
+
+func (b bound) bounds(wait func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(b, cancel)()
+		return wait(ctx)
+	}
+}
+
+// overtaken ends once another step than one that leads to the call is next for
+// the user: an operator has burned a key, or readers of a target are owed something.
+func (p *pass) overtaken(call Call) (b bound, stop func()) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	w, policy, saved, later := p.world, p.policy, p.saved, slices.Clone(p.later)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(staleAfter)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if fresh, err := p.Store.Load(ctx, saved.Record.User); err == nil {
+				saved = fresh
+			}
+			e := saved
+			for _, noted := range later {
+				noted(&e)
+			}
+			if w.Record = e.Record; leadsTo(plan.Next(w, policy, p.now())) != call {
+				cancel()
+				return
+			}
+		}
+	})
+	return bound{ctx}, func() { cancel(); wg.Wait() }
 }
 
 // crowded reports whether the step makes a key while many others wait to do so,
@@ -107,12 +171,12 @@ func (p *pass) crowded(step plan.Step) bool {
 }
 
 // paced waits for the pace, once those that are more urgent have.
-func (p *pass) paced(call Call) error {
+func (p *pass) paced(call Call, overtaken bound) error {
 	first := p.gates.turn[call].join(p.urgency)
 	defer first.leave()
-	err := p.keeping(first.wait)
+	err := p.keeping(overtaken.bounds(first.wait))
 	if err == nil && p.Pace != nil {
-		err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })
+		err = p.keeping(overtaken.bounds(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) }))
 	}
 	return err
 }

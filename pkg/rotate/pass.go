@@ -205,10 +205,8 @@ func (p *pass) steps(user string) error {
 		}
 		if again, err := p.turn(step); err != nil {
 			return err
-		} else if again && step.Action != plan.Look {
-			if p.looked = true; p.world.Unseen || p.observe() == nil {
-				continue
-			} // otherwise the step itself will tell
+		} else if again {
+			continue
 		}
 		if step.Action == plan.Look || idle {
 			if err := p.look(user); err != nil {

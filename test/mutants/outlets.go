@@ -4,6 +4,16 @@ package main
 // daemon ends and of the clock of API keys.
 var ofOutlets = []mutant{
 	{
+		Name: "a-burn-waits-for-a-turn", Rule: "on time",
+		File: "pkg/rotate/pace.go", Old: "saved.Record.User); err == nil {", New: "saved.Record.User); err == nil && saved.Version == 0 {",
+		Pkg: "./pkg/rotate", Test: "TestABurnDoesNotWaitForTheKeyThatIsDue", Says: "70 s after the burn",
+	},
+	{
+		Name: "readers-wait-for-a-turn", Rule: "served works",
+		File: "pkg/rotate/pace.go", Old: "leadsTo(plan.Next(w, policy, p.now())) != call {", New: "leadsTo(plan.Next(w, policy, p.now())) != call && policy.Roll() == 0 {",
+		Pkg: "./pkg/rotate", Test: "TestReadersDoNotWaitForTheKeyThatIsDue", Says: "whose Expiration was",
+	},
+	{
 		Name: "silent-publisher-takes-all", Rule: "on time",
 		File: "pkg/rotate/outlet.go", Old: "at := o.slots.join(v.urgency)", New: "at := (&gate{size: 1}).join(v.urgency)",
 		Pkg: "./pkg/rotate", Test: "TestAHungRequiredPublisherHoldsNoSlots", Says: "calls at once",
