@@ -14,7 +14,7 @@ var ofEngine = []mutant{
 	},
 	{
 		Name: "wait-inside-the-deadline", Rule: "on time",
-		File: "pkg/rotate/pace.go", Old: "err = p.keeping(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) })",
+		File: "pkg/rotate/pace.go", Old: "err = p.keeping(overtaken.bounds(func(ctx context.Context) error { return p.Pace.Wait(ctx, call) }))",
 		New: "ctx, cancel := p.effect()\n\t\tdefer cancel()\n\t\terr = p.Pace.Wait(ctx, call)",
 		Pkg: "./pkg/awsiam", Test: "TestWaitingForThePaceFailsNobody", Says: "deadline exceeded",
 	},
