@@ -195,7 +195,8 @@ func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
 	case "ListUsers":
 		return c.list(r)
 	case "GetAccessKeyLastUsed":
-		return fmt.Sprintf(`<UserName>%s</UserName><AccessKeyLastUsed><ServiceName>N/A</ServiceName><Region>N/A</Region></AccessKeyLastUsed>`, c.owners[r.PostForm.Get("AccessKeyId")]), "", ""
+		return fmt.Sprintf(`<UserName>%s</UserName>`+
+			`<AccessKeyLastUsed><ServiceName>N/A</ServiceName><Region>N/A</Region></AccessKeyLastUsed>`, c.owners[r.PostForm.Get("AccessKeyId")]), "", ""
 	}
 	u := c.users[name]
 	if u == nil {
@@ -256,7 +257,8 @@ func (c *Cloud) list(r *http.Request) (body, code, text string) {
 }
 
 func (u *user) member(name string) string {
-	return fmt.Sprintf(`<Path>/</Path><UserName>%s</UserName><UserId>%s</UserId><Arn>%s</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>`, name, u.id, arn(name))
+	return fmt.Sprintf(`<Path>/</Path><UserName>%s</UserName><UserId>%s</UserId><Arn>%s</Arn>`+
+		`<CreateDate>2026-01-01T00:00:00Z</CreateDate>`, name, u.id, arn(name))
 }
 
 func (u *user) find(id string) int {
