@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
 // standstill lets no key be made while it is on.
@@ -73,6 +74,44 @@ func TestReadersDoNotWaitForTheKeyThatIsDue(t *testing.T) {
 			if held := b.of("ci"); !held.Expiration.After(time.Now()) {
 				t.Fatalf("the target holds a key whose Expiration was %s ago, while another waits to be made", time.Since(held.Expiration))
 			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// busy is an account whose calls are all used up by others.
+type busy struct{ rotate.IAM }
+
+func (busy) Create(context.Context, string) (plan.Key, rotate.Secret, error) {
+	return plan.Key{}, rotate.Secret{}, rotate.ErrThrottled
+}
+func (busy) SetStatus(context.Context, string, string, plan.Status) error { return rotate.ErrThrottled }
+func (busy) Delete(context.Context, string, string) error                 { return rotate.ErrThrottled }
+
+// TestACommandThatIsThrottledGivesWayToTheDaemon: a daemon makes use of all that
+// IAM allows, so that the command that burns a key never has its turn. The daemon
+// does it, before its other calls.
+func TestACommandThatIsThrottledGivesWayToTheDaemon(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, leaked := oneKey(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- h.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+		command := &rotate.Rotator{Clock: rotatetest.Clock(), IAM: busy{h.aws}, Store: h.store, Select: h.Select, Owner: "command"}
+		order, err := command.Order(ctx, "ci", plan.Order{Kind: plan.Burn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := command.Obey(ctx, "ci", order, 5*time.Minute); err != nil {
+			t.Errorf("Obey() = %v", err)
+		}
+		if took := time.Since(began); took > 30*time.Second || h.works(leaked) {
+			t.Errorf("the burn took %s, and the leaked key works: %v; want it done within 30 s", took, h.works(leaked))
 		}
 		cancel()
 		if err := <-ended; err != nil {

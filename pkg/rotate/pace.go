@@ -275,6 +275,10 @@ func (p *pass) throttled(step plan.Step, err error) bool {
 // longestPause bounds the pause after a refusal, beside what the pace makes of it.
 const longestPause = 8 * time.Second
 
+// standAside is the shortest pause of an operator's pass: a daemon that looks
+// every second finds the user in it.
+const standAside = 3 * time.Second
+
 // retry pauses, longer after each refusal in this pass, before the step is tried
 // again on what the store has by then.
 func (p *pass) retry(step plan.Step, err error) error {
@@ -282,6 +286,24 @@ func (p *pass) retry(step plan.Step, err error) error {
 	d := min(time.Second<<min(p.refusals, 6), longestPause)
 	p.refusals++
 	p.looked = true
+	if p.private {
+		return p.giveWay(max(d, standAside))
+	}
+	return p.sleep(d)
+}
+
+// giveWay pauses without the lease. It may be a daemon's other users that IAM is
+// busy with: this process can only compete with their calls, while the daemon
+// puts them behind what the operator waits for. If no daemon takes the lease, the
+// next step does.
+func (p *pass) giveWay(d time.Duration) error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	p.looked = true
+	if p.Store.Release(p.ctx, p.report.User, p.Owner) == nil {
+		p.leased, p.left = time.Time{}, true
+	}
 	return p.sleep(d)
 }
 

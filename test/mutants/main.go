@@ -45,6 +45,7 @@ func all() []mutant {
 		ofEnding,
 		ofCalls,
 		ofPace,
+		ofBurn,
 		ofReading,
 		ofGrowth,
 		ofCosts,

@@ -24,6 +24,9 @@ type Cloud struct {
 	// changes something. Zero: nothing is throttled.
 	PerSecond float64
 	Burst     int
+	// Done is called, if it is not nil, for each call that has changed something, in
+	// the order in which they did. It must not call the cloud.
+	Done func(action, user string)
 
 	mu      sync.Mutex
 	ahead   time.Duration
@@ -202,7 +205,10 @@ func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
 	if u == nil {
 		return "", "NoSuchEntity", "The user with name " + name + " cannot be found."
 	}
-	return u.answer(c, action, name, r)
+	if body, code, text = u.answer(c, action, name, r); code == "" && c.Done != nil && changes(action) {
+		c.Done(action, name)
+	}
+	return body, code, text
 }
 
 func changes(action string) bool {
