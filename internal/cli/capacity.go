@@ -93,11 +93,13 @@ func (s *system) capacity(cfg config.Config) func(int, time.Duration) plan.Capac
 }
 
 // foresee logs when users will become late, and when they will not any more, as
-// users are added and rates are found. It ends with ctx.
+// users are added and rates are found. It keeps what the metrics say of that up to
+// date, and ends with ctx.
 func (s *system) foresee(ctx context.Context) error {
 	t := time.NewTicker(time.Minute)
 	defer t.Stop()
 	late := false
+	_, _ = s.health.Health(ctx) // what is wrong at the start was told before
 	for {
 		select {
 		case <-ctx.Done():

@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +86,11 @@ func TestTooManyUsersAreToldEverywhere(t *testing.T) {
 	}
 	if c := s.health.Capacity(); c.Feasible {
 		t.Errorf("the daemon's own capacity = %+v, want it not feasible", c)
+	}
+	scraped := httptest.NewRecorder()
+	s.server.Metrics(func(string) bool { return true }).ServeHTTP(scraped, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if body := scraped.Body.String(); !regexp.MustCompile(`(?m)^keyrot_users_will_be_overdue (39|40|41)$`).MatchString(body) {
+		t.Errorf("the metrics do not say that 40 users will be overdue:\n%s", body)
 	}
 }
 

@@ -215,6 +215,7 @@ func (s *system) measure(cfg config.Config, aws cloud) {
 	}
 	m := metrics.New(metrics.Options{
 		Roster: s.roster, Policy: s.rotator.Policy, Now: s.clock.Now, Pace: pace, Late: s.late, Down: s.rotator.Down,
+		Ahead: func() int { return s.health.Capacity().Late },
 	})
 	if s.rotator.IAM != nil {
 		s.rotator.IAM = m.IAM(s.rotator.IAM)

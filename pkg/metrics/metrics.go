@@ -49,8 +49,11 @@ type Options struct {
 	// Pace returns how many calls per second may be sent to IAM right now, of the
 	// slowest action that changes something, and how many at most.
 	Pace func() (now, most float64)
-	Late *rotate.Late    // where hand-outs wait that could not be recorded
-	Down func() []string // publishers that fail for all users
+	// Ahead returns how many users will be late at any time, as far as is known. It is
+	// asked at each scrape: it must be quick.
+	Ahead func() int
+	Late  *rotate.Late    // where hand-outs wait that could not be recorded
+	Down  func() []string // publishers that fail for all users
 }
 
 // New makes metrics in a registry of their own.
@@ -79,6 +82,9 @@ func New(o Options) *Metrics {
 			func() float64 { n, _ := o.Pace(); return n }),
 		gauge("keyrot_iam_rate_limit_max", "The most calls per second of one IAM action that changes something (iam.rate).",
 			func() float64 { _, n := o.Pace(); return n }),
+		gauge("keyrot_users_will_be_overdue", "Users that will be late at any time, because IAM or the workers allow fewer rotations than "+
+			"the schedules ask for, as of the last minute; 0 if all can be on time.",
+			func() float64 { return float64(o.Ahead()) }),
 		gauge("keyrot_handouts_unrecorded", "Hand-outs that are not in the audit log yet; equal ones count once.",
 			func() float64 { return float64(o.Late.Waiting()) }),
 		gauge("keyrot_publishers_down", "Publishers that fail for all users.",

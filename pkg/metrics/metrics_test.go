@@ -56,7 +56,7 @@ func newMetrics(s *store) *metrics.Metrics {
 	now, policy := func() time.Time { return t0.Add(20 * time.Minute) }, func(string) plan.Policy { return plan.Policy{} }
 	return metrics.New(metrics.Options{
 		Roster: &rotate.Roster{Store: s, Policy: policy, Now: now}, Policy: policy, Now: now,
-		Pace: func() (float64, float64) { return 1, 2 },
+		Pace: func() (float64, float64) { return 1, 2 }, Ahead: func() int { return 40 },
 		Late: &rotate.Late{}, Down: func() []string { return []string{"target"} },
 	})
 }
@@ -113,6 +113,7 @@ func TestMetrics(t *testing.T) {
 		`keyrot_store_up 1`,
 		`keyrot_iam_rate_limit 1`,
 		`keyrot_publishers_down 1`,
+		`keyrot_users_will_be_overdue 40`,
 		`keyrot_iam_rate_limit_max 2`,
 		`keyrot_iam_calls_total{action="CreateAccessKey",result="ok"} 1`,
 		`keyrot_iam_calls_total{action="CreateAccessKey",result="throttled"} 1`,
