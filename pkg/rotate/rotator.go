@@ -157,6 +157,7 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 		p = r.Policy(user)
 	}
 	p = p.WithDefaults()
+	p.ProofSpan = time.Duration(r.Proofs-1) * r.ProofGap
 	for i, o := range slices.Concat(r.Publishers, r.Optional) {
 		t := o.Traits()
 		p.Outlets = append(p.Outlets, plan.Outlet{Name: o.Name(), Required: i < len(r.Publishers), Expires: t.Expires, Compares: t.Compares})

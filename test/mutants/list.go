@@ -17,6 +17,11 @@ var mutants = []mutant{
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a fresh confirmation",
 	},
 	{
+		Name: "promote-before-it-settled", Rule: "served works",
+		File: "pkg/rotate/plan/next.go", Old: "case d.now.Before(k.Proven.Add(d.p.Settle)):", New: "case false:",
+		Pkg: "./pkg/rotate/plan", Test: "TestNext", Says: "a_key_that_was_confirmed_sooner_settles_all_the_same",
+	},
+	{
 		Name: "no-successor", Rule: "never zero",
 		File: "pkg/rotate/plan/next.go", Old: "d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))\n\t\t\tcontinue", New: "return d.step(Deactivate, k.ID, Superseded)",
 		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "without a successor",

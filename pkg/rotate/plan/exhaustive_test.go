@@ -88,7 +88,7 @@ func TestEveryWorld(t *testing.T) {
 	t.Parallel()
 	now := at(20)
 	policies := []Policy{
-		{},
+		{ProofSpan: time.Second},
 		{OnInUse: Hold, Outlets: outlets},
 		{OnInUse: Press, Frozen: IsFrozen, Settle: -1},
 		{RotateEvery: 10 * time.Minute, DeactivateAfter: 20 * time.Minute, DeleteAfter: 20 * time.Minute},

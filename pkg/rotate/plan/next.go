@@ -369,10 +369,12 @@ func (d *decision) pending() *Step {
 		return d.later(Unproven, k.ID, k.Again)
 	case k.Proven.IsZero():
 		return d.step(Verify, k.ID, Unproven)
+	case d.now.Before(k.Proven.Add(d.p.Settle - d.p.ProofSpan)):
+		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle-d.p.ProofSpan))
+	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):
+		return d.step(Verify, k.ID, Unconfirmed) // its last call comes when the key has settled
 	case d.now.Before(k.Proven.Add(d.p.Settle)):
 		return d.later(Settling, k.ID, k.Proven.Add(d.p.Settle))
-	case k.Confirmed.IsZero(), d.now.Sub(k.Confirmed) > d.p.ProofTTL, k.Confirmed.Before(k.Ending):
-		return d.step(Verify, k.ID, Unconfirmed)
 	}
 	if s, settled := d.publish(k, Unpublished, !d.bereft()); !settled {
 		return s
