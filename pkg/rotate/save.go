@@ -1,9 +1,7 @@
 package rotate
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -56,7 +54,7 @@ func (p *pass) note(change func(*Entry)) {
 	was, next := p.entry.Record, p.entry
 	change(&next)
 	p.entry, p.looked = next, true
-	if b := marshal(was); b == nil || !bytes.Equal(b, marshal(next.Record)) {
+	if !was.Equal(&next.Record) {
 		p.later = append(p.later, change)
 	}
 }
@@ -230,15 +228,6 @@ func sameKeys(a, b plan.Record) bool {
 		r.Failures, r.RetryAt, r.Error, r.Waiting, r.Since = 0, time.Time{}, "", "", time.Time{}
 		return r
 	}
-	ja, jb := marshal(strip(a)), marshal(strip(b))
-	return ja != nil && bytes.Equal(ja, jb)
-}
-
-// marshal is what tells records apart; nil if it cannot be told.
-func marshal(r plan.Record) []byte {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return nil
-	}
-	return b
+	a, b = strip(a), strip(b)
+	return a.Equal(&b)
 }
