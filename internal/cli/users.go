@@ -94,24 +94,30 @@ func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
 		return usagef("--canary and --budget: must not be negative")
 	}
 	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
-		if cfg.Users.Empty() {
-			return rotate.ErrNoUsers
-		}
-		pass := rotate.Options{Users: o.Users, DryRun: true}
-		rep, err := s.rotator.RunOnce(ctx, pass)
-		if err != nil || o.DryRun {
-			if err == nil {
-				err = e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
-			}
+		return e.enroll(ctx, o, s, cfg)
+	})
+}
+
+func (e Env) enroll(ctx context.Context, o usersOptions, s *system, cfg config.Config) error {
+	if cfg.Users.Empty() {
+		return rotate.ErrNoUsers
+	}
+	all, err := s.rotator.Selected(ctx, o.Users)
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		progress := rotate.NewProgress(len(all))
+		stop := e.showProgress("looked at", progress)
+		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: o.Users, DryRun: true, Progress: progress})
+		stop()
+		if err != nil {
 			return err
 		}
-		all := make([]string, len(rep.Users))
-		for i, u := range rep.Users {
-			all[i] = u.User
-		}
-		e.warnOf(s.capacityWith(ctx, cfg, all))
-		return e.inWaves(ctx, o, s, all)
-	})
+		return e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
+	}
+	e.warnOf(s.capacityWith(ctx, cfg, all))
+	return e.inWaves(ctx, o, s, all)
 }
 
 // firstWave is how many users are enrolled at once after the canaries.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,6 +65,49 @@ func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// A user that is not selected any more, and still has steps under way, is none of
+// those to enrol; and nobody is looked at before its turn, in which it is told.
+func TestEnrollLooksAtNobodyTwice(t *testing.T) {
+	t.Parallel()
+	e, _, _ := testEnv(t, nil)
+	e.Now = time.Now
+	cfg, err := e.loadValid(common{File: os.DevNull, Flags: map[string]any{"settle": "0s", "users.all": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := &rotatetest.AWS{}
+	for i := range 7 {
+		fake.AddUser(fmt.Sprintf("u%d", i), "/", nil)
+	}
+	left := ""
+	selected := func(context.Context) ([]rotate.User, error) {
+		return slices.DeleteFunc(fake.Users(), func(u rotate.User) bool { return u.Name == left }), nil
+	}
+	s, err := open(t.Context(), e, cfg, cloud{IAM: fake, Clock: rotatetest.Clock(), Quick: true, Select: selected})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.rotator.RunOnce(t.Context(), rotate.Options{Users: []string{"u0"}, Patience: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	left = "u0"
+	lists, looks := fake.Calls(rotatetest.ListKeys), fake.Calls(rotatetest.GetUser)
+	if err := e.enroll(t.Context(), usersOptions{Wait: time.Minute}, s, cfg); err != nil {
+		t.Errorf("enroll() = %v", err)
+	}
+	lists, looks = fake.Calls(rotatetest.ListKeys)-lists, fake.Calls(rotatetest.GetUser)-looks
+	if lists > 2*6 || looks > 6 {
+		t.Errorf("enrolling 6 users took %d lists of keys and %d looks at users, want 12 and 6", lists, looks)
+	}
+	entries, err := s.store.List(t.Context())
+	if len(entries) != 7 {
+		t.Errorf("%d users are enrolled, want 7", len(entries))
+	}
+	if err := errors.Join(err, s.close(t.Context())); err != nil {
+		t.Fatal(err)
 	}
 }
 

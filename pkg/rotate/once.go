@@ -42,6 +42,26 @@ func (r *Rotator) RunOnce(ctx context.Context, o Options) (Report, error) {
 	return p.report(ctx, p.visitAll(ctx, users), len(users), nil), nil
 }
 
+// Selected returns the names under which keyrot manages the selected users, or
+// those of them that are given. Its errors are those of RunOnce.
+func (r *Rotator) Selected(ctx context.Context, names []string) ([]string, error) {
+	r.init()
+	users, err := r.choose(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.read(ctx, Options{})
+	if err != nil {
+		return nil, err
+	}
+	users = p.underKnownNames(users)
+	known := make([]string, len(users))
+	for i, u := range users {
+		known[i] = u.Name
+	}
+	return known, nil
+}
+
 // known drops the error about selected names that IAM does not know if there are
 // others: one deleted user must not stop the rotation of the others.
 func (r *Rotator) known(users []User, err error) error {
