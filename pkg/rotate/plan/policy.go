@@ -25,7 +25,7 @@ type Policy struct {
 	Skew           time.Duration // bound on the difference of IAM's clock and the planner's; default 5 s
 	Grace          time.Duration // Expiration lies this long before the planned deactivation; default min(5 s, (D−R)/8)
 	CallTimeout    time.Duration // bound on one mutating call; default R/4 within [2 s, 15 s]
-	ProofSpan      time.Duration // from the first call of a proof to its last, at least; confirming begins so long before Settle ends; default 0
+	ProofSpan      time.Duration // from a proof's first call to its last; confirming begins so long before Settle ends; default 0
 	ProofTTL       time.Duration // a confirmation older than this is repeated before promotion; default 5 min
 
 	Outlets    []Outlet      // the publishers
