@@ -68,7 +68,7 @@ func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
 	}
 }
 
-// A user that is not selected any more, and still has steps under way, is none of
+// A user that is no longer selected, and still has steps under way, is none of
 // those to enrol; and nobody is looked at before its turn, in which it is told.
 func TestEnrollLooksAtNobodyTwice(t *testing.T) {
 	t.Parallel()

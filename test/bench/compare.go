@@ -123,7 +123,8 @@ func (b bench) compare(ctx context.Context, users int, sync string) (missed []er
 	if err != nil {
 		return nil, err
 	}
-	fmt.Println("connections  floor req/s  keyrot req/s  ratio  of synced  floor p99  keyrot p99  ratio  floor CPU  keyrot CPU  of each answer")
+	fmt.Println("connections  floor req/s  keyrot req/s  ratio  of synced  " +
+		"floor p99  keyrot p99  ratio  floor CPU  keyrot CPU  of each answer")
 	for _, n := range b.conns {
 		if err := b.measure(ctx, sides, n); err != nil {
 			return nil, err

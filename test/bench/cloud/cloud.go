@@ -199,7 +199,8 @@ func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
 		return c.list(r)
 	case "GetAccessKeyLastUsed":
 		return fmt.Sprintf(`<UserName>%s</UserName>`+
-			`<AccessKeyLastUsed><ServiceName>N/A</ServiceName><Region>N/A</Region></AccessKeyLastUsed>`, c.owners[r.PostForm.Get("AccessKeyId")]), "", ""
+			`<AccessKeyLastUsed><ServiceName>N/A</ServiceName><Region>N/A</Region></AccessKeyLastUsed>`,
+			c.owners[r.PostForm.Get("AccessKeyId")]), "", ""
 	}
 	u := c.users[name]
 	if u == nil {
