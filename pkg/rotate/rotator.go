@@ -184,7 +184,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
 	}
 	if known.Version != 0 && !o.Force && !o.DryRun { // the pass loads the entry itself
-		return r.visitKnown(ctx, known.Record.User, known.Creates, known.Due, o.Patience)
+		return r.visitKnown(ctx, known, way{patience: o.Patience})
 	}
 	e, err := r.enrolInTurn(ctx, u, stored, o.DryRun)
 	if err != nil {
@@ -198,7 +198,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.visitKnown(ctx, e.Record.User, e.Creates, e.Due, o.Patience)
+	return r.visitKnown(ctx, e, way{patience: o.Patience, asked: true})
 }
 
 // enrolInTurn is enrol for one of many users.
@@ -213,17 +213,16 @@ func (r *Rotator) enrolInTurn(ctx context.Context, u User, stored []Entry, dry b
 
 // visitKnown makes a pass over a user of the store. One that makes a key waits,
 // before it takes the lease, until there are few of them.
-func (r *Rotator) visitKnown(ctx context.Context, user string, creates bool, due time.Time, patience time.Duration) UserReport {
-	w := way{patience: patience}
-	if creates {
-		at := r.gates.begin.join(urgency{plan.RankCreate, due})
+func (r *Rotator) visitKnown(ctx context.Context, e Entry, w way) UserReport {
+	if e.Creates {
+		at := r.gates.begin.join(urgency{plan.RankCreate, e.Due})
 		w.begun = sync.OnceFunc(at.leave)
 		defer w.begun()
 		if err := at.wait(ctx); err != nil {
-			return UserReport{User: user, Err: err}
+			return UserReport{User: e.Record.User, Err: err}
 		}
 	}
-	return r.pass(ctx, user, w)
+	return r.pass(ctx, e.Record.User, w)
 }
 
 // each runs f for 0..n-1 side by side and waits for all.

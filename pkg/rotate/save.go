@@ -157,11 +157,12 @@ func (p *pass) commitFor(change func(*Entry), due func(Entry) (at time.Time, ove
 	}
 }
 
-// redate gives an order that was dated by a machine whose clock was ahead, and
-// which AWS did not tell the time, the time at which it is seen.
+// redate gives an order that is dated after now the time at which it is seen: AWS
+// did not tell the machine the time whose clock was ahead, or has told it more
+// exactly since.
 func (p *pass) redate() error {
 	now := p.now()
-	if !p.entry.Record.OrderedAfter(now.Add(clockSlack)) {
+	if !p.entry.Record.OrderedAfter(now) {
 		return nil
 	}
 	return p.commit(func(e *Entry) { e.Record = e.Record.Redated(now) })
@@ -204,7 +205,7 @@ func (p *pass) stillDue(e Entry) (at time.Time, over bool) {
 	return at, false
 }
 
-func (p *pass) isDue(e Entry) bool { return !e.Due.IsZero() && e.Due.Before(p.now()) }
+func (p *pass) isDue(e Entry) bool { return !e.Due.IsZero() && !e.Due.After(p.now()) }
 
 // wake is when the user is looked at again: when the step says so, and in any
 // case for the regular reconciliation with IAM.

@@ -25,6 +25,16 @@ var ofEngine = []mutant{
 		Pkg: "./pkg/rotate", Test: "TestThrottledCallsAreTriedAgainInThePass", Says: "failed",
 	},
 	{
+		Name: "asked-is-not-due", Rule: "on time",
+		File: "pkg/rotate/pass.go", Old: "due.After(r.now()) && !w.asked", New: "due.After(r.now())",
+		Pkg: "./pkg/rotate", Test: "TestWhoWasMadeDueIsDue", Says: "nothing was done",
+	},
+	{
+		Name: "order-is-for-later", Rule: "on time",
+		File: "pkg/rotate/save.go", Old: "OrderedAfter(now)", New: "OrderedAfter(now.Add(clockSlack))",
+		Pkg: "./pkg/rotate", Test: "TestWhoWasMadeDueIsDue", Says: "nothing was done",
+	},
+	{
 		Name: "list-at-each-tick", Rule: "cheap",
 		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
 		Pkg: "./pkg/rotate", Test: "TestAStartLooksAtEverybody", Says: "times in a minute",
