@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/keyrot/keyrot/internal/cli"
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 // patience is how long a script waits for something, on a busy machine too.
@@ -33,12 +34,12 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Vars = append(env.Vars, "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_STATE_HOME="+home,
 				"XDG_CACHE_HOME="+home, "XDG_RUNTIME_DIR="+home, "TMPDIR="+env.WorkDir)
-			addr, err := freeAddr()
+			addr, err := freeport.Addr(t.Context())
 			if err != nil {
 				return err
 			}
 			env.Setenv("ADDR", addr)
-			addr, err = freeAddr()
+			addr, err = freeport.Addr(t.Context())
 			env.Setenv("ADDR2", addr)
 			return err
 		},
@@ -52,15 +53,6 @@ func TestScripts(t *testing.T) {
 			"ask":      ask,
 		},
 	})
-}
-
-// freeAddr returns a loopback address that nobody listens on right now.
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }
 
 // waitPort waits until a server at the given address takes connections.

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 const apiKey = "bench-key-of-the-sandbox-only" // #nosec G101 -- lets nobody in anywhere else
@@ -26,12 +27,8 @@ type process struct {
 
 // start runs the command on a free port and waits until it is ready.
 func start(ctx context.Context, env []string, command func(addr string) []string) (*process, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr(ctx)
 	if err != nil {
-		return nil, err
-	}
-	addr := ln.Addr().String()
-	if err := ln.Close(); err != nil {
 		return nil, err
 	}
 	args := command(addr)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/pkg/client"
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 // Daemon is a "keyrot serve" that is started again whenever it ends, as a
@@ -238,7 +239,7 @@ func (c *Consumer) use(ctx context.Context, p Pair) {
 
 // NewDaemon prepares the nth daemon of an installation.
 func (k *Keyrot) NewDaemon(ctx context.Context, n int, logs string, args ...string) (*Daemon, error) {
-	addr, err := freeAddr(ctx)
+	addr, err := freeport.Addr(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/keyrot/keyrot/pkg/notify"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 // startSMTP starts a mail server that keeps what it gets in a maildir.
@@ -60,7 +61,7 @@ func startSMTPWith(t *testing.T, handler string, args ...string) (host string, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := freeAddr(t.Context())
+	addr, err := freeport.Addr(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

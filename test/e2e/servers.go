@@ -7,7 +7,6 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 // Region is the region to sign for.
@@ -148,21 +149,8 @@ func installed(elem ...string) (string, error) {
 
 // start runs a server on a free port and waits until health answers 200, or,
 // if that is empty, until anything answers.
-// Another process may snatch the port, so it tries three times.
 func start(ctx context.Context, log, health string, env []string, command func(addr string) []string) (*Process, error) {
-	var errs []error
-	for range 3 {
-		p, err := startOnce(ctx, log, health, env, command)
-		if err == nil {
-			return p, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
-
-func startOnce(ctx context.Context, log, health string, env []string, command func(addr string) []string) (*Process, error) {
-	addr, err := freeAddr(ctx)
+	addr, err := freeport.Addr(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -218,15 +206,6 @@ func (p *Process) healthy(ctx context.Context, path string) error {
 		case <-tick.C:
 		}
 	}
-}
-
-func freeAddr(ctx context.Context) (string, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyrot/keyrot/pkg/api"
 	"github.com/keyrot/keyrot/test/bench/cloud"
+	"github.com/keyrot/keyrot/test/freeport"
 )
 
 // scene is a cloud, and a folder for the keyrot that rotates its users.
@@ -108,14 +109,11 @@ type daemon struct {
 
 // serve starts keyrot serve.
 func (k *scene) serve(ctx context.Context, args ...string) (*daemon, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{scene: k, addr: ln.Addr().String()}
-	if err := ln.Close(); err != nil {
-		return nil, err
-	}
+	d := &daemon{scene: k, addr: addr}
 	if d.cmd, err = k.command(ctx, append([]string{"serve", "--listen", d.addr}, args...)...); err != nil {
 		return nil, err
 	}
