@@ -223,12 +223,14 @@ func (p *pass) verify(id string, n int) (plan.Outcome, error) {
 	return plan.Outcome{}, nil
 }
 
-// gap is the pause before the i-th call of a proof.
+// gap is the pause before the i-th call of a proof, which is to begin ProofGap
+// after the one before it began.
 func (p *pass) gap(i int) error {
-	if i == 0 || p.ProofGap <= 0 {
+	left := p.asked.Add(p.ProofGap).Sub(mono())
+	if i == 0 || left <= 0 {
 		return nil
 	}
-	return p.sleep(p.ProofGap)
+	return p.sleep(left)
 }
 
 // check asks AWS, as often as makes a proof, whether it refuses the key: one

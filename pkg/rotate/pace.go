@@ -232,6 +232,7 @@ func (p *pass) ask(call func(context.Context) error) error {
 	}
 	ctx, cancel := p.effect()
 	defer cancel()
+	p.asked = mono()
 	return call(ctx)
 }
 

@@ -40,6 +40,7 @@ type pass struct {
 	ready    *place    // held with it
 	refusals int       // of calls, for their pace
 	sent     time.Time // when the last call that changes IAM was made
+	asked    time.Time // when the last one that does not was, by the monotonic clock
 
 	entered string               // the publisher whose slot is held
 	leave   func(verdict) change // gives it up; nil: none is

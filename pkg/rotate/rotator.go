@@ -51,7 +51,7 @@ type Rotator struct {
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how long a selection is kept; default 1 min, longer if reading it is slow
 	Reconcile  time.Duration                              // every user is looked at this often at least; default 1 h
-	ProofGap   time.Duration                              // between the calls of one proof; negative: none; default 500 ms
+	ProofGap   time.Duration                              // from one call of a proof to the next; negative: none; default 500 ms
 	Proofs     int                                        // calls in a row that make a proof; default 3
 	Dry        bool                                       // operators' methods check what they are asked for and change nothing
 

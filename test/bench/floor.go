@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -29,18 +27,14 @@ type credential struct {
 }
 
 // serveFloor answers GET /active-key with what a map holds, after verifying
-// an HS256 token: no API key, no permission, no record. With logged it has
-// synced a line to a file before it answers; requests side by side share a sync.
-func serveFloor(ctx context.Context, addr string, users []string, logged bool) error {
-	var log *syncedLog
-	if logged {
-		f, err := os.CreateTemp("", "floor-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = errors.Join(f.Close(), os.Remove(f.Name())) }()
-		log = &syncedLog{file: f, joining: &lines{}}
+// an HS256 token: no API key, no permission, no record. With logged, a value of
+// audit.sync, it keeps that promise before it answers.
+func serveFloor(ctx context.Context, addr string, users []string, logged string) error {
+	promises, end, err := promisesOf(ctx, logged)
+	if err != nil {
+		return err
 	}
+	defer end()
 	var mu sync.RWMutex
 	creds := map[string]credential{}
 	for _, user := range users {
@@ -66,9 +60,11 @@ func serveFloor(ctx context.Context, addr string, users []string, logged bool) e
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		if log != nil && log.append(line) != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+		for _, p := range promises {
+			if err := p.join(line); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(c)
@@ -80,39 +76,6 @@ func serveFloor(ctx context.Context, addr string, users []string, logged bool) e
 	hs := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
 	context.AfterFunc(ctx, func() { _ = hs.Close() })
 	return hs.Serve(ln)
-}
-
-// syncedLog is a file whose lines are on the disk when append returns.
-type syncedLog struct {
-	turn    sync.Mutex // held by whoever writes
-	file    *os.File
-	mu      sync.Mutex
-	joining *lines
-}
-
-// lines are what one write and one sync take to the disk.
-type lines struct {
-	text []byte
-	done bool
-	err  error
-}
-
-func (l *syncedLog) append(line []byte) error {
-	l.mu.Lock()
-	b := l.joining
-	b.text = append(b.text, line...)
-	l.mu.Unlock()
-	l.turn.Lock()
-	defer l.turn.Unlock()
-	if b.done {
-		return b.err
-	}
-	l.mu.Lock()
-	l.joining = &lines{}
-	l.mu.Unlock()
-	_, err := l.file.Write(b.text)
-	b.err, b.done = errors.Join(err, l.file.Sync()), true
-	return b.err
 }
 
 func floorRequests(addr string, users []string) (out [][]byte) {

@@ -1,8 +1,7 @@
 // Command bench loads the built keyrot, while keys rotate, and compares it with
-// its floor: a bare net/http handler that verifies one HS256 token and looks up
-// a map. With audit.sync "always" a second floor also syncs a line to a file
-// before it answers. All run as processes of their own, beside the load
-// generator, in turns.
+// two floors: a bare net/http handler that verifies one HS256 token and looks up
+// a map, and the same handler with what keyrot promises before it answers. All
+// run as processes of their own, beside the load generator, in turns.
 //
 //	bench [flags] [check]
 //
@@ -38,7 +37,7 @@ func main() {
 	pprof := flag.String("pprof", "", "server.pprof of keyrot, to take profiles meanwhile")
 	soak := flag.Duration("soak", 0, "load keyrot for so long while keys rotate")
 	floor := flag.String("floor", "", "serve the floor on this address (used by the command itself)")
-	logged := flag.Bool("logged", false, "with a log (used by the command itself)")
+	logged := flag.String("logged", "", "what the floor promises (used by the command itself)")
 	flag.Parse()
 	var err error
 	switch {

@@ -28,7 +28,16 @@ func main() {
 	flag.DurationVar(&s.latency, "latency", 50*time.Millisecond, "of each call")
 	only := flag.String("only", "", "only rows whose name has this in it")
 	long := flag.Duration("long", 0, "run serve with -users for so long at its default schedule, and tell how that went")
+	sample := flag.Int("looks", 0, "list the keys of so many users and end (used by the command itself)")
+	url := flag.String("iam", "", "URL of the IAM for -looks")
 	flag.Parse()
+	if *sample > 0 {
+		if err := looks(ctx, *url, *sample); err != nil {
+			fmt.Fprintln(os.Stderr, "sweep:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *long > 0 {
 		if err := s.long(ctx, *long); err != nil {
 			fmt.Fprintln(os.Stderr, "sweep:", err)

@@ -229,6 +229,11 @@ func reconciliation(ctx context.Context, s sweep) ([]figure, error) {
 		return nil, err
 	}
 	k.Latency = min(s.latency, 5*time.Millisecond)
+	look, err := lookCost(ctx, k.url)
+	if err != nil {
+		return nil, err
+	}
+	k.Reset()
 	d, err := k.serve(ctx)
 	if err != nil {
 		return nil, err
@@ -238,11 +243,13 @@ func reconciliation(ctx context.Context, s sweep) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpu := d.cpu()
+	cpu, floor := d.cpu(), look.Seconds()*float64(s.many)
 	sleep(ctx, 10*time.Second)
 	return []figure{
 		free("seconds", all.Seconds()),
-		most("seconds of CPU", cpu, 5),
+		free("seconds of CPU", cpu),
+		free("the floor: one ListAccessKeys a user by the SDK", floor),
+		most("seconds of CPU / floor", cpu/floor, 2),
 		most("ListAccessKeys a user", float64(k.Counts()["ListAccessKeys"].Calls)/float64(s.many), 1.01),
 		most("CPU afterwards, of one processor", (d.cpu()-cpu)/10, 0.1),
 		free("resident memory, MiB", d.memory()),
