@@ -62,7 +62,7 @@ func (e Env) found(ctx context.Context, cfg config.Config) map[rotate.Call]float
 		return nil
 	}
 	defer func() { _ = st.Close() }() // only read
-	found, _ := pace.Recall(ctx, st, e.Now())
+	found, _ := pace.Recall(ctx, st, cfg.IAM.Rate, e.Now())
 	return found
 }
 

@@ -173,7 +173,7 @@ func (p *deployment) records(ctx context.Context) (map[string]plan.Record, error
 func (p *deployment) rates(ctx context.Context, table rotate.Settings) map[rotate.Call]float64 {
 	ctx, cancel := context.WithTimeout(ctx, recallTime)
 	defer cancel()
-	found, err := pace.Recall(ctx, table, p.aws.Clock.Now())
+	found, err := pace.Recall(ctx, table, p.cfg.IAM.Rate, p.aws.Clock.Now())
 	if err == nil {
 		return found
 	}

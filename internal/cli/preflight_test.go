@@ -166,6 +166,7 @@ func TestADeploymentGoesByTheRatesThatAreLearnt(t *testing.T) {
 		{"a rate above iam.rate, for a stack that has users", &account{known: true}, 50, now, "0.004", nil, 0, "warning: |" + slower, unread},
 		{"a rate that is high enough", &account{known: true}, 5, now, "10", nil, 0, "", "will be overdue|" + unread},
 		{"a rate of the day before yesterday", &account{known: true}, 0.01, now.Add(-48 * time.Hour), "10", nil, 0, "", "will be overdue|" + unread},
+		{"a rate that was learnt 15 hours ago, with which no process would begin", &account{known: true}, 0.01, now.Add(-15 * time.Hour), "10", nil, 0, "", "will be overdue|" + unread},
 		{"nothing was learnt yet", &account{known: true}, 0, now, "10", nil, 0, "", "will be overdue|" + unread},
 		{"no stack yet", &account{noStack: true}, 0, now, "10", nil, 0, "", "will be overdue|" + unread},
 		{"no stack yet, and a low iam.rate", &account{noStack: true}, 0, now, "0.004", nil, 2, slower + "|" + allowance, unread},
