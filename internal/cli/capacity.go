@@ -14,6 +14,9 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
+// recallTime bounds how long a command waits for the rates that were learnt.
+const recallTime = 5 * time.Second
+
 // capacityOf says whether so many users can be rotated every so often. found is
 // what IAM was found to allow of each action; for others iam.rate counts.
 func capacityOf(cfg config.Config, users int, every time.Duration, found map[rotate.Call]float64) plan.Capacity {
@@ -52,14 +55,14 @@ func (e Env) found(ctx context.Context, cfg config.Config) map[rotate.Call]float
 	if _, err := os.Stat(cfg.Store.KeyFile); err != nil && cfg.Store.Table == "" && e.Getenv(sealKeyVariable) == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, recallTime)
 	defer cancel()
 	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{Wall: e.Now})
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = st.Close() }() // only read
-	found, _ := pace.Recall(ctx, st, e.Now())
+	found, _ := pace.Recall(ctx, st, cfg.IAM.Rate, e.Now())
 	return found
 }
 

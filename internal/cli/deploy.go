@@ -105,7 +105,8 @@ type deployment struct {
 	left bool     // the table is one that a former stack has left behind
 	more []string // ways in which the plan lets more happen than before
 
-	capacity cost.Capacity // of the table
+	learnt   map[rotate.Call]float64 // calls per second that IAM was found to allow
+	capacity cost.Capacity           // of the table
 	d        *deploy.Deployer
 }
 

@@ -13,8 +13,10 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/deploy"
+	"github.com/keyrot/keyrot/pkg/pace"
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
+	"github.com/keyrot/keyrot/pkg/seal/kmsseal"
 	"github.com/keyrot/keyrot/pkg/store/dynamodb"
 	"github.com/keyrot/keyrot/templates"
 )
@@ -84,19 +86,24 @@ func (p *deployment) preflight(ctx context.Context) ([]candidate, error) {
 	return found, p.suffices(users, len(known) == 0)
 }
 
-// suffices refuses to begin what cannot be kept. A stack that has users already
-// is told: it may be what makes it better that is deployed.
+// suffices refuses to begin what cannot be kept, by the rates that were learnt
+// where they are below iam.rate. A stack that has users already is told: it may be
+// what makes it better that is deployed.
 func (p *deployment) suffices(users []rotate.User, fresh bool) error {
 	names := make([]string, len(users))
 	for i, u := range users {
 		names[i] = u.Name
 	}
-	c := capacityFor(p.cfg, names, nil)
-	if fresh && !c.Feasible {
-		return usage(errors.New(c.Complaint()), c.Remedy()+"; iam.rate says what you know IAM to allow")
+	c := capacityFor(p.cfg, names, p.learnt)
+	if !fresh || c.Feasible {
+		p.warnOf(c)
+		return nil
 	}
-	p.warnOf(c)
-	return nil
+	remedy := c.Remedy()
+	if rate, found := p.learnt[rotate.Call(c.Scarce)]; !found || rate >= p.cfg.IAM.Rate { // a higher one would change something
+		remedy += "; iam.rate says what you know IAM to allow"
+	}
+	return usage(errors.New(c.Complaint()), remedy)
 }
 
 // fit chooses how the table's load is paid for. One that was taken over stays as
@@ -134,14 +141,15 @@ func (p *deployment) permissions(ctx context.Context) {
 }
 
 // records reads what the stack's table, or the one that is to be taken over,
-// knows of users. Nothing if there is no table yet.
+// knows of users and of IAM's rates. Nothing if there is no table yet.
 func (p *deployment) records(ctx context.Context) (map[string]plan.Record, error) {
 	store, left, err := p.tables(ctx)
 	known := map[string]plan.Record{}
 	if err != nil || store.Table == "" {
 		return known, err
 	}
-	entries, err := openTable(p.sdk, config.Config{Store: store}).List(ctx)
+	table := openTable(p.sdk, config.Config{Store: store})
+	entries, err := table.List(ctx)
 	if errors.Is(err, dynamodb.ErrNoTable) {
 		return known, nil
 	}
@@ -151,12 +159,29 @@ func (p *deployment) records(ctx context.Context) (map[string]plan.Record, error
 	for _, e := range entries {
 		known[e.Record.User] = e.Record
 	}
+	p.learnt = p.rates(ctx, table)
 	if left {
 		p.left = true
 		p.cfg.Store.Table, p.cfg.Store.KMSKey = store.Table, store.KMSKey
 		p.say("table %s and KMS key %s, which a former stack left behind, are taken over", store.Table, store.KMSKey)
 	}
 	return known, nil
+}
+
+// rates returns what the processes on the table have found IAM to allow. If it
+// cannot be read, a warning says so, and iam.rate counts.
+func (p *deployment) rates(ctx context.Context, table rotate.Settings) map[rotate.Call]float64 {
+	ctx, cancel := context.WithTimeout(ctx, recallTime)
+	defer cancel()
+	found, err := pace.Recall(ctx, table, p.cfg.IAM.Rate, p.aws.Clock.Now())
+	if err == nil {
+		return found
+	}
+	p.say("warning: the rates that IAM allows, as the stack has learnt them, cannot be read; iam.rate counts instead: %v", err)
+	if errors.Is(err, dynamodb.ErrAccess) || errors.Is(err, kmsseal.ErrDenied) {
+		p.say("hint: it takes dynamodb:GetItem on the table and kms:Decrypt on its key: docs/deploy.md")
+	}
+	return nil
 }
 
 // tables says where the users' records are. left: a former stack has left the

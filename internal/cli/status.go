@@ -268,11 +268,11 @@ func (l *listing) details(out io.Writer) error {
 			age, promise := "-", "-"
 			if k.ID != "" {
 				age = span(max(0, l.now.Sub(k.Created.At)))
-				promise = instant(page.Moment{At: l.promise(i, k.ID)})
+				promise = l.instant(page.Moment{At: l.promise(i, k.ID)})
 			}
 			rows = append(rows, []string{
-				"  " + cmp.Or(k.ID, "next"), stageOf(k), age, instant(k.Created), instant(k.Promoted), promise,
-				instant(k.Deactivated), instant(k.Deleted),
+				"  " + cmp.Or(k.ID, "next"), stageOf(k), age, l.instant(k.Created), l.instant(k.Promoted), promise,
+				l.instant(k.Deactivated), l.instant(k.Deleted),
 			})
 		}
 		if err := writeTable(out, rows); err != nil { // so does what failed before
@@ -292,15 +292,20 @@ func (l *listing) promise(i int, key string) time.Time {
 	return time.Time{}
 }
 
-// instant writes a moment; one that is planned is in brackets.
-func instant(m page.Moment) string {
-	switch {
-	case m.At.IsZero():
+// instant writes a moment in UTC, with its date unless that is today's; one that
+// is planned is in brackets.
+func (l *listing) instant(m page.Moment) string {
+	if m.At.IsZero() {
 		return "-"
-	case m.Planned:
-		return "(" + m.At.UTC().Format("15:04:05") + ")"
 	}
-	return m.At.UTC().Format("15:04:05")
+	at, format := m.At.UTC(), time.TimeOnly
+	if at.Format(time.DateOnly) != l.now.UTC().Format(time.DateOnly) {
+		format = time.DateTime
+	}
+	if m.Planned {
+		return "(" + at.Format(format) + ")"
+	}
+	return at.Format(format)
 }
 
 func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {

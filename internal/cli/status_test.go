@@ -45,12 +45,17 @@ func statusEntries(n int) []rotate.Entry {
 
 func list(t *testing.T, o statusOptions, limited bool, entries []rotate.Entry) listing {
 	t.Helper()
+	return listAt(t, screenTime, o, limited, entries)
+}
+
+func listAt(t *testing.T, now time.Time, o statusOptions, limited bool, entries []rotate.Entry) listing {
+	t.Helper()
 	e, _, _ := testEnv(t, nil)
 	cfg, err := e.loadValid(common{File: os.DevNull})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listing{o: o, cfg: cfg, now: screenTime, limited: limited}
+	l := listing{o: o, cfg: cfg, now: now, limited: limited}
 	if err := l.read(entries); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +129,47 @@ ci: paused for 1h
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("status of users (-want +got):\n%s", diff)
+	}
+}
+
+// A time of day says nothing of another day's instant, past or planned.
+func TestAnInstantOfAnotherDayHasItsDate(t *testing.T) {
+	t.Parallel()
+	made := time.Date(2026, 2, 28, 23, 55, 0, 0, time.UTC)
+	tests := []struct {
+		name string
+		now  time.Time
+		want string
+	}{
+		{"before midnight", made.Add(2 * time.Minute), `ci: on time
+  Next: a new key is made in 5m 30s
+  KEY      STAGE    AGE  CREATED                PROMOTED               PROMISED UNTIL       DEACTIVATED            DELETED
+  AKIA…LE  current  2m   23:55:00               23:55:00               2026-03-01 00:07:00  (2026-03-01 00:07:05)  (2026-03-01 00:10:05)
+  next     planned  -    (2026-03-01 00:02:30)  (2026-03-01 00:02:40)  -                    (2026-03-01 00:14:30)  (2026-03-01 00:17:30)
+`},
+		{"after it, by a clock of another zone", made.Add(6 * time.Minute).In(time.FixedZone("", -5*3600)), `ci: on time
+  Next: a new key is made in 1m 30s
+  KEY      STAGE    AGE  CREATED              PROMOTED             PROMISED UNTIL  DEACTIVATED  DELETED
+  AKIA…LE  current  6m   2026-02-28 23:55:00  2026-02-28 23:55:00  00:07:00        (00:07:05)   (00:10:05)
+  next     planned  -    (00:02:30)           (00:02:40)           -               (00:14:30)   (00:17:30)
+`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			entry := screenEntry("ci")
+			entry.Record.Enrolled, entry.Record.Slot, entry.Due = made, made, made.Add(9*time.Minute)
+			k := &entry.Record.Keys[0]
+			k.Slot, k.Created, k.Made, k.Proven, k.Promoted, k.Promise = made, made, made, made, made, made.Add(12*time.Minute)
+			l := listAt(t, tt.now, statusOptions{Users: []string{"ci"}}, false, []rotate.Entry{entry})
+			var out bytes.Buffer
+			if err := l.details(&out); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+				t.Errorf("status of a user (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -35,13 +35,14 @@ type memory struct {
 	saved   time.Time
 }
 
-// Recall returns what earlier processes have found, as [Budget.Found] does;
+// Recall returns what earlier processes have found, as [Budget.Found] does: the
+// rates that a budget of at most so many calls a second would begin with, and
 // nothing that is too old to count.
-func Recall(ctx context.Context, s rotate.Settings, now time.Time) (map[rotate.Call]float64, error) {
+func Recall(ctx context.Context, s rotate.Settings, most float64, now time.Time) (map[rotate.Call]float64, error) {
 	known, _, err := recall(ctx, s, now)
 	found := make(map[rotate.Call]float64, len(known))
 	for c, l := range known {
-		found[c] = l.Rate
+		found[c] = faded(l, most, now)
 	}
 	return found, err
 }

@@ -135,7 +135,7 @@ func TestWhatWasLearntIsRemembered(t *testing.T) {
 		b := &pace.Budget{Most: 50, Settings: store}
 		a.crowd(t, b, rotate.CreateAccessKey, 500)
 		b.Flush(t.Context())
-		known, err := pace.Recall(t.Context(), store, time.Now())
+		known, err := pace.Recall(t.Context(), store, 50, time.Now())
 		if r := known[rotate.CreateAccessKey]; err != nil || r < 8.5 || r > 10.2 {
 			t.Fatalf("Recall() = %v, %v, want about 10 for CreateAccessKey", known, err)
 		}
@@ -172,6 +172,10 @@ func TestOldKnowledgeFades(t *testing.T) {
 			if _, err := store.SaveSetting(t.Context(), "iam.pace", raw, 0); err != nil {
 				t.Fatal(err)
 			}
+			known, err := pace.Recall(t.Context(), store, 10, now)
+			if got, ok := known[rotate.CreateAccessKey]; err != nil || ok && got != row.want || !ok && row.want < 10 {
+				t.Errorf("Recall() = %v, %v, want what the budget begins with, %v, or nothing for 10", known, err, row.want)
+			}
 			b := &pace.Budget{Most: 10, Settings: store, Now: func() time.Time { return now }}
 			if err := b.Wait(t.Context(), rotate.CreateAccessKey); err != nil {
 				t.Fatal(err)
@@ -195,7 +199,7 @@ func TestASettingThatCannotBeRead(t *testing.T) {
 		b := &pace.Budget{Settings: store}
 		a.crowd(t, b, rotate.DeleteAccessKey, 300)
 		b.Flush(t.Context())
-		if known, err := pace.Recall(t.Context(), store, time.Now()); err != nil || known[rotate.DeleteAccessKey] < 4 {
+		if known, err := pace.Recall(t.Context(), store, pace.DefaultRate, time.Now()); err != nil || known[rotate.DeleteAccessKey] < 4 {
 			t.Errorf("Recall() = %v, %v, want what was learnt to take its place", known, err)
 		}
 	})
@@ -213,7 +217,7 @@ func TestTwoProcessesRemember(t *testing.T) {
 		a.crowd(t, two, rotate.DeleteAccessKey, 300)
 		one.Flush(t.Context())
 		two.Flush(t.Context())
-		known, err := pace.Recall(t.Context(), store, time.Now())
+		known, err := pace.Recall(t.Context(), store, pace.DefaultRate, time.Now())
 		if err != nil || known[rotate.CreateAccessKey] < 4 || known[rotate.DeleteAccessKey] < 4 {
 			t.Errorf("Recall() = %v, %v, want both actions", known, err)
 		}

@@ -138,7 +138,16 @@ func (s *faultScene) deployed() {
 	s.must(deployArgs()...)
 }
 
-// rotated is a stack on a table whose users have a Current and a Previous key.
+// store joins the store in a table, past the saboteur.
+func (s *faultScene) store(table, key string) *dynamodb.Store {
+	return &dynamodb.Store{
+		API: dynamodb.NewAPI(s.cfg), Table: table,
+		Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(s.cfg), Key: key, Context: content.EncryptionContext},
+	}
+}
+
+// rotated is a stack on a table whose users have a Current and a Previous key,
+// and which knows what IAM allows.
 // (moto deletes a table of the stack's own, whatever its DeletionPolicy says.)
 func (s *faultScene) rotated() {
 	s.t.Helper()
@@ -155,6 +164,10 @@ func (s *faultScene) rotated() {
 	for _, promise := range []time.Duration{time.Second, time.Hour} {
 		s.rotate(promise)
 	}
+	raw := fmt.Appendf(nil, `{"CreateAccessKey":{"rate":50,"at":%q}}`, time.Now().UTC().Format(time.RFC3339))
+	if _, err := s.store(leftTable, s.key).SaveSetting(ctx, "iam.pace", raw, 0); err != nil {
+		s.t.Fatal(err)
+	}
 	s.must(deployArgs("--table", leftTable, "--kms-key", s.key)...)
 	s.hurry()
 }
@@ -167,10 +180,7 @@ func (s *faultScene) rotate(deactivateAfter time.Duration) {
 	account.Pace = &pace.Budget{Most: 100, Burst: 100}
 	r := &rotate.Rotator{
 		Clock: clock, IAM: trusting{account}, Select: account.Select(awsiam.Selection{Names: []string{"ann", "bob"}}), ProofGap: -1, Proofs: 1,
-		Store: &dynamodb.Store{
-			API: dynamodb.NewAPI(s.cfg), Table: leftTable,
-			Sealer: &kmsseal.Sealer{API: kmsseal.NewAPI(s.cfg), Key: s.key, Context: content.EncryptionContext},
-		},
+		Store: s.store(leftTable, s.key),
 		Policy: func(string) plan.Policy {
 			return plan.Policy{RotateEvery: time.Minute, DeactivateAfter: deactivateAfter, DeleteAfter: 2 * time.Hour, Settle: 1}
 		},

@@ -63,4 +63,14 @@ var ofPace = []mutant{
 		File: "internal/cli/capacity.go", Old: "return min(r, cfg.IAM.Rate)", New: "return max(r, cfg.IAM.Rate)",
 		Pkg: "./internal/cli", Test: "TestTooManyUsersAreToldEverywhere", Says: "will be overdue",
 	},
+	{
+		Name: "deploy-goes-by-iam-rate", Rule: "on time",
+		File: "internal/cli/preflight.go", Old: "capacityFor(p.cfg, names, p.learnt)", New: "capacityFor(p.cfg, names, nil)",
+		Pkg: "./internal/cli", Test: "TestADeploymentGoesByTheRatesThatAreLearnt", Says: "CreateAccessKey allows 0.0075",
+	},
+	{
+		Name: "old-rates-are-told-as-new", Rule: "on time",
+		File: "pkg/pace/memory.go", Old: "found[c] = faded(l, most, now)", New: "found[c] = faded(l, l.Rate, now)",
+		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "want what the budget begins with",
+	},
 }
