@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,8 +23,31 @@ import (
 // connections are dropped now and then; a refusal is not.
 func config(url string, c aws.Credentials) aws.Config {
 	return aws.Config{
-		Region: Region, BaseEndpoint: &url, RetryMaxAttempts: 5,
+		Region: Region, BaseEndpoint: &url, RetryMaxAttempts: 5, HTTPClient: repeating{},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
+	}
+}
+
+// repeating sends a request again if its connection breaks before the answer.
+// The SDK does so by itself; keyrot's other calls are left to whoever makes them,
+// who tries again later.
+type repeating struct{}
+
+func (repeating) Do(req *http.Request) (*http.Response, error) {
+	body := []byte{}
+	if req.Body != nil {
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
+	}
+	for left := 4; ; left-- {
+		again := req.Clone(req.Context())
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		res, err := http.DefaultTransport.RoundTrip(again)
+		if err == nil || left == 0 || req.Context().Err() != nil {
+			return res, err
+		}
 	}
 }
 
