@@ -11,9 +11,9 @@ import (
 // The daemon's heap of a few MiB may grow several times as much between two
 // garbage collections; one of thousands of users may not.
 const (
-	headroom    = 12 << 20 // bytes
+	headroom    = 10 << 20 // bytes
 	mostGrowth  = 400      // GOGC, in percent
-	leastGrowth = 50
+	leastGrowth = 40
 	lookAtHeap  = time.Second
 )
 

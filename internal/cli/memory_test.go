@@ -71,7 +71,7 @@ func TestTheHeapGrowsByAboutAsMuch(t *testing.T) {
 	}{
 		{"nothing is known yet", 0, mostGrowth},
 		{"a few users", 2 << 20, mostGrowth},
-		{"5,000 users", 12 << 20, 100},
+		{"5,000 users", 20 << 20, 50},
 		{"50,000 users", 200 << 20, leastGrowth},
 	} {
 		if got := growth(tc.live); got != tc.want {
