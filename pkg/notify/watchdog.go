@@ -105,7 +105,7 @@ func (w *Watchdog) pulse(since time.Duration) {
 	case silent && !w.stopped:
 		w.Notifier.Tell(Item{
 			Kind: Trouble, What: isStopped + w.Owner, At: now, Title: "rotation has stopped",
-			Text: fmt.Sprintf("The scheduler of %s has given no sign since %s.", w.Owner, now.Add(-since).Format("15:04:05 MST")),
+			Text: fmt.Sprintf("The scheduler of %s has given no sign since %s.", w.Owner, stamp(now.Add(-since))),
 			Do:   "Keys in use keep working. Restart keyrot, and keep its log.",
 		})
 	case !silent && w.stopped:

@@ -32,6 +32,7 @@ type memory struct {
 	read    bool
 	version int64
 	known   map[rotate.Call]learnt
+	begun   map[rotate.Call]float64 // the rates that were begun with
 	saved   time.Time
 }
 
@@ -95,10 +96,11 @@ func (b *Budget) Recall(ctx context.Context) {
 		b.Log.Warn("the rates that IAM allows, as earlier processes learnt them, cannot be read", "err", err)
 		return
 	}
-	b.known, b.version = known, version
+	b.known, b.version, b.begun = known, version, make(map[rotate.Call]float64, len(known))
 	for c, l := range known {
 		if k := b.buckets[c]; k != nil {
-			k.begin(faded(l, k.learn.most, now))
+			b.begun[c] = faded(l, k.learn.most, now)
+			k.begin(b.begun[c])
 		}
 	}
 }
@@ -185,7 +187,9 @@ func (b *Budget) next(now time.Time) (next map[rotate.Call]learnt, changed bool)
 		}
 		rate, used, ok := b.buckets[c].found()
 		old := used && now.Sub(was.At) > time.Hour
-		if ok && (!had || old || rate < was.Rate*(1-notable) || rate > was.Rate*(1+notable)) {
+		moved := rate != b.begun[c] && // which has faded, and was not found
+			(rate < was.Rate*(1-notable) || rate > was.Rate*(1+notable))
+		if ok && (!had || old || moved) {
 			next[c], changed = learnt{Rate: rate, At: now}, true
 		}
 	}

@@ -183,6 +183,10 @@ func TestOldKnowledgeFades(t *testing.T) {
 			if got := b.Rate(rotate.CreateAccessKey); got != row.want {
 				t.Errorf("the rate is %v, want %v", got, row.want)
 			}
+			b.Flush(t.Context())
+			if kept, _, err := store.Setting(t.Context(), "iam.pace"); err != nil || string(kept) != string(raw) {
+				t.Errorf("kept is %s, %v, want what was found, %s: nothing was since", kept, err, raw)
+			}
 		})
 	}
 }

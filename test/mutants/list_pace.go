@@ -9,6 +9,11 @@ var ofPace = []mutant{
 		Pkg: "./pkg/pace", Test: "TestALimitIsFoundAndHeld", Says: "are refused once the limit is found",
 	},
 	{
+		Name: "fading-is-learnt", Rule: "on time",
+		File: "pkg/pace/memory.go", Old: "rate != b.begun[c] &&", New: "true &&",
+		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "nothing was since",
+	},
+	{
 		Name: "limit-is-tested-all-the-time", Rule: "on time",
 		File: "pkg/pace/learn.go", Old: "l.rest = max(rest, time.Duration(perProbe/rate*float64(time.Second)))", New: "l.rest = time.Second",
 		Pkg: "./pkg/pace", Test: "TestALimitIsFoundAndHeld", Says: "are refused once the limit is found",
