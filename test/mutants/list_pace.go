@@ -30,7 +30,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "pace-forgets", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "k.begin(faded(l, k.learn.most, now))", New: "k.begin(faded(l, k.learn.most, now) + 50)",
+		File: "pkg/pace/memory.go", Old: "k.begin(b.begun[c])", New: "k.begin(faded(l, k.learn.most, now) + 50)",
 		Pkg: "./pkg/pace", Test: "TestWhatWasLearntIsRemembered", Says: "of process 2",
 	},
 	{
