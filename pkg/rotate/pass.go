@@ -56,7 +56,7 @@ type way struct {
 	defers   bool          // it makes no key if many wait for that; the next pass does
 	private  bool          // an operator waits for it: its failures are not saved
 	anyway   bool          // also over a user that is not due
-	asked    bool          // it was made due just now, whatever the clock says since
+	dueNow   bool          // it was made due just now, whatever the clock says since
 	ahead    Entry         // read before the lease was taken; zero: it was not
 	turns    int           // corrections of the clock before the lease was taken
 }
@@ -81,7 +81,7 @@ func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 		p := &pass{Rotator: r, way: w, ctx: ctx}
 		return r.leased(ctx, user, w, lease{}, p.unreadable(user, err))
 	}
-	if due := w.ahead.Due; due.After(r.now()) && !w.asked {
+	if due := w.ahead.Due; due.After(r.now()) && !w.dueNow {
 		wait := plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: due}
 		if !w.anyway || r.asExpected(ctx, w.ahead) {
 			return UserReport{User: user, Wait: wait}

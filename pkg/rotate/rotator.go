@@ -198,7 +198,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 	if o.DryRun {
 		return r.rehearse(ctx, e)
 	}
-	return r.visitKnown(ctx, e, way{patience: o.Patience, asked: true})
+	return r.visitKnown(ctx, e, way{patience: o.Patience, dueNow: true})
 }
 
 // enrolInTurn is enrol for one of many users.

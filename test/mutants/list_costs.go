@@ -9,7 +9,7 @@ var ofCosts = []mutant{
 	},
 	{
 		Name: "not-due-acted-on", Rule: "cheap",
-		File: "pkg/rotate/pass.go", Old: "due.After(r.now()) && !w.asked {", New: "false {",
+		File: "pkg/rotate/pass.go", Old: "due.After(r.now()) && !w.dueNow {", New: "false {",
 		Pkg: "./pkg/rotate", Test: "TestALateIndexCostsNoCalls", Says: "with an index that lags a minute",
 	},
 	{

@@ -26,7 +26,7 @@ var ofEngine = []mutant{
 	},
 	{
 		Name: "asked-is-not-due", Rule: "on time",
-		File: "pkg/rotate/pass.go", Old: "due.After(r.now()) && !w.asked", New: "due.After(r.now())",
+		File: "pkg/rotate/pass.go", Old: "due.After(r.now()) && !w.dueNow", New: "due.After(r.now())",
 		Pkg: "./pkg/rotate", Test: "TestWhoWasMadeDueIsDue", Says: "nothing was done",
 	},
 	{
