@@ -122,15 +122,15 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	recording, reading, writing := vitals(cfg)
 	s.late = &rotate.Late{Audit: vitalAudit{recorded, recording}, Handouts: s.store, Log: log, Now: s.clock.Now}
 	now, policy := s.clock.Now, cfg.PolicyAt(s.clock.Now)
+	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
 	s.rotator = &rotate.Rotator{
-		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Audit: s.late, Handouts: s.store,
+		IAM: aws.IAM, Pace: aws.Pace, Store: vitalStore{s.store, reading, writing}, Roster: s.roster, Audit: s.late, Handouts: s.store,
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick, Recorded: s.audit.Flush,
 	}
 	if aws.SDK != nil {
 		s.remember(aws.SDK.Pace)
 	}
-	s.roster = &rotate.Roster{Store: s.store, Policy: policy, Now: now}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
 	}

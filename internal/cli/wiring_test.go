@@ -135,6 +135,9 @@ func TestServeIsWired(t *testing.T) {
 	if s.late.Audit.(vitalAudit).v != s.guard.Parts[0] || s.rotator.Store.(vitalStore).writes != s.guard.Parts[2] {
 		t.Error("the guard does not see how the audit log and the store are")
 	}
+	if s.rotator.Roster != s.roster {
+		t.Error("the rotator reads all users beside what the others read")
+	}
 	// A step is seen by the metrics and by the notices.
 	s.rotator.Observe("ci", plan.Step{Action: plan.Create}, context.DeadlineExceeded)
 	if !s.notify.Pending() {
@@ -263,7 +266,7 @@ func TestTheRotatorsFunctionIsWired(t *testing.T) {
 		t.Fatal(err)
 	}
 	held(t, f, "API", "Margin", "MaxAge")
-	held(t, s.rotator, "Publishers", "Optional", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry")
+	held(t, s.rotator, "Publishers", "Optional", "Roster", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry")
 	held(t, s.watch, "Tick", "Missed", "Every", "Owner")
 	held(t, s.notify, "Instance", "Gather")
 	if _, err := s.rotator.IAM.Keys(t.Context(), "ci"); err == nil {

@@ -15,7 +15,7 @@ import (
 // keys already is refused or its keys are kept until they are idle, as
 // Existing says; one whose keys another of the stored entries holds is that
 // entry's. With dry nothing is saved.
-func (r *Rotator) enrol(ctx context.Context, u User, stored []Entry, dry bool) (Entry, error) {
+func (r *Rotator) enrol(ctx context.Context, u User, stored []*Entry, dry bool) (Entry, error) {
 	e, err := r.Store.Load(ctx, u.Name)
 	if err == nil || !errors.Is(err, ErrNotFound) {
 		if err != nil {
@@ -80,7 +80,7 @@ func (r *Rotator) admit(ctx context.Context, u User, keys []plan.Key, dry bool) 
 
 // managedAs returns under which other name the user is managed, "" if it is
 // not: the unique id and the keys are the same, whatever IAM calls the user now.
-func managedAs(u User, keys []plan.Key, stored []Entry) string {
+func managedAs(u User, keys []plan.Key, stored []*Entry) string {
 	for _, e := range stored {
 		if e.Record.User == u.Name {
 			continue

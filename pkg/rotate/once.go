@@ -122,7 +122,7 @@ func (r *Rotator) continueWith(ctx context.Context, o Options) (Report, error) {
 type once struct {
 	*Rotator
 	o      Options
-	all    []Entry          // of the store, without secrets: most users are not due
+	all    []*Entry         // of the store, without secrets: most users are not due
 	stored map[string]Entry // the same, by name
 }
 
@@ -131,11 +131,19 @@ func (r *Rotator) read(ctx context.Context, o Options) (*once, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the store: %w", err)
 	}
-	p := &once{Rotator: r, o: o, all: all, stored: make(map[string]Entry, len(all))}
+	p := &once{Rotator: r, o: o, all: pointers(all), stored: make(map[string]Entry, len(all))}
 	for _, e := range all {
 		p.stored[e.Record.User] = e
 	}
 	return p, nil
+}
+
+func pointers(all []Entry) []*Entry {
+	out := make([]*Entry, len(all))
+	for i := range all {
+		out[i] = &all[i]
+	}
+	return out
 }
 
 // underKnownNames returns the users under the names that keyrot manages them by:

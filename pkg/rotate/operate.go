@@ -195,7 +195,7 @@ func (r *Rotator) Import(ctx context.Context, user, keyID string, secret Secret,
 	if err != nil {
 		return fmt.Errorf("listing the store: %w", err)
 	}
-	if as := managedAs(u, keys, stored); as != "" {
+	if as := managedAs(u, keys, pointers(stored)); as != "" {
 		return &ManagedAsError{User: user, As: as}
 	}
 	i := slices.IndexFunc(keys, func(k plan.Key) bool { return k.ID == keyID })

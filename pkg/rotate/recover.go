@@ -122,7 +122,7 @@ func (r *Rotator) formerly(ctx context.Context, l *Loss, stored []Entry) (Entry,
 		return Entry{}, fmt.Errorf("looking up the user: %w", err)
 	}
 	l.User = u
-	as := managedAs(u, l.Keys, stored)
+	as := managedAs(u, l.Keys, pointers(stored))
 	if l.New = as == ""; l.New {
 		return Entry{}, nil
 	}

@@ -31,6 +31,7 @@ type Rotator struct {
 	IAM        IAM
 	Pace       Pace // of the calls that change IAM; nil: as fast as they can be made
 	Store      Store
+	Roster     *Roster                                    // of Store, for Run: what others know of all users, too; nil: its own
 	Audit      Audit                                      // nil: nothing is recorded
 	Handouts   Handouts                                   // nil: nobody is known to hold a key
 	Publishers []Publisher                                // all required before promotion
@@ -125,6 +126,9 @@ func (r *Rotator) init() {
 		if r.Workers <= 0 {
 			r.Workers = 8
 		}
+		if r.Roster == nil {
+			r.Roster = &Roster{Store: r.Store, Policy: r.schedule, Now: r.now}
+		}
 		if r.Tick <= 0 {
 			r.Tick = time.Second
 		}
@@ -151,12 +155,16 @@ func (r *Rotator) init() {
 // so that a saved time equals the one it was saved from.
 func (r *Rotator) now() time.Time { return r.Clock.Now().UTC().Round(0) }
 
-func (r *Rotator) policy(user, userID string) plan.Policy {
-	var p plan.Policy
+// schedule is the user's policy as it is configured.
+func (r *Rotator) schedule(user string) (p plan.Policy) {
 	if r.Policy != nil {
 		p = r.Policy(user)
 	}
-	p = p.WithDefaults()
+	return p
+}
+
+func (r *Rotator) policy(user, userID string) plan.Policy {
+	p := r.schedule(user).WithDefaults()
 	p.ProofSpan = time.Duration(r.Proofs-1) * r.ProofGap
 	for i, o := range slices.Concat(r.Publishers, r.Optional) {
 		t := o.Traits()
@@ -176,7 +184,7 @@ func (r *Rotator) policy(user, userID string) plan.Policy {
 
 // visit enrols the user if need be and makes a pass if something is due. known
 // is the user's entry without secrets, if there is one.
-func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry, o Options) UserReport {
+func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []*Entry, o Options) UserReport {
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
@@ -202,7 +210,7 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []Entry
 }
 
 // enrolInTurn is enrol for one of many users.
-func (r *Rotator) enrolInTurn(ctx context.Context, u User, stored []Entry, dry bool) (Entry, error) {
+func (r *Rotator) enrolInTurn(ctx context.Context, u User, stored []*Entry, dry bool) (Entry, error) {
 	at := r.gates.reads.join(urgency{plan.RankCreate, time.Time{}})
 	defer at.leave()
 	if err := at.wait(ctx); err != nil {

@@ -255,7 +255,8 @@ func (s *scheduler) unknown(err error) bool {
 	return text != ""
 }
 
-// enrolAll reads the selection and enrols who is new.
+// enrolAll reads the selection and enrols who is new. It runs once a minute, so
+// that the store is not listed for it: see [Roster].
 func (s *scheduler) enrolAll(ctx context.Context) {
 	users, err := s.choose(ctx, nil)
 	if s.unknown(err) && len(users) > 0 {
@@ -268,12 +269,14 @@ func (s *scheduler) enrolAll(ctx context.Context) {
 		return
 	}
 	s.keep(ctx)
-	known, err := s.Store.List(ctx)
+	known, _, err := s.Roster.All(ctx)
 	if err != nil {
-		s.Log.Error("listing the store", "err", err)
+		if ctx.Err() == nil {
+			s.Log.Error("reading who is managed", "err", err)
+		}
 		return
 	}
-	byName, byID := make(map[string]Entry, len(known)), make(map[string]bool, len(known))
+	byName, byID := make(map[string]*Entry, len(known)), make(map[string]bool, len(known))
 	for _, e := range known {
 		byName[e.Record.User] = e
 		byID[e.Record.UserID] = true
@@ -314,7 +317,7 @@ const enrolments = 16
 
 // enrolEach enrols users side by side, says how far it has come if that takes
 // long, and returns who could not be enrolled.
-func (s *scheduler) enrolEach(ctx context.Context, users []User, known []Entry) map[string]error {
+func (s *scheduler) enrolEach(ctx context.Context, users []User, known []*Entry) map[string]error {
 	var mu sync.Mutex
 	failed := map[string]error{}
 	progress := NewProgress(len(users))

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )
 
 // A selection that takes long to read is read less often, so that no more than
@@ -125,11 +123,7 @@ func (r *Rotator) Unenrolled(stored []*Entry) (n int) {
 }
 
 func (r *Rotator) overlap(user string) time.Duration {
-	var p plan.Policy
-	if r.Policy != nil {
-		p = r.Policy(user)
-	}
-	return p.WithDefaults().Overlap()
+	return r.schedule(user).WithDefaults().Overlap()
 }
 
 // known reports whether a selection could be read yet.

@@ -39,4 +39,19 @@ var ofEngine = []mutant{
 		File: "pkg/rotate/run.go", Old: "\ts.listed = true\n", New: "",
 		Pkg: "./pkg/rotate", Test: "TestAStartLooksAtEverybody", Says: "times in a minute",
 	},
+	{
+		Name: "list-for-each-selection", Rule: "cheap",
+		File: "pkg/rotate/run.go", Old: "known, _, err := s.Roster.All(ctx)", New: "all, err := s.Store.List(ctx)\n\tknown := pointers(all)",
+		Pkg: "./pkg/rotate", Test: "TestWhoIsNewIsFoundWithoutReadingEverybody", Says: "times in an hour",
+	},
+	{
+		Name: "a-roster-of-its-own", Rule: "cheap",
+		File: "internal/cli/wire.go", Old: "Roster: s.roster, Audit:", New: "Audit:",
+		Pkg: "./internal/cli", Test: "TestServeIsWired", Says: "Rotator.Roster is not set",
+	},
+	{
+		Name: "read-what-others-read", Rule: "cheap",
+		File: "pkg/store/dynamodb/due.go", Old: "if ever && age < dueAge {", New: "if ever && k.begun.IsZero() && age < dueAge {",
+		Pkg: "./pkg/store/dynamodb", Test: "TestDueReadsPageByPage", Says: "after everybody was read",
+	},
 }

@@ -148,14 +148,15 @@ func (s *Store) indexed(ctx context.Context, queue string, nanos int64, limit in
 	})
 }
 
-// refresh reads all due times the first time, and later a page with each call if
-// what is known is too old.
+// refresh reads all due times the first time, and later a page with each call
+// while what is known is too old.
 func (s *Store) refresh(ctx context.Context) error {
 	k := &s.due
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	age, ever := k.age()
-	if ever && k.begun.IsZero() && age < dueAge {
+	if ever && age < dueAge { // List or Changes may have read them meanwhile
+		k.begun = time.Time{}
 		return nil
 	}
 	if k.begun.IsZero() {

@@ -127,6 +127,17 @@ func TestDueReadsPageByPage(t *testing.T) {
 			}
 			pages = 0
 		}
+		// Whoever reads all users meanwhile saves the rest.
+		time.Sleep(dueAge)
+		wantDue(t, "the first page", s, "u0", "u6")
+		if _, err := s.Changes(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		pages = 0
+		wantDue(t, "after everybody was read", s, "u0", "u6")
+		if pages != 0 {
+			t.Errorf("after everybody was read, a call read %d pages", pages)
+		}
 	})
 }
 

@@ -27,6 +27,10 @@ type Cloud struct {
 	// Done is called, if it is not nil, for each call that has changed something, in
 	// the order in which they did. It must not call the cloud.
 	Done func(action, user string)
+	// Starves, if it is not nil, reports whether a call that would change something
+	// is throttled whatever the buckets hold, by the access key id that signed it.
+	// It must not call the cloud.
+	Starves func(keyID string) bool
 
 	mu      sync.Mutex
 	ahead   time.Duration
@@ -182,7 +186,7 @@ func (c *Cloud) take(action string, r *http.Request) (body, code, text string) {
 	if c.since.IsZero() && changes(action) {
 		c.since = now
 	}
-	full := !c.bucket(action).Allow()
+	full := changes(action) && c.Starves != nil && c.Starves(signer(r)) || !c.bucket(action).Allow()
 	if full {
 		n.Throttled++
 		c.refused = append(c.refused, now)
@@ -228,10 +232,16 @@ func (c *Cloud) bucket(action string) *rate.Limiter {
 	return b
 }
 
-// identity says whose key signed the request.
-func (c *Cloud) identity(r *http.Request) (body, code, text string) {
+// signer returns the access key id that the request is signed with.
+func signer(r *http.Request) string {
 	_, after, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	id, _, _ := strings.Cut(after, "/")
+	return id
+}
+
+// identity says whose key signed the request.
+func (c *Cloud) identity(r *http.Request) (body, code, text string) {
+	id := signer(r)
 	name, ok := c.owners[id]
 	if !ok {
 		return `<Arn>arn:aws:iam::123456789012:user/operator</Arn><UserId>AIDAOPERATOR</UserId><Account>123456789012</Account>`, "", ""
