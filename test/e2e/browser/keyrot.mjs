@@ -16,12 +16,21 @@ export const patience = 300_000;
 
 export const screenshots = join(root, ".e2e", "screenshots");
 
+// freePort returns a port that nobody listens on, below those of test/freeport
+// and those that outgoing connections get.
 async function freePort() {
-  const server = createServer();
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
+  for (;;) {
+    const port = 15_000 + Math.floor(5_000 * Math.random());
+    const server = createServer();
+    const free = await new Promise((done) => {
+      server.once("error", () => done(false));
+      server.listen(port, "127.0.0.1", () => done(true));
+    });
+    if (free) {
+      await new Promise((done) => server.close(done));
+      return port;
+    }
+  }
 }
 
 // startKeyrot returns the address, the one-time link and the reader's API key
