@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,13 +38,17 @@ type memory struct {
 }
 
 // Recall returns what earlier processes have found, as [Budget.Found] does: the
-// rates that a budget of at most so many calls a second would begin with, and
+// rates that a budget whose Most is most, and not zero, would begin with, and
 // nothing that is too old to count.
 func Recall(ctx context.Context, s rotate.Settings, most float64, now time.Time) (map[rotate.Call]float64, error) {
 	known, _, err := recall(ctx, s, now)
 	found := make(map[rotate.Call]float64, len(known))
 	for c, l := range known {
-		found[c] = faded(l, most, now)
+		limit := most
+		if slices.Contains(reads, c) {
+			limit *= readsOf
+		}
+		found[c] = faded(l, limit, now)
 	}
 	return found, err
 }

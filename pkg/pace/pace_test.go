@@ -168,7 +168,8 @@ func TestOldKnowledgeFades(t *testing.T) {
 			t.Parallel()
 			store := &rotatetest.MemStore{}
 			now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-			raw := fmt.Appendf(nil, `{"CreateAccessKey":{"rate":1,"at":%q}}`, now.Add(-row.age).Format(time.RFC3339))
+			at := now.Add(-row.age).Format(time.RFC3339)
+			raw := fmt.Appendf(nil, `{"CreateAccessKey":{"rate":1,"at":%q},"ListAccessKeys":{"rate":1,"at":%q}}`, at, at)
 			if _, err := store.SaveSetting(t.Context(), "iam.pace", raw, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -182,6 +183,9 @@ func TestOldKnowledgeFades(t *testing.T) {
 			}
 			if got := b.Rate(rotate.CreateAccessKey); got != row.want {
 				t.Errorf("the rate is %v, want %v", got, row.want)
+			}
+			if got, ok := known[pace.ListAccessKeys]; ok && got != b.Rate(pace.ListAccessKeys) {
+				t.Errorf("Recall() says %v of reads, the budget begins with %v", got, b.Rate(pace.ListAccessKeys))
 			}
 			b.Flush(t.Context())
 			if kept, _, err := store.Setting(t.Context(), "iam.pace"); err != nil || string(kept) != string(raw) {
