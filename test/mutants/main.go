@@ -118,6 +118,9 @@ func kill(m mutant) error {
 		return err
 	}
 	args := []string{"test", "-overlay", list, "-count=1", "-cpu=1", "-vet=off", "-timeout=10m", "-run", m.Test, m.Pkg}
+	if m.Pkg == "./internal/sim" {
+		args = append(args, "-sim.until="+m.Says) // the rest of the simulation shows nothing more
+	}
 	out, err := exec.Command("go", append(args, m.Args...)...).CombinedOutput()
 	switch {
 	case err == nil:
