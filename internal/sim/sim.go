@@ -34,8 +34,9 @@ type Config struct {
 	Warm    time.Duration // Late, Behind and Gap are measured from then on
 	Policy  plan.Policy   // default: the preset "default"
 	Faults  Faults
-	Log     io.Writer // nil: discarded
-	Terse   bool      // only what is logged at Info and above is made and looked through
+	Log     io.Writer                   // nil: discarded
+	Terse   bool                        // only what is logged at Info and above is made and looked through
+	Until   func(violation string) bool // the run ends at the first violation for which it is true; nil: none
 }
 
 // Faults says what goes wrong. The zero value is a perfect world.
@@ -113,6 +114,8 @@ type simulation struct {
 	fresh    map[string]time.Time // when the latest key of a user was promoted
 	house    house                // what can be stopped
 	others   bool                 // somebody else makes keys by hand
+	stop     context.CancelFunc   // ends the run
+	stopped  bool                 // Until has ended it
 }
 
 // Run simulates c and returns what happened.
@@ -139,6 +142,7 @@ func Run(ctx context.Context, c Config) Result {
 	s.optional.outages = s.outages(s.Faults.Copies)
 	ctx, cancel := context.WithTimeout(ctx, c.For)
 	defer cancel()
+	s.stop = cancel
 	var wg sync.WaitGroup
 	for i := range s.Daemons {
 		wg.Go(func() { s.daemon(ctx, i) })
@@ -154,6 +158,9 @@ func Run(ctx context.Context, c Config) Result {
 		wg.Go(func() { t(ctx) })
 	}
 	wg.Wait()
+	if s.stopped {
+		return s.result
+	}
 	s.store.Look(func(r plan.Record) {
 		s.result.Gap = max(s.result.Gap, time.Since(s.fresh[r.User]))
 		if _, late := plan.Overdue(r, s.policyOf(r.User), time.Now()); late {
@@ -260,20 +267,28 @@ func (s *simulation) watch(c rotatetest.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.foreign[c.KeyID] {
-		s.result.Violations = append(s.result.Violations, fmt.Sprintf("ours only: %s of the foreign key %s of %s", c.Op, c.KeyID, c.User))
+		s.add(fmt.Sprintf("ours only: %s of the foreign key %s of %s", c.Op, c.KeyID, c.User))
 	}
 	if _, burned := s.burned[c.KeyID]; burned {
 		return
 	}
 	if until := s.promised[c.KeyID]; c.At.Before(until) && c.Effect {
-		s.result.Violations = append(s.result.Violations,
-			fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
+		s.add(fmt.Sprintf("served works: %s of %s, promised for another %s", c.Op, c.KeyID, until.Sub(c.At)))
 	}
 }
 
 func (s *simulation) violation(format string, args ...any) {
 	at := time.Now().UTC().Format("01-02 15:04:05.000 ")
-	s.note(func() { s.result.Violations = append(s.result.Violations, at+fmt.Sprintf(format, args...)) })
+	s.note(func() { s.add(at + fmt.Sprintf(format, args...)) })
+}
+
+// add notes a violation, which may end the run; s.mu is held.
+func (s *simulation) add(v string) {
+	s.result.Violations = append(s.result.Violations, v)
+	if s.Until != nil && s.Until(v) {
+		s.stopped = true
+		s.stop()
+	}
 }
 
 func (s *simulation) note(f func()) {
@@ -282,7 +297,8 @@ func (s *simulation) note(f func()) {
 	f()
 }
 
-// pause waits for d or until ctx ends, which here is by a deadline only.
+// pause waits for d or until ctx ends; if that is not by its deadline, for d all
+// the same, which takes no time here.
 func pause(ctx context.Context, d time.Duration) {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) > d && ctx.Err() == nil {
 		time.Sleep(d) //nolint:forbidigo // virtual time; no timer, channel and select is needed

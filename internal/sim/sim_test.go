@@ -4,6 +4,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ var (
 	fresh = flag.Bool("sim.fresh", false, "TestSoak: draw new seeds instead of the same ones each time")
 	shard = flag.Int("sim.shard", 0, "TestSoak: which part of -sim.shards to run, from 0")
 	parts = flag.Int("sim.shards", 1, "TestSoak: run only each so-manieth seed")
+	until = flag.String("sim.until", "", "end the test at the first violation that matches this regular expression")
 	debug = flag.Bool("sim.log", false, "write the rotators' log to standard error")
 )
 
@@ -37,6 +39,14 @@ func run(t *testing.T, c Config) (res Result) {
 	if *debug {
 		c.Log = os.Stderr
 	}
+	found := false
+	if *until != "" {
+		says := regexp.MustCompile(*until)
+		c.Until = func(v string) bool {
+			found = found || says.MatchString(v)
+			return found
+		}
+	}
 	synctest.Test(t, func(t *testing.T) { res = Run(t.Context(), c) })
 	t.Logf("seed %d: %d users for %s: %s", c.Seed, c.Users, c.For, res)
 	shown := map[string]int{}
@@ -51,6 +61,9 @@ func run(t *testing.T, c Config) (res Result) {
 	}
 	if len(res.Violations) > 0 {
 		t.Logf("replay: go test ./internal/sim -run '^%s$' -sim.seed=%d", t.Name(), c.Seed)
+	}
+	if found {
+		t.FailNow()
 	}
 	return res
 }

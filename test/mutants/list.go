@@ -175,7 +175,7 @@ var mutants = []mutant{
 	{
 		Name: "burn-without-publication", Rule: "served works",
 		File: "pkg/rotate/plan/next.go", Old: "d.published,  // required", New: "// required",
-		Pkg: "./pkg/rotate/plan", Test: "TestEveryWorld", Says: "published: . serves",
+		Pkg: "./pkg/rotate/plan", Test: "TestReadersOfEveryWorld", Says: "published: . serves",
 	},
 	{
 		Name: "sim-burn-without-publication", Rule: "served works",
