@@ -75,7 +75,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "old-rates-are-told-as-new", Rule: "on time",
-		File: "pkg/pace/memory.go", Old: "found[c] = faded(l, most, now)", New: "found[c] = faded(l, l.Rate, now)",
+		File: "pkg/pace/memory.go", Old: "found[c] = faded(l, limit, now)", New: "found[c] = faded(l, l.Rate, now)",
 		Pkg: "./pkg/pace", Test: "TestOldKnowledgeFades", Says: "want what the budget begins with",
 	},
 }
