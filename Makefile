@@ -35,7 +35,7 @@ test: ## vet and test everything, in random order and with the race detector
 	$(GO) vet -tags e2e,sdks ./test/e2e
 	@if [ -z "$(RACE)" ]; then echo "make: no C compiler ($(CC)) found, testing without the race detector" >&2; fi
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -vet=off -shuffle=on -timeout 30m ./...
-	$(if $(RACE),$(GO) test -vet=off -cpu 1 -timeout 30m -run '^Test(WeekOfFaults|ManyHands|CalmWorld|OptionalTargetDelaysNothing|Soak|EveryWorld|EveryOrphan)$$' ./internal/sim ./pkg/rotate/plan)
+	$(if $(RACE),$(GO) test -vet=off -cpu 1 -timeout 30m -run '^Test(WeekOfFaults|ManyHands|ManyUsers|CalmWorld|OptionalTargetDelaysNothing|Soak|EveryWorld|EveryOrphan)$$' ./internal/sim ./pkg/rotate/plan)
 
 lint: ## golangci-lint, with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "make: install golangci-lint v2: https://golangci-lint.run/docs/welcome/install" >&2; exit 1; }

@@ -86,7 +86,7 @@ func span(d time.Duration) time.Duration {
 	case *hours != 0:
 		return time.Duration(*hours) * time.Hour
 	case raceEnabled:
-		return 2 * time.Hour
+		return min(d, 2*time.Hour)
 	}
 	return d
 }
