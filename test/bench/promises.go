@@ -13,10 +13,10 @@ import (
 )
 
 // promisesOf returns the least that keyrot's promises cost before each answer,
-// whoever keeps them: with "always", a line of the answer is on the disk; with
-// "second", a line is in a file that several processes append to, and the store,
-// which they share, was asked after the request came. Requests side by side share
-// all of that. "" promises nothing.
+// whoever keeps them: a line of the answer is in a file that several processes
+// append to, with "always" also on the disk, and the store, which they share, was
+// asked after the request came. Requests side by side share all of that. ""
+// promises nothing.
 func promisesOf(ctx context.Context, logged string) (all []*shared, end func(), err error) {
 	if logged == "" {
 		return nil, func() {}, nil
@@ -31,12 +31,6 @@ func promisesOf(ctx context.Context, logged string) (all []*shared, end func(), 
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	end = func() { _ = errors.Join(f.Close(), os.RemoveAll(dir)) }
-	if logged == "always" {
-		return []*shared{{do: func(text []byte) error {
-			_, err := f.Write(text)
-			return errors.Join(err, f.Sync())
-		}}}, end, nil
-	}
 	version, err := openVersion(ctx, filepath.Join(dir, "store"))
 	if err != nil {
 		return nil, end, err
@@ -47,7 +41,7 @@ func promisesOf(ctx context.Context, logged string) (all []*shared, end func(), 
 	}
 	return []*shared{
 		{do: func([]byte) error { var n int; return version.QueryRowContext(ctx, 0).Scan(&n) }},
-		{do: func(text []byte) error { return underLock(lock, f, text) }},
+		{do: func(text []byte) error { return underLock(lock, f, text, logged == "always") }},
 	}, end, nil
 }
 
@@ -64,14 +58,17 @@ func openVersion(ctx context.Context, path string) (*sql.Stmt, error) {
 	return db.PrepareContext(ctx, `SELECT version FROM head WHERE version > ?`)
 }
 
-// underLock appends to the log, to which others may append, too.
-func underLock(lock, log *os.File, text []byte) error {
+// underLock appends to the log, to which others may append, too, and may sync it.
+func underLock(lock, log *os.File, text []byte, synced bool) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return err
 	}
 	_, err := os.Stat(log.Name()) // whether it was moved, and whether others have appended
 	if err == nil {
 		_, err = log.Write(text)
+	}
+	if err == nil && synced {
+		err = log.Sync()
 	}
 	return errors.Join(err, syscall.Flock(int(lock.Fd()), syscall.LOCK_UN))
 }
