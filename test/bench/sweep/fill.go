@@ -11,7 +11,11 @@ import (
 	"github.com/keyrot/keyrot/pkg/store/sqlite"
 )
 
-// fill makes a store in which each user has a key that was made just now.
+// daily is a schedule by which hardly anybody is due while all are looked at.
+var daily = []string{"--rotate-every", "24h", "--deactivate-after", "36h", "--delete-after", "48h"} //nolint:gochecknoglobals // a constant
+
+// fill makes a store in which each user has a key that was made just now, and is
+// rotated once a day.
 func (k *scene) fill(ctx context.Context) error {
 	store, err := sqlite.Open(ctx, sqlite.Options{Path: k.file("keyrot.db"), Key: seal.KeyFile(k.file("keyrot.key"))})
 	if err != nil {
@@ -26,7 +30,7 @@ func (k *scene) fill(ctx context.Context) error {
 		wg.Go(func() {
 			for name := range names {
 				id, userID := k.Give(name)
-				policy := plan.Policy{}.WithDefaults()
+				policy := plan.Policy{RotateEvery: 24 * time.Hour}.WithDefaults()
 				policy.Phase = plan.PhaseOf(name, policy.RotateEvery)
 				_, err := store.Save(ctx, rotate.Entry{
 					Record: plan.Record{User: name, UserID: userID, Enrolled: now, Slot: now, Keys: []plan.Held{{
