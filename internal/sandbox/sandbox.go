@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -144,6 +146,9 @@ func (a *AWS) run(addr string, build func(ready func()) (server, error)) error {
 		return err
 	case <-ready:
 	}
+	if err := answers(addr, done); err != nil {
+		return err
+	}
 	before := a.stop
 	a.stop = func() error {
 		err := s.shutdown()
@@ -151,6 +156,28 @@ func (a *AWS) run(addr string, build func(ready func()) (server, error)) error {
 		return errors.Join(err, before())
 	}
 	return nil
+}
+
+// answers returns once the server has answered, or has ended with an error. It says
+// that it is ready a little before it can be shut down: if it were then, it would
+// serve for ever.
+func answers(addr string, done <-chan error) error {
+	t := &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: time.Second} // no client: it would follow where IAM sends people
+	for {
+		req, err := http.NewRequest(http.MethodHead, "http://"+addr, nil) //nolint:noctx // bounded
+		if err != nil {
+			return err
+		}
+		res, err := t.RoundTrip(req)
+		if err == nil {
+			return res.Body.Close()
+		}
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func freeAddr(ctx context.Context) (string, error) {
