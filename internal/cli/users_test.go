@@ -68,8 +68,8 @@ func TestWavesStopWhenTheBudgetIsSpent(t *testing.T) {
 	}
 }
 
-// A user that is no longer selected, and still has steps under way, is none of
-// those to enrol; and nobody is looked at before its turn, in which it is told.
+// A user that has left the selection is not enrolled, even if steps for it are
+// still under way, and each user is looked at only when its turn is reported.
 func TestEnrollLooksAtNobodyTwice(t *testing.T) {
 	t.Parallel()
 	e, _, _ := testEnv(t, nil)

@@ -58,7 +58,9 @@ func (f *fleet) quick() bool { return len(f.users) < many }
 // fill enrols the users, each with a key that has just become Current, and lets
 // the callers in.
 func (f *fleet) fill(ctx context.Context, callers int) error {
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(f.dir, "keyrot.db"), Key: seal.KeyFile(filepath.Join(f.dir, "keyrot.key"))})
+	store, err := sqlite.Open(ctx, sqlite.Options{
+		Path: filepath.Join(f.dir, "keyrot.db"), Key: seal.KeyFile(filepath.Join(f.dir, "keyrot.key")),
+	})
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,8 @@ func runSoak(ctx context.Context, bin string, span time.Duration) error {
 			early = max(early, mem)
 		}
 		late = max(late, mem)
-		fmt.Printf("%6s  %6.0f req/s  p99 %8s  %5.1f MiB  %d keys seen\n", time.Duration(i+1)*stretch, r.rate, r.p99.Round(10*time.Microsecond), mem, len(keys))
+		fmt.Printf("%6s  %6.0f req/s  p99 %8s  %5.1f MiB  %d keys seen\n",
+			time.Duration(i+1)*stretch, r.rate, r.p99.Round(10*time.Microsecond), mem, len(keys))
 	}
 	if len(keys) <= len(demoUsers) {
 		return errors.New("no key rotated meanwhile")
