@@ -16,6 +16,9 @@ import (
 func (s *simulation) settle() {
 	s.aws.Change(func(a *rotatetest.AWS) {
 		a.Errors, a.Lost, a.Late, a.Spells = 0, 0, 0, nil
+		if s.Faults.OldLists > 0 {
+			a.List.Max = s.lists()
+		}
 	})
 	calm := s.Config
 	calm.Faults = Faults{Consistency: s.Faults.Consistency, Copies: s.Faults.Copies}

@@ -178,7 +178,7 @@ func (s *simulation) setUp() {
 	if s.Faults.Consistency {
 		a.NewKey = rotatetest.Delay{Max: 8 * time.Second, Flap: 4 * time.Second}
 		a.OldKey = rotatetest.Delay{Max: 5 * time.Second}
-		a.List = rotatetest.Delay{Max: s.Policy.Lag * 3 / 2, Flap: 3 * time.Second}
+		a.List = rotatetest.Delay{Max: s.lists(), Flap: 3 * time.Second}
 		if s.Faults.OldLists > 0 {
 			a.List.Max = s.Faults.OldLists
 		}
@@ -201,6 +201,9 @@ func (s *simulation) setUp() {
 	a.Spells = s.spells()
 	s.aws = a
 }
+
+// lists is how long IAM's lists lag at most: longer than keyrot reckons with.
+func (s *simulation) lists() time.Duration { return s.Policy.Lag * 3 / 2 }
 
 // spells draws outages and throttling storms beforehand.
 func (s *simulation) spells() []rotatetest.Spell {
