@@ -30,7 +30,7 @@ func TestEverybodyDueAtOnce(t *testing.T) {
 		perSecond float64 // 0: the default
 	}{{100, 0.12}, {500, 0.6}, {500, 2}, {500, 0}}
 	if raceEnabled {
-		crowds = crowds[:3]
+		crowds = crowds[:1] // without it there are all of them
 	}
 	for _, c := range crowds {
 		users, perSecond := c.users, c.perSecond
