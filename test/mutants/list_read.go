@@ -3,6 +3,26 @@ package main
 // ofReading are the mutants of what is read and handed out.
 var ofReading = []mutant{
 	{
+		Name: "left-change-is-made", Rule: "one hand",
+		File: "pkg/store/sqlite/commits.go", Old: "if c.left.Load() {", New: "if false {",
+		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "want the new user",
+	},
+	{
+		Name: "one-failure-fails-all", Rule: "never zero",
+		File: "pkg/store/sqlite/commits.go", Old: "err != nil && len(all) > 1 && ctx.Err() == nil", New: "false",
+		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "Save of a new user",
+	},
+	{
+		Name: "conflict-fails-all", Rule: "on time",
+		File: "pkg/store/sqlite/commits.go", Old: "errors.Is(err, rotate.ErrConflict) ||", New: "",
+		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "transactions, want 2",
+	},
+	{
+		Name: "lost-save-counts", Rule: "one hand",
+		File: "pkg/store/sqlite/entries.go", Old: "n == 0 { // then a version was given out", New: "n < 0 { // then a version was given out",
+		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "want a conflict",
+	},
+	{
 		Name: "removed-user-is-served", Rule: "served works",
 		File: "pkg/store/sqlite/cache.go", Old: "(s.removed > since || s.version < since)", New: "s.version < since",
 		Pkg: "./pkg/store/sqlite", Test: "TestLoadIsNeverOld", Says: "Load after Remove = <nil>",

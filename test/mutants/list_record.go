@@ -29,8 +29,8 @@ var ofRecord = []mutant{
 	},
 	{
 		Name: "leaving-fails-others", Rule: "on record",
-		File: "pkg/store/sqlite/handouts.go", Old: "context.WithDeadline(context.WithoutCancel(ctx), deadline)", New: "context.WithDeadline(ctx, deadline)",
-		Pkg: "./pkg/store/sqlite", Test: "TestHandoutsShareATransaction", Says: "add = context canceled",
+		File: "pkg/store/sqlite/commits.go", Old: "context.WithDeadline(context.WithoutCancel(ctx), deadline)", New: "context.WithDeadline(ctx, deadline)",
+		Pkg: "./pkg/store/sqlite", Test: "TestChangesShareATransaction", Says: "add = context canceled",
 	},
 	{
 		Name: "take-over-forged-lines", Rule: "on record",

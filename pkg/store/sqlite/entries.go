@@ -93,27 +93,28 @@ func (s *Store) save(ctx context.Context, e rotate.Entry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	tx, err := s.begin(ctx)
+	var version int64
+	err = s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		if version, err = s.nextVersion(ctx, tx); err != nil {
+			return err
+		}
+		r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates,
+			string(record), string(secrets), e.Version)
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n == 0 { // then a version was given out, and that is all
+			return cmp.Or(err, rotate.ErrConflict)
+		}
+		if e.Leave != "" {
+			_, err = tx.StmtContext(ctx, s.stmt.release).ExecContext(ctx, user, e.Leave)
+		}
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	version, err := s.nextVersion(ctx, tx)
-	if err != nil {
-		return 0, err
-	}
-	r, err := tx.StmtContext(ctx, s.stmt.save).ExecContext(ctx, user, version, content.Nanos(e.Due), e.Creates,
-		string(record), string(secrets), e.Version)
-	if err == nil && e.Leave != "" {
-		_, err = tx.StmtContext(ctx, s.stmt.release).ExecContext(ctx, user, e.Leave)
-	}
-	if err != nil {
-		return 0, err
-	}
-	if n, err := r.RowsAffected(); err != nil || n == 0 { // then what was written is rolled back
-		return 0, cmp.Or(err, rotate.ErrConflict)
-	}
-	return version, tx.Commit()
+	return version, nil
 }
 
 // storedVersion returns the version of the row, 0 if there is none.
@@ -131,23 +132,18 @@ func (s *Store) Remove(ctx context.Context, user string, version int64) error {
 }
 
 func (s *Store) remove(ctx context.Context, user string, version int64) error {
-	tx, err := s.begin(ctx)
-	if err != nil {
+	return s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		switch stored, err := storedVersion(ctx, tx, s.stmt.version, user); {
+		case err != nil:
+			return err
+		case stored == 0:
+			return nil
+		case stored != version:
+			return rotate.ErrConflict
+		}
+		_, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, user)
 		return err
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	switch stored, err := storedVersion(ctx, tx, s.stmt.version, user); {
-	case err != nil:
-		return err
-	case stored == 0:
-		return nil
-	case stored != version:
-		return rotate.ErrConflict
-	}
-	if _, err := tx.StmtContext(ctx, s.stmt.remove).ExecContext(ctx, user); err != nil {
-		return err
-	}
-	return tx.Commit()
+	})
 }
 
 // List implements [rotate.Store]. It does not need the key.
@@ -223,23 +219,29 @@ func (s *Store) Acquire(ctx context.Context, user, owner string, now time.Time, 
 }
 
 func (s *Store) acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (version int64, err error) {
-	r, err := s.stmt.acquire.ExecContext(ctx, user, owner, content.Nanos(now.Add(ttl)), content.Nanos(now))
+	err = s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r, err := tx.StmtContext(ctx, s.stmt.acquire).ExecContext(ctx, user, owner, content.Nanos(now.Add(ttl)), content.Nanos(now))
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n == 0 {
+			return cmp.Or(err, rotate.ErrLeased)
+		}
+		version, err = storedVersion(ctx, tx, s.stmt.version, user)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	if n, err := r.RowsAffected(); err != nil || n == 0 {
-		return 0, cmp.Or(err, rotate.ErrLeased)
-	}
-	err = s.stmt.version.QueryRowContext(ctx, user).Scan(&version) // after the lease, so it is no older
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return version, err
+	return version, nil
 }
 
 // Release implements [rotate.Store].
 func (s *Store) Release(ctx context.Context, user, owner string) error {
-	_, err := s.stmt.release.ExecContext(ctx, user, owner)
+	err := s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.StmtContext(ctx, s.stmt.release).ExecContext(ctx, user, owner)
+		return err
+	})
 	return explain(ctx, fmt.Sprintf("releasing %q", user), err)
 }
 

@@ -3,18 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"sync"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
 	"github.com/keyrot/keyrot/pkg/store/content"
 )
-
-// notesWait bounds the saving of hand-outs for callers without a deadline.
-const notesWait = 10 * time.Second
-
-// maxJoined bounds what one transaction saves for callers that wait side by side.
-const maxJoined = 1024
 
 // RecordHandout implements [rotate.Handouts]. A change is written and synced
 // before the answer. A caller that fetches the same key again and again costs
@@ -27,7 +20,7 @@ func (s *Store) RecordHandout(ctx context.Context, caller, user, keyID, addr str
 	}
 	row := []any{user, caller, keyID, addr, content.Nanos(at)}
 	if !s.inIndex(ctx, caller, user, keyID, addr, at) || !s.renewals.add(ctx, held{user, caller, keyID}, row) {
-		if err := s.notes.add(ctx, row, s.saveNotes); err != nil {
+		if err := s.saveHandouts(ctx, [][]any{row}); err != nil {
 			return explain(ctx, "recording a hand-out", err)
 		}
 	}
@@ -44,86 +37,17 @@ func (s *Store) inIndex(ctx context.Context, caller, user, keyID, addr string, a
 	return err == nil && key == keyID && to == addr && last <= content.Nanos(at)
 }
 
-// saveNotes saves hand-outs in one transaction.
-func (s *Store) saveNotes(ctx context.Context, rows [][]any) error {
-	tx, err := s.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	stmt := tx.StmtContext(ctx, s.stmt.handout)
-	for _, row := range rows {
-		if _, err := stmt.ExecContext(ctx, row...); err != nil {
-			return err
+// saveHandouts saves hand-outs in one transaction.
+func (s *Store) saveHandouts(ctx context.Context, rows [][]any) error {
+	return s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		stmt := tx.StmtContext(ctx, s.stmt.handout)
+		for _, row := range rows {
+			if _, err := stmt.ExecContext(ctx, row...); err != nil {
+				return err
+			}
 		}
-	}
-	return tx.Commit()
-}
-
-// notes collects hand-outs while others are being saved, so that all of them
-// share one transaction and one sync.
-type notes struct {
-	turn chan struct{} // held by whoever saves
-
-	mu      sync.Mutex
-	joining *page
-}
-
-// page is what one transaction saves.
-type page struct {
-	rows [][]any
-	done chan struct{} // closed when err is set
-	err  error
-}
-
-func newNotes() *notes {
-	return &notes{turn: make(chan struct{}, 1), joining: &page{done: make(chan struct{})}}
-}
-
-// add returns once save has saved the row, with others. If ctx ends first, it
-// may still be saved.
-func (n *notes) add(ctx context.Context, row []any, save func(context.Context, [][]any) error) error {
-	for {
-		n.mu.Lock()
-		p := n.joining
-		joins := len(p.rows) < maxJoined // while a disk hangs, others join and leave
-		if joins {
-			p.rows = append(p.rows, row)
-		}
-		n.mu.Unlock()
-		select {
-		case <-p.done:
-		case n.turn <- struct{}{}:
-			n.finish(ctx, p, save)
-			<-n.turn
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if joins {
-			return p.err
-		}
-	}
-}
-
-// finish saves the page unless that is done. The turn is held.
-func (n *notes) finish(ctx context.Context, p *page, save func(context.Context, [][]any) error) {
-	n.mu.Lock()
-	if n.joining != p { // it was saved when its turn came
-		n.mu.Unlock()
-		<-p.done
-		return
-	}
-	n.joining = &page{done: make(chan struct{})}
-	n.mu.Unlock()
-	defer close(p.done)
-	// Who saves must not fail the others by leaving, but keeps to its deadline.
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(notesWait)
-	}
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	defer cancel()
-	p.err = save(ctx, p.rows)
+		return nil
+	})
 }
 
 // Holders implements [rotate.Handouts].

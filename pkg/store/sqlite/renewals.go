@@ -63,7 +63,7 @@ func (r *renewals) run(ctx context.Context) {
 			t.Stop()
 			stopped = true
 		}
-		attempt, cancel := context.WithTimeout(ctx, notesWait)
+		attempt, cancel := context.WithTimeout(ctx, commitWait)
 		_ = r.flush(attempt) // what fails is tried again
 		cancel()
 		r.mu.Lock()

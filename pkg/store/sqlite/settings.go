@@ -42,7 +42,7 @@ func (s *Store) SaveSetting(ctx context.Context, name string, value []byte, vers
 	return v, nil
 }
 
-func (s *Store) saveSetting(ctx context.Context, name string, value []byte, version int64) (next int64, err error) {
+func (s *Store) saveSetting(ctx context.Context, name string, value []byte, version int64) (int64, error) {
 	if s.sealer == nil {
 		return 0, seal.ErrKeyMissing
 	}
@@ -50,30 +50,30 @@ func (s *Store) saveSetting(ctx context.Context, name string, value []byte, vers
 	if err != nil {
 		return 0, err
 	}
-	tx, err := s.begin(ctx)
+	var next int64
+	err = s.change.add(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		next = 0
+		stored, err := storedVersion(ctx, tx, s.stmt.settingVersion, name)
+		switch {
+		case err != nil:
+			return err
+		case stored == 0 && value == nil:
+			return nil
+		case stored != version:
+			return rotate.ErrConflict
+		case value == nil:
+			_, err = tx.StmtContext(ctx, s.stmt.deleteSetting).ExecContext(ctx, name)
+			return err
+		}
+		if next, err = s.nextVersion(ctx, tx); err == nil {
+			_, err = tx.StmtContext(ctx, s.stmt.saveSetting).ExecContext(ctx, name, next, sealed)
+		}
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
-	stored, err := storedVersion(ctx, tx, s.stmt.settingVersion, name)
-	if err != nil {
-		return 0, err
-	}
-	if stored == 0 && value == nil {
-		return 0, nil
-	}
-	if stored != version {
-		return 0, rotate.ErrConflict
-	}
-	if value == nil {
-		_, err = tx.StmtContext(ctx, s.stmt.deleteSetting).ExecContext(ctx, name)
-	} else if next, err = s.nextVersion(ctx, tx); err == nil {
-		_, err = tx.StmtContext(ctx, s.stmt.saveSetting).ExecContext(ctx, name, next, sealed)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return next, tx.Commit()
+	return next, nil
 }
 
 // SettingNames implements [rotate.Settings]. It does not need the key.

@@ -2,8 +2,8 @@
 // number of goroutines and processes of one machine share. It implements
 // rotate.Store, rotate.Settings and rotate.Handouts.
 //
-// Every commit is synced before it is acknowledged (synchronous=FULL). The
-// record is readable in the file; secrets and settings are sealed, bound to
+// Every commit is synced before it is acknowledged (synchronous=FULL); changes
+// that wait side by side share one. The record is readable in the file; secrets and settings are sealed, bound to
 // the user and key they belong to. Network file systems do not lock as WAL
 // needs; the file must be on a local disk.
 package sqlite
@@ -41,9 +41,9 @@ type Store struct {
 	path   string
 	sealed content.Kept // secrets that are saved again as they are
 	cache  *cache
+	change *commits
 	// What RecordHandout needs.
 	recent   content.Recent
-	notes    *notes
 	renewals *renewals
 }
 
@@ -97,8 +97,9 @@ func open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := prepareFile(o.Path); err != nil {
 		return nil, explain(ctx, "opening the store", err)
 	}
-	s := &Store{path: o.Path, notes: newNotes()}
-	s.renewals = newRenewals(s.saveNotes)
+	s := &Store{path: o.Path}
+	s.change = newCommits(s.transact)
+	s.renewals = newRenewals(s.saveHandouts)
 	defer func() {
 		if err != nil {
 			_ = s.Close() // the first error matters
