@@ -149,7 +149,10 @@ func perRotation(ctx context.Context, s sweep) ([]figure, error) {
 		return nil, err
 	}
 	defer d.stop()
-	sleep(ctx, 3*time.Minute)
+	// All begin at once, and come to their own slots by up to six intervals, of 75
+	// s most of them. The last key from that time is deleted 150 s later: until then
+	// fewer keys are made than are taken away.
+	sleep(ctx, 10*time.Minute+30*time.Second)
 	k.Reset()
 	sleep(ctx, 3*time.Minute) // two rotations of each user
 	counts := k.Counts()
