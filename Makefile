@@ -109,7 +109,7 @@ SCHEMATHESIS := 4.32.5
 e2e-api: .e2e/schemathesis/$(SCHEMATHESIS) ## schemathesis against the served OpenAPI of a sandbox
 	$(GO) test -count=1 -tags e2e -timeout 30m -v -run '^TestSchemathesis$$' ./test/e2e
 
-bench-sweep: build ## rotating many users beside the least that it takes (CHECK=1 fails beyond the limits; about half an hour)
+bench-sweep: build ## rotating many users beside the least that it takes (CHECK=1 fails beyond the limits; 35 minutes)
 	$(GO) run ./test/bench/sweep -keyrot bin/keyrot $(if $(CHECK),check)
 
 bench-server: build ## /active-key at 5 and 5,000 users beside bare net/http handlers (CHECK=1 fails below the limits)
