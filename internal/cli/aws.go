@@ -42,8 +42,11 @@ func regional(ctx context.Context) (aws.Config, error) {
 	return sdk, nil
 }
 
-// connectAWS joins the AWS that the SDK's own settings name.
+// connectAWS joins the AWS whose keys are rotated, see Env.Connect.
 func (e Env) connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
+	if e.Connect != nil {
+		return e.Connect(ctx, cfg)
+	}
 	sdk, err := loadAWS(ctx)
 	if err != nil {
 		return cloud{}, err
@@ -66,15 +69,11 @@ func (e Env) clockOf(sdk aws.Config, cfg config.Config) (*rotate.Clock, aws.Conf
 // clockOnly returns AWS's clock for a command that needs nothing else of AWS.
 // If AWS is not to be reached, this machine's clock has to do.
 func (e Env) clockOnly(ctx context.Context, cfg config.Config) *rotate.Clock {
-	sdk, err := loadAWS(ctx)
+	where, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return &rotate.Clock{Wall: e.Now}
 	}
-	if sdk.Region == "" {
-		sdk.Region = fallbackRegion
-	}
-	c, _ := e.clockOf(sdk, cfg)
-	return c
+	return where.Clock
 }
 
 func (e Env) cloudOf(sdk aws.Config, cfg config.Config) cloud {

@@ -28,6 +28,9 @@ type Env struct {
 	Getenv   func(string) string
 	Environ  []string // what Getenv knows, to look for misspelt settings; nil: they are not looked for
 	Now      func() time.Time
+	// Connect joins the AWS whose keys are rotated. nil: the one that the SDK's own
+	// settings name. Tests of commands join another.
+	Connect func(context.Context, config.Config) (cloud, error)
 }
 
 // Main runs the command line and returns the exit code.

@@ -105,6 +105,9 @@ func (t tableStore) examine(ctx context.Context) doctor.Table {
 // simulator returns what asks IAM's policy simulator, or nil where there is
 // none.
 func simulator(ctx context.Context, iam *awsiam.IAM) func(context.Context, rotate.User) (doctor.Simulation, error) {
+	if iam == nil {
+		return nil
+	}
 	self, err := iam.Self(ctx)
 	if err != nil {
 		return nil

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
+)
+
+// shell runs commands as a person would, over an AWS in memory and a store in a
+// temporary folder.
+type shell struct {
+	*testing.T
+	AWS       *rotatetest.AWS
+	Env       Env
+	File      string // keyrot.yaml
+	users     []rotate.User
+	out, errs *bytes.Buffer
+}
+
+// newShell has the users there and selected, and the configuration, which
+// becomes keyrot.yaml beside the names of the users.
+func newShell(t *testing.T, yaml string, users ...string) *shell {
+	t.Helper()
+	s := &shell{T: t, AWS: &rotatetest.AWS{}, File: filepath.Join(t.TempDir(), "keyrot.yaml")}
+	s.Env, s.out, s.errs = testEnv(t, nil)
+	if len(users) > 0 {
+		yaml += "\nusers:\n  names:\n"
+	}
+	for _, u := range users {
+		s.users = append(s.users, s.AWS.AddUser(u, "/", nil))
+		yaml += "    - " + u + "\n"
+	}
+	if err := os.WriteFile(s.File, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Env.Now = time.Now
+	s.Env.Connect = func(_ context.Context, cfg config.Config) (cloud, error) {
+		m := &matches{cfg: cfg}
+		return cloud{
+			IAM: s.AWS, Clock: rotatetest.Clock(), Quick: true, Matches: m,
+			Select: m.watch(func(context.Context) ([]rotate.User, error) { return s.users, nil }),
+		}, nil
+	}
+	return s
+}
+
+// Run runs a command and returns its exit code, what it printed, and what it
+// said beside that.
+func (s *shell) Run(args ...string) (code int, out, errs string) {
+	s.Helper()
+	s.out.Reset()
+	s.errs.Reset()
+	code = Run(s.Context(), s.Env, append(args, "--config", s.File))
+	return code, s.out.String(), s.errs.String()
+}
+
+func TestBurnReplacesTheLeakedKey(t *testing.T) {
+	t.Parallel()
+	s := newShell(t, "settle: 0s", "ci")
+	if code, out, errs := s.Run("users", "enroll"); code != 0 {
+		t.Fatalf("enroll = %d\n%s%s", code, out, errs)
+	}
+	leaked := s.AWS.Working("ci")
+	code, out, errs := s.Run("burn", "ci", "--reason", "in a public repository")
+	if code != 0 || !strings.Contains(errs, "is burned: AWS refuses it") {
+		t.Errorf("burn = %d\n%s%s", code, out, errs)
+	}
+	if now := s.AWS.Working("ci"); len(now) != 1 || slices.Contains(now, leaked[0]) {
+		t.Errorf("keys that work after the burn of %v = %v, want one other", leaked, now)
+	}
+}
