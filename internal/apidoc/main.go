@@ -83,8 +83,13 @@ func render(raw []byte) (string, error) {
 	b.WriteString("<!-- Made by go generate ./pkg/api from pkg/api/openapi.yaml; do not edit. -->\n# HTTP API\n\n")
 	b.WriteString(s.Info.Description)
 	for _, path := range slices.Sorted(maps.Keys(s.Paths)) {
-		for _, method := range slices.Sorted(maps.Keys(s.Paths[path])) {
-			s.operation(&b, path, method, s.Paths[path][method])
+		methods := s.Paths[path]
+		for _, method := range slices.Sorted(maps.Keys(methods)) {
+			if _, also := methods["head"]; method == "get" && also {
+				s.operation(&b, path, "get, head", methods["get"])
+			} else if method != "head" {
+				s.operation(&b, path, method, methods[method])
+			}
 		}
 	}
 	b.WriteString("\n## Bodies\n")

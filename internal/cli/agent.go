@@ -70,6 +70,7 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 	if err != nil {
 		return err
 	}
+	defer ignoreHangup(logger(e.Err, cfg.Log))()
 	source, err := e.newClient(ctx, o.common, o.AllowPlainHTTP)
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ func (e Env) serveSandbox(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, stop := e.endWithTerminal(ctx, logger(e.Err, cfg.Log))
+	defer stop()
 	ln, err := listen(ctx, cfg)
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
+	defer ignoreHangup(logger(e.Err, cfg.Log))()
 	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err

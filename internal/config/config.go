@@ -150,8 +150,8 @@ type Server struct {
 	// quarter of what is free. Default 4096.
 	MaxConnections int `mapstructure:"max_connections"`
 	// MaxRequests is how many requests may be answered at once; one address gets a
-	// quarter of what is free; /healthz and /readyz are counted apart. What is
-	// above gets 503 at once. Default 1024.
+	// quarter of what is free; /healthz, /readyz and /livez are counted apart.
+	// What is above gets 503 at once. Default 1024.
 	MaxRequests int `mapstructure:"max_requests"`
 	// Metrics is who may read /metrics: "viewer" (any API key), "open"
 	// (everybody who can reach the server) or "off". Default "viewer".

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // images of nothing but a static binary have no zones
 
 	"github.com/keyrot/keyrot/pkg/rotate/plan"
 )

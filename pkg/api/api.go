@@ -19,6 +19,7 @@ const (
 	PathActiveKey = "/active-key"
 	PathHealth    = "/healthz"
 	PathReady     = "/readyz"
+	PathLive      = "/livez"
 	PathMetrics   = "/metrics"
 	PathOpenAPI   = "/openapi.yaml"
 )

@@ -16,7 +16,7 @@ import (
 // what it may do beside others is bounded here.
 const (
 	defRequests = 1024
-	maxProbes   = 64 // of /healthz and /readyz, which other requests must not keep out
+	maxProbes   = 64 // of /healthz, /readyz and /livez, which other requests must not keep out
 	maxForms    = 64 // bodies that are waited for
 	formTimeout = 5 * time.Second
 	sendTimeout = 5 * time.Second // for an answer that is ready
@@ -43,7 +43,8 @@ func newFlight(most int) *flight {
 // enter admits a request, or says that there are too many.
 func (f *flight) enter(r *http.Request) (leave func(), ok bool) {
 	t, who := f.work, network(host(r.RemoteAddr))
-	if r.URL.Path == api.PathHealth || r.URL.Path == api.PathReady {
+	switch r.URL.Path {
+	case api.PathHealth, api.PathReady, api.PathLive:
 		t = f.probes
 	}
 	if !t.admit(who, false) {

@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/api"
@@ -43,13 +45,21 @@ const jsonType = "application/json"
 // identify finds out who calls, before anything else of the request is read.
 type identify func(*http.Request) (auth.Key, error)
 
-// route is the one handler behind all routes: method, caller, parameters,
-// then fn; and one place where errors become answers.
-func (s *Server) route(method string, who identify, fn func(context.Context, request) (answer, error)) http.Handler {
+// The methods of routes. What is handed out is on record, so a HEAD, which would
+// not deliver it, is for what is open to all.
+var (
+	post = []string{http.MethodPost}
+	get  = []string{http.MethodGet}
+	look = []string{http.MethodGet, http.MethodHead}
+)
+
+// route is the one handler behind all routes: method (nil: any), caller,
+// parameters, then fn; and one place where errors become answers.
+func (s *Server) route(methods []string, who identify, fn func(context.Context, request) (answer, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, err := func() (answer, error) {
-			if method != "" && r.Method != method {
-				w.Header().Set("Allow", method)
+			if methods != nil && !slices.Contains(methods, r.Method) {
+				w.Header().Set("Allow", strings.Join(methods, ", "))
 				return answer{}, api.ErrMethod
 			}
 			caller, err := s.admit(r, who)

@@ -16,7 +16,7 @@ func (s *Server) metrics() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
-			s.route(http.MethodGet, s.open, nil).ServeHTTP(w, r)
+			s.route(get, s.open, nil).ServeHTTP(w, r)
 			return
 		}
 		caller, err := s.admit(r, who)

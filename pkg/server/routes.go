@@ -166,3 +166,11 @@ func (s *Server) readyz(ctx context.Context, _ request) (answer, error) {
 	}
 	return answer{body: h}, nil
 }
+
+// livez answers GET /livez: green while the process answers at all. Only a
+// restart can heal what makes it red, so that a supervisor may restart by it.
+func (s *Server) livez(context.Context, request) (answer, error) {
+	return answer{body: struct {
+		Status string `json:"status"`
+	}{"ok"}}, nil
+}

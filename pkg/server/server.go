@@ -83,18 +83,19 @@ func (s *Server) now() time.Time {
 func (s *Server) Handler() http.Handler {
 	s.init()
 	mux := http.NewServeMux()
-	mux.Handle(api.PathToken, s.route(http.MethodPost, s.withProof, s.token))
-	mux.Handle(api.PathActiveKey, s.route(http.MethodGet, s.withToken, s.activeKey))
-	mux.Handle(api.PathContainer+"{user}", s.route(http.MethodGet, s.withAuthorization, s.container))
-	mux.Handle(api.PathHealth, s.route(http.MethodGet, s.open, s.healthz))
-	mux.Handle(api.PathReady, s.route(http.MethodGet, s.open, s.readyz))
-	mux.Handle(api.PathOpenAPI, s.route(http.MethodGet, s.open, func(context.Context, request) (answer, error) {
+	mux.Handle(api.PathToken, s.route(post, s.withProof, s.token))
+	mux.Handle(api.PathActiveKey, s.route(get, s.withToken, s.activeKey))
+	mux.Handle(api.PathContainer+"{user}", s.route(get, s.withAuthorization, s.container))
+	mux.Handle(api.PathHealth, s.route(look, s.open, s.healthz))
+	mux.Handle(api.PathReady, s.route(look, s.open, s.readyz))
+	mux.Handle(api.PathLive, s.route(look, s.open, s.livez))
+	mux.Handle(api.PathOpenAPI, s.route(look, s.open, func(context.Context, request) (answer, error) {
 		return answer{raw: api.OpenAPI(), media: "application/yaml"}, nil
 	}))
 	if s.Metrics != nil {
 		mux.Handle(api.PathMetrics, s.metrics())
 	}
-	mux.Handle("/", s.route("", s.open, func(context.Context, request) (answer, error) {
+	mux.Handle("/", s.route(nil, s.open, func(context.Context, request) (answer, error) {
 		return answer{}, api.ErrNotFound
 	}))
 	if s.Page != nil {

@@ -302,6 +302,8 @@ func TestHealth(t *testing.T) {
 		{"nothing to hand out yet", "/readyz", health{h: api.Health{Users: 3}}, 503, `{"status":"starting","users":3,"serving":0,"overdue":0}`},
 		{"the store is gone and what was promised is ready", "/readyz", health{h: api.Health{Users: 2, Serving: 2}, err: errors.New("io")}, 200, `{"status":"ok","users":2,"serving":2,"overdue":0}`},
 		{"the store is gone, whatever is ready", "/healthz", health{h: api.Health{Users: 2, Serving: 2}, err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
+		{"a liveness probe while a user is overdue", "/livez", health{h: api.Health{Users: 3, Serving: 3, Overdue: 1}}, 200, `{"status":"ok"}`},
+		{"a liveness probe while the store is gone", "/livez", health{err: errors.New("io")}, 200, `{"status":"ok"}`},
 		{"the store is gone and nothing is ready", "/readyz", health{err: errors.New("io")}, 503, `{"message":"Service Unavailable","code":"unavailable"}`},
 	} {
 		w := newWorld(t)
@@ -309,6 +311,18 @@ func TestHealth(t *testing.T) {
 		res := w.do(t, "GET", tc.target)
 		if got := strings.TrimSpace(res.Body.String()); res.Code != tc.status || got != tc.body {
 			t.Errorf("%s: GET %s = %d %s, want %d %s", tc.name, tc.target, res.Code, got, tc.status, tc.body)
+		}
+	}
+}
+
+// TestProbesByHEAD: load balancers probe by HEAD, and go by the status.
+func TestProbesByHEAD(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	*w.health = health{h: api.Health{Users: 1, Serving: 1, Overdue: 1}}
+	for target, want := range map[string]int{"/healthz": 503, "/readyz": 200, "/livez": 200, "/openapi.yaml": 200} {
+		if res := w.do(t, "HEAD", target); res.Code != want {
+			t.Errorf("HEAD %s = %d, want %d", target, res.Code, want)
 		}
 	}
 }
