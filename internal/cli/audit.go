@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"strconv"
 	"time"
 
@@ -24,7 +25,7 @@ type auditOptions struct {
 	Since  string
 	Format string
 	DryRun bool
-	// Exports are files of the lines before the log's own, in order.
+	// Exports are files of the lines before the log's own.
 	Exports []string
 }
 
@@ -50,8 +51,8 @@ func newAuditCmd(run auditRuns) *cobra.Command {
 			},
 		}
 	}
-	verify := sub("verify [EXPORT]…", "Check that no line was changed, dropped or reordered", "verify", run.verify)
-	report := sub("report [EXPORT]…", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
+	verify := sub("verify [FILE]…", "Check that no line was changed, dropped or reordered", "verify", run.verify)
+	report := sub("report [FILE]…", "List every key's life, planned against actual", "report --since 90d --format csv", run.report)
 	report.Flags().StringVar(&o.Since, "since", "90d", "how far back")
 	report.Flags().StringVar(&o.Format, "format", "csv", "csv or json")
 	prune := sub("prune", "Export old lines and cut them off the log", "prune --keep 400d --to /var/backups/keyrot", run.prune)
@@ -114,14 +115,14 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 	if o.Format != "csv" && o.Format != "json" {
 		return usagef("--format: %q is not one of csv, json", o.Format)
 	}
-	f, name, err := openLines(ctx, cfg, o.Exports)
+	lines, done, err := openLines(ctx, cfg, o.Exports)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	lives, err := audit.Lives(audit.Lines(f), e.Now().Add(-since))
+	defer func() { _ = done.Close() }() // only read
+	lives, err := audit.Lives(lines, e.Now().Add(-since))
 	if err != nil {
-		return fmt.Errorf("audit log %s: %w", name, err)
+		return fmt.Errorf("audit log: %w", err)
 	}
 	if o.Format == "json" || o.Output == "json" {
 		return writeJSON(e.Out, lives)
@@ -129,24 +130,33 @@ func (e Env) auditReport(ctx context.Context, o auditOptions) (err error) {
 	return e.writeLives(lives)
 }
 
-// openLines opens the log to read it.
-func openLines(ctx context.Context, cfg config.Config, exports []string) (lines io.ReadCloser, name string, err error) {
+// openLines opens the log to read it, with what log rotation has moved away if
+// no other files are named.
+func openLines(ctx context.Context, cfg config.Config, others []string) (lines iter.Seq2[audit.Line, error], done io.Closer, err error) {
 	if cfg.Store.Table != "" {
-		if len(exports) > 0 {
-			return nil, "", usagef("report: exports are read together with a file, not with a table, which has several logs")
+		if len(others) > 0 {
+			return nil, nil, usagef("report: exports are read together with a file, not with a table, which has several logs")
 		}
 		st, err := connectTable(ctx, cfg, &rotate.Clock{})
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
-		lines, err := exportChains(ctx, st.(tableStore))
-		return lines, "in table " + cfg.Store.Table, err
+		chains, err := exportChains(ctx, st.(tableStore))
+		if err != nil {
+			return nil, nil, err
+		}
+		return audit.Lines(chains), chains, nil
 	}
-	f, err := audit.OpenLines(ctx, cfg.Audit.Path, exports...)
+	if len(others) == 0 {
+		if others, err = audit.Rotated(cfg.Audit.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("looking for what was moved away: %w", err)
+		}
+	}
+	files, err := audit.OpenFiles(ctx, cfg.Audit.Path, others...)
 	if err != nil {
-		return nil, "", usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+		return nil, nil, usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
 	}
-	return f, cfg.Audit.Path, nil
+	return files.Lines(), files, nil
 }
 
 // writeLives writes the evidence that CIS 1.14, Security Hub IAM.3 and the

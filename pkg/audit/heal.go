@@ -97,7 +97,7 @@ func (l *Log) heal(ctx context.Context) (repairs [][]byte, err error) {
 		err = l.rewrite()
 	}
 	if err == nil {
-		repairs, err = l.compare(anchor)
+		repairs, err = l.compare(ctx, anchor)
 	}
 	if err != nil {
 		return nil, l.fail(err)

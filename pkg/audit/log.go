@@ -159,7 +159,7 @@ func (l *Log) start(ctx context.Context) error {
 		return err
 	}
 	return l.locked(ctx, func() error {
-		repairs, err := l.compare(anchor)
+		repairs, err := l.compare(ctx, anchor)
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (l *Log) start(ctx context.Context) error {
 // compare reads the end of the file and holds it against the anchor, and
 // against the one beside it. It returns what must be recorded about that. The
 // file lock is held.
-func (l *Log) compare(anchor Tail) (repairs [][]byte, err error) {
+func (l *Log) compare(ctx context.Context, anchor Tail) (repairs [][]byte, err error) {
 	if repairs, err = l.refresh(); err != nil {
 		return nil, err
 	}
@@ -185,11 +185,33 @@ func (l *Log) compare(anchor Tail) (repairs [][]byte, err error) {
 	if beside.Seq > anchor.Seq {
 		anchor = beside
 	}
+	if l.size == 0 && anchor.Seq > 0 {
+		if end, ok := l.movedAway(ctx, anchor); ok {
+			l.tail = end
+			return repairs, nil
+		}
+	}
 	if reason := l.mismatch(anchor); reason != "" {
 		repairs = append(repairs, l.event(ActionGap, reason))
 		l.tail = anchor // go on from there: the break stays visible
 	}
 	return repairs, nil
+}
+
+// movedAway returns the end of the log if log rotation has moved it away: the
+// newest of those files has the line that the anchor names.
+func (l *Log) movedAway(ctx context.Context, anchor Tail) (end Tail, ok bool) {
+	names, err := Rotated(l.o.Path)
+	if err != nil || len(names) == 0 {
+		return Tail{}, false
+	}
+	files, err := OpenFiles(ctx, names[0], names[1:]...)
+	if err != nil {
+		return Tail{}, false
+	}
+	defer func() { _ = files.Close() }() // only read
+	end, err = files[len(files)-1:].Verify(anchor)
+	return end, err == nil || errors.Is(err, errBegin)
 }
 
 // mismatch says how the file does not agree with the anchor, or "".

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -65,10 +66,11 @@ func StoredTail(ctx context.Context, s rotate.Settings) (Tail, int64, error) {
 }
 
 // VerifyFile checks the log at path, while it may be written to, against the
-// anchor beside it and the one in s (nil: none), and returns its end. Exports of
-// what came right before it are checked with it. It reads the log once, in
-// constant memory.
-func VerifyFile(ctx context.Context, path string, s rotate.Settings, exports ...string) (Tail, error) {
+// anchor beside it and the one in s (nil: none), and returns its end. Others are
+// files of what came right before it; if none are given and its beginning is
+// missing, those are taken that log rotation has left beside it. Memory is
+// constant.
+func VerifyFile(ctx context.Context, path string, s rotate.Settings, others ...string) (Tail, error) {
 	// Anchors first: the log may only be ahead of them.
 	stored, _, err := StoredTail(ctx, s)
 	if err != nil {
@@ -78,12 +80,23 @@ func VerifyFile(ctx context.Context, path string, s rotate.Settings, exports ...
 	if err != nil {
 		return Tail{}, err
 	}
-	lines, err := OpenLines(ctx, path, exports...)
+	end, err := verifyFiles(ctx, path, others, stored, beside)
+	if errors.Is(err, errBegin) && len(others) == 0 {
+		if others, rerr := Rotated(path); rerr != nil || len(others) > 0 {
+			return verifyFiles(ctx, path, others, stored, beside)
+		}
+		err = hint.Wrap(err, "if log rotation has moved them away, name their files: keyrot audit verify FILE…")
+	}
+	return end, err
+}
+
+func verifyFiles(ctx context.Context, path string, others []string, anchors ...Tail) (Tail, error) {
+	files, err := OpenFiles(ctx, path, others...)
 	if err != nil {
 		return Tail{}, err
 	}
-	defer lines.Close()
-	return VerifyLog(lines, stored, beside)
+	defer func() { _ = files.Close() }() // only read
+	return files.Verify(anchors...)
 }
 
 // lockedTail reads the anchor while nobody writes it.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -23,6 +24,9 @@ func Verify(r io.Reader) error {
 func VerifyBetween(r io.Reader, from, to Tail) (Tail, error) {
 	c := check{begin: from, begun: true, anchors: []Tail{to}}
 	err := c.read(r)
+	if err == nil {
+		err = c.reached()
+	}
 	return c.end(), err
 }
 
@@ -35,10 +39,33 @@ func VerifyLog(r io.Reader, anchors ...Tail) (Tail, error) {
 	if err := c.read(r); err != nil {
 		return c.end(), err
 	}
-	if c.begin.Seq > c.cut {
-		return c.end(), fmt.Errorf("line 1: has number %d, and no line says that those before it were pruned: %w", c.begin.Seq+1, ErrBroken)
+	return c.end(), c.whole()
+}
+
+// Verify checks the log in these files as [VerifyLog] does. Errors name the file.
+func (fs Files) Verify(anchors ...Tail) (Tail, error) {
+	c := check{anchors: anchors}
+	for _, p := range fs {
+		c.n = 0
+		if err := c.read(p.text); err != nil {
+			return c.end(), fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
-	return c.end(), nil
+	return c.end(), c.whole()
+}
+
+// errBegin: the log begins later than with number 1.
+var errBegin = errors.New("the beginning is missing")
+
+// whole returns what is missing at the log's beginning or end.
+func (c *check) whole() error {
+	if err := c.reached(); err != nil {
+		return err
+	}
+	if c.begin.Seq > c.cut {
+		return fmt.Errorf("line 1: has number %d, and no line says that those before it were pruned: %w: %w", c.begin.Seq+1, errBegin, ErrBroken)
+	}
+	return nil
 }
 
 // check follows a chain, in memory that does not depend on its length.
@@ -61,7 +88,7 @@ func (c *check) end() Tail {
 }
 
 func (c *check) read(r io.Reader) error {
-	if c.begun {
+	if c.begun && c.seq == 0 {
 		c.seq = c.begin.Seq
 		copy(c.hash[:], c.begin.prev())
 	}
@@ -72,9 +99,11 @@ func (c *check) read(r io.Reader) error {
 			return fmt.Errorf("line %d: %w", c.n, err)
 		}
 	}
-	if err := ended(in, c.n); err != nil {
-		return err
-	}
+	return ended(in, c.n)
+}
+
+// reached returns an error if a line is missing that an anchor names.
+func (c *check) reached() error {
 	for _, to := range c.anchors {
 		if c.seq < to.Seq {
 			return fmt.Errorf("line %d: missing; the log ends at number %d, the anchor names %d: %w", c.n+1, c.seq, to.Seq, ErrBroken)
