@@ -46,8 +46,8 @@ func TestVerifyFindsTampering(t *testing.T) {
 			t.Errorf("%s: VerifyBetween = %v, want %q", name, err, c.want)
 		}
 	}
-	if err := Verify(bytes.NewReader(whole)); err != nil {
-		t.Errorf("Verify of the whole log = %v", err)
+	if _, err := VerifyLog(bytes.NewReader(whole)); err != nil {
+		t.Errorf("VerifyLog of the whole log = %v", err)
 	}
 	first, err := ParseLine(bytes.TrimSuffix(lines[0], []byte("\n")))
 	if err != nil {

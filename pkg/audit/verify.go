@@ -11,13 +11,6 @@ import (
 	"strconv"
 )
 
-// Verify checks a whole log from its first line. Lines cut off at the end
-// leave a sound, shorter chain: [VerifyBetween] finds them with an anchor.
-func Verify(r io.Reader) error {
-	_, err := VerifyBetween(r, Tail{}, Tail{})
-	return err
-}
-
 // VerifyBetween checks a log that continues from (zero: begins) and must
 // reach to (zero: may end anywhere), and returns its end. The error names the
 // first line that is wrong.

@@ -296,7 +296,7 @@ func TestADeletedUserDoesNotStopTheOthers(t *testing.T) {
 			t.Errorf("%d keys were made before the misspelling was told", n)
 		}
 		rep, err := h.RunOnce(t.Context(), rotate.Options{Unattended: true, Patience: time.Minute})
-		if err != nil || !rep.Changed() {
+		if err != nil || !changed(rep) {
 			t.Errorf("RunOnce(unattended) = %+v, %v, want the others rotated", rep, err)
 		}
 		h.log.Reset()

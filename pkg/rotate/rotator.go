@@ -108,11 +108,6 @@ func (r Report) Failed() []UserReport {
 	return slices.DeleteFunc(slices.Clone(r.Users), func(u UserReport) bool { return u.Err == nil })
 }
 
-// Changed reports whether any step was taken.
-func (r Report) Changed() bool {
-	return slices.ContainsFunc(r.Users, func(u UserReport) bool { return len(u.Steps) > 0 })
-}
-
 func (r *Rotator) init() {
 	r.once.Do(func() {
 		if r.Log == nil {
