@@ -22,6 +22,11 @@ func (l *Log) locked(ctx context.Context, f func() error) error {
 	if err == nil && !free {
 		err = l.await(ctx)
 	}
+	return l.underLock(err, f)
+}
+
+// underLock runs f and gives the lock up, if there was no error in taking it.
+func (l *Log) underLock(err error, f func() error) error {
 	if err != nil {
 		return fmt.Errorf("locking the audit log: %w", err)
 	}

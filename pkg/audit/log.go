@@ -250,8 +250,12 @@ func (l *Log) Append(ctx context.Context, e rotate.Event) error {
 		case <-b.done:
 		case l.turn <- struct{}{}:
 			l.commit(ctx, b)
-			<-l.turn
 		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case <-b.done:
+		case <-ctx.Done(): // another process has the lock, and may be stopped
 			return ctx.Err()
 		}
 		switch {
@@ -279,33 +283,47 @@ func (l *Log) join(event []byte) (b *batch, joined bool, err error) {
 	return b, true, nil
 }
 
-// commit writes the batch unless somebody else has done so. The turn is held.
+// commit writes the batch unless somebody else has done so, and gives the turn
+// up, which is held. If another process has the lock, it returns before that.
 func (l *Log) commit(ctx context.Context, b *batch) {
 	l.mu.Lock()
 	if l.joining != b { // it was replaced when its turn came
 		l.mu.Unlock()
-		<-b.done
+		<-l.turn
 		return
 	}
 	l.joining = newBatch()
 	l.mu.Unlock()
-	defer close(b.done)
+	end := func(err error) {
+		b.err = err
+		close(b.done)
+		<-l.turn
+	}
 	if len(b.events) == 0 {
+		end(nil)
 		return
 	}
 	// The leader's context must not fail the others of its batch.
 	ctx = context.WithoutCancel(ctx)
-	b.err = l.locked(ctx, func() error {
-		healed, err := l.heal(ctx)
-		if err != nil {
-			return err
-		}
-		repairs, err := l.refresh()
-		if err != nil {
-			return err
-		}
-		return l.write(append(healed, repairs...), b.events)
-	})
+	if free, err := l.lock.TryLock(); err != nil || free {
+		end(l.underLock(err, func() error { return l.writeBatch(ctx, b) }))
+		return
+	}
+	go func() { end(l.underLock(l.await(ctx), func() error { return l.writeBatch(ctx, b) })) }() // Close waits for the turn
+}
+
+// writeBatch writes what must be recorded about the file, and the batch. The turn
+// and the file lock are held.
+func (l *Log) writeBatch(ctx context.Context, b *batch) error {
+	healed, err := l.heal(ctx)
+	if err != nil {
+		return err
+	}
+	repairs, err := l.refresh()
+	if err != nil {
+		return err
+	}
+	return l.write(append(healed, repairs...), b.events)
 }
 
 // write appends repairs and events to the file. The file lock is held.
@@ -357,7 +375,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.turn <- struct{}{}
 	l.ill.next = time.Time{} // the last attempt waits for nothing
 	l.commit(ctx, last)
-	<-l.turn
+	<-last.done
 	return errors.Join(last.err, l.settle(ctx), l.file.Close(), l.lock.Close())
 }
 

@@ -185,3 +185,38 @@ func TestTheLockIsWhatOthersOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestAStoppedNeighbourHoldsNobodyUp: another process has the lock and is stopped,
+// as by a debugger. Whoever appends waits for no longer than it wants to.
+func TestAStoppedNeighbourHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l := openLog(t, Options{Path: path, LockWait: time.Hour})
+	appendN(t, l, 0, 1)
+	neighbour := newLock(lockPath(path))
+	if free, err := neighbour.TryLock(); err != nil || !free {
+		t.Fatalf("TryLock = %v, %v", free, err)
+	}
+	for i := range 2 { // one writes for all, and the others wait for it
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ended := make(chan error, 1)
+		go func() { ended <- l.Append(ctx, event(i)) }()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Append beside a stopped process = %v, want %v", err, context.DeadlineExceeded)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("Append waits for as long as the other process has the lock")
+		}
+		cancel()
+	}
+	if err := errors.Join(neighbour.Unlock(), neighbour.Close()); err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, l, 2, 3)
+	closeLog(t, l)
+	if end, err := VerifyFile(t.Context(), path, nil); err != nil || end.Seq != 4 {
+		t.Errorf("VerifyFile = %d, %v, want all 4 that were asked for", end.Seq, err)
+	}
+}
