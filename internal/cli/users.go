@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		selectionFlags(c.Flags())
 		storeFlags(c.Flags())
 		setting(c.Flags(), "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
-		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key")
+		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key, beside settle; 0s leaves it to the daemon")
 		c.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 		return c
 	}
@@ -90,8 +91,11 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 }
 
 func (e Env) enrollUsers(ctx context.Context, o usersOptions) error {
-	if o.Canary < 0 || o.Budget < 0 {
+	switch {
+	case o.Canary < 0 || o.Budget < 0:
 		return usagef("--canary and --budget: must not be negative")
+	case o.Canary > 0 && o.Wait <= 0:
+		return usagef("--canary: needs a --wait: others follow once the first keys are proven")
 	}
 	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
 		return e.enroll(ctx, o, s, cfg)
@@ -138,9 +142,12 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 		} else if size := max(firstWave, n-o.Canary); len(wave) > size {
 			wave = wave[:size] // twice as many as before, as long as all goes well
 		}
-		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait, Progress: progress})
+		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait + s.longestSettle(wave), Progress: progress})
 		if err != nil {
 			return err
+		}
+		if o.Wait > 0 {
+			s.demandKeys(ctx, rep, o.Wait)
 		}
 		n += len(wave)
 		done.Users = append(done.Users, rep.Users...)
@@ -154,6 +161,34 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 	}
 	stop()
 	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
+}
+
+// longestSettle is how long the slowest of these users' new keys must have been
+// accepted before they are handed out.
+func (s *system) longestSettle(users []string) (longest time.Duration) {
+	for _, u := range users {
+		longest = max(longest, s.rotator.Policy(u).Settle)
+	}
+	return longest
+}
+
+// demandKeys makes failures of the users that have no key to hand out yet: an
+// enrolment is done once that is proven.
+func (s *system) demandKeys(ctx context.Context, rep rotate.Report, wait time.Duration) {
+	for i := range rep.Users {
+		u := &rep.Users[i]
+		if u.Err != nil {
+			continue
+		}
+		e, err := s.store.Load(ctx, u.User)
+		switch {
+		case err != nil:
+			u.Err = fmt.Errorf("loading %q: %w", u.User, err)
+		case e.Record.In(plan.Current) == nil:
+			u.Err = hint.Wrap(fmt.Errorf("the new key of %q was not ready within %s (%s)", u.User, span(wait), cmp.Or(u.Wait.Reason, "unproven")),
+				`a running keyrot continues with it, and so does running the command again; "keyrot status" shows it`)
+		}
+	}
 }
 
 // showProgress says how far a job has come until it is stopped: every second in

@@ -222,6 +222,7 @@ func TestNext(t *testing.T) {
 
 		// Keys from before.
 		{"a key from before is looked at", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), current("A", 0)), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Inspect, "O", Idle},
+		{"it waits for its successor, and why that is late is said", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), with(pendingKey("A", 0), func(k *Held) { k.Again = at(2) })), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Wait, "A", Unproven},
 		{"it retires once idle", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring }), current("A", 0)), []Key{used(active("O", -5000), -2000), active("A", 0)}, Policy{}, at(1), Retire, "O", Idle},
 		{"it stays while it is used", rec(with(pendingKey("O", -5000), func(k *Held) { k.Stage = Retiring; k.Surveyed = at(0) }), current("A", 0)), []Key{active("O", -5000), active("A", 0)}, Policy{}, at(1), Wait, "O", NotRetired},
 	}

@@ -15,8 +15,8 @@ func (d *decision) retire() *Step {
 			}
 			continue
 		}
-		if d.successor() == nil {
-			d.later(NoSuccessor, k.ID, d.now.Add(d.p.Lag))
+		if d.successor() == nil { // its users lack nothing: it stays, and why the new key is late is said with that
+			d.later(NotRetired, k.ID, d.now.Add(d.p.Lag))
 			continue
 		}
 		again := k.Surveyed.Add(max(d.p.RetireIdle/24, d.p.Lag))
