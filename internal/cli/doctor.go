@@ -24,9 +24,11 @@ func newDoctorCmd(run func(context.Context, common) error) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what would keep keyrot from keeping its promises",
 		Long: `Look for what would keep keyrot from keeping its promises: schedule, selection, capacity, clock,
-foreign keys, permissions, session tokens, the table, overdue users, mail, callers without an API key.
+foreign keys, permissions, session tokens, what "keyrot serve" opens (settings, audit log, address and certificate,
+publish targets, mail server), the table, overdue users, SES, callers without an API key.
 Each line is ok, warn or fail, with the fix.
-Nothing is changed: permissions are tried on a key that does not exist, and simulated.
+Nothing is changed: permissions are tried on a key that does not exist, and simulated; targets are
+reached, and nothing is published or sent.
 
 Exit code 1 means that a check failed.`,
 		Example: "  keyrot doctor\n  keyrot doctor -o json",
@@ -77,6 +79,7 @@ func (e Env) doctor(ctx context.Context, c common) error {
 			return all
 		}
 	}
+	p.Parts = e.parts(cfg, where)
 	if st, err := openExisting(ctx, cfg, where.Clock); err == nil {
 		defer func() { _ = st.Close() }() // only read
 		p.Entries = st.List

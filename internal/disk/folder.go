@@ -207,6 +207,15 @@ func temporary(dir *os.Root) (*os.File, error) {
 	return dir.OpenFile(".keyrot-"+rand.Text()[:12], os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 }
 
+// Writable reports why no file can be made in the folder.
+func Writable(dir *os.Root) error {
+	f, err := temporary(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), dir.Remove(filepath.Base(f.Name())))
+}
+
 func syncRoot(dir *os.Root) error {
 	d, err := dir.Open(".")
 	if err != nil {

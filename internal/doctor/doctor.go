@@ -52,6 +52,14 @@ type Patient struct {
 	Callers   func(context.Context) []Caller                               // without an API key
 	Capacity  func(users []string) plan.Capacity                           // whether they can be rotated as often as they should be
 	Simulate  func(ctx context.Context, u rotate.User) (Simulation, error) // nil: not available
+	Parts     []Part                                                       // what the daemon opens
+}
+
+// Part is a part of the daemon that can be tried before it is started.
+type Part struct {
+	Name string
+	Fix  string
+	Try  func(ctx context.Context, users []string) (text string, err error) // text: what works
 }
 
 // Table is how a DynamoDB table is set up.
@@ -80,6 +88,14 @@ type Simulation struct {
 
 // sample is how many users are examined by calls.
 const sample = 3
+
+// tried says how many of the users were examined.
+func tried(users []rotate.User) string {
+	if len(users) <= sample {
+		return ""
+	}
+	return fmt.Sprintf("; %d of %d users were tried, the others by none of these calls", sample, len(users))
+}
 
 // noKey is the id of a key that does not exist.
 const noKey = "AKIAKEYROTDOCTOR0000"
@@ -112,11 +128,40 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		p.permissions(ctx, users, add)
 		p.sessions(ctx, users, add)
 	}
+	p.parts(ctx, users, add)
 	p.table(ctx, add)
 	p.overdue(ctx, add)
 	p.mail(ctx, add)
 	p.callers(ctx, add)
 	return all
+}
+
+// Doubt is an error that need not be one: a [Part] that fails with it is a warning.
+type Doubt struct{ Err error }
+
+// Error implements error.
+func (d Doubt) Error() string { return d.Err.Error() }
+
+// parts tries what the daemon opens when it starts and uses later.
+func (p Patient) parts(ctx context.Context, users []rotate.User, add adder) {
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = u.Name
+	}
+	for _, part := range p.Parts {
+		text, err := part.Try(ctx, names)
+		if err == nil {
+			add(part.Name, OK, "", "%s", text)
+			continue
+		}
+		status := Fail
+		if _, ok := errors.AsType[Doubt](err); ok {
+			status = Warn
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			add(part.Name, status, part.Fix, "%s", line)
+		}
+	}
 }
 
 type adder func(check string, s Status, fix, format string, args ...any)
@@ -195,11 +240,11 @@ func (p Patient) permissions(ctx context.Context, users []rotate.User, add adder
 			}
 		}
 		if len(denied) > 0 {
-			add("permissions", Fail, "grant these to keyrot's own identity on the user's ARN", "on user %s keyrot is denied %s", u.Name,
-				strings.Join(denied, ", "))
+			add("permissions", Fail, "grant these to keyrot's own identity on the user's ARN", "on user %s keyrot is denied %s%s", u.Name,
+				strings.Join(denied, ", "), tried(users))
 			continue
 		}
-		add("permissions", OK, "", "keyrot may change the keys of user %s (%s)", u.Name, create)
+		add("permissions", OK, "", "keyrot may change the keys of user %s (%s%s)", u.Name, create, tried(users))
 	}
 }
 
@@ -217,9 +262,9 @@ func (p Patient) sessions(ctx context.Context, users []rotate.User, add adder) {
 			add("session guard", Warn, fix, "cannot tell whether sessions of user %s are denied: %v", u.Name, err)
 			return
 		case !sim.SessionsGuard:
-			add("session guard", Warn, fix, "user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours", u.Name)
+			add("session guard", Warn, fix, "user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours%s", u.Name, tried(users))
 		default:
-			add("session guard", OK, "", "sessions of user %s are denied", u.Name)
+			add("session guard", OK, "", "sessions of user %s are denied%s", u.Name, tried(users))
 		}
 	}
 }

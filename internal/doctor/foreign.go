@@ -14,6 +14,8 @@ const (
 		`existing_keys: retire, or delete it when nothing uses it any more`
 	storelessFix = `name the store with --store, --table or --stack; if there is none yet, "keyrot users import" or existing_keys: ` +
 		`retire takes the key on`
+	lateFix       = `find out who made it: existing_keys: retire is for keys from before keyrot; delete it when nothing uses it`
+	fullFix       = `existing_keys: retire needs a free slot: delete one of the user's keys, or import it ("keyrot users import")`
 	unreadableFix = `do nothing about it until all entries of the store can be read: keyrot may hold it`
 )
 
@@ -35,12 +37,24 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 			add("store", Fail, "look at the store and its key; docs/restore.md", "the entry of %s cannot be read: %s", r.User, r.Error)
 		}
 	}
-	foreign := 0
+	foreign, retired := 0, 0
 	for _, u := range users {
 		keys, err := p.foreign(ctx, u.Name, records)
 		if err != nil {
 			add("foreign keys", Fail, "grant iam:ListAccessKeys on the users", "the keys of %s cannot be listed: %v", u.Name, err)
 			return
+		}
+		fix := fix
+		managed := slices.ContainsFunc(records, func(r plan.Record) bool { return r.User == u.Name })
+		switch {
+		case p.Existing != rotate.Retire:
+		case managed:
+			fix = lateFix
+		case len(keys) < plan.Quota:
+			retired += len(keys)
+			continue
+		default:
+			fix = fullFix
 		}
 		for _, k := range keys {
 			if foreign++; foreign <= 5 {
@@ -48,7 +62,10 @@ func (p Patient) keys(ctx context.Context, users []rotate.User, add adder) {
 			}
 		}
 	}
-	if foreign == 0 {
+	if retired > 0 {
+		add("foreign keys", OK, "", "keys from before keyrot stay until nobody uses them (existing_keys: retire): %d", retired)
+	}
+	if foreign == 0 && retired == 0 {
 		add("foreign keys", OK, "", "none")
 	} else if foreign > 5 {
 		add("foreign keys", Warn, "", "and %d more", foreign-5)

@@ -73,10 +73,7 @@ func Post(ctx context.Context, to, id string, body, key []byte, now time.Time) e
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		if ue, ok := errors.AsType[*url.Error](err); ok {
-			err = ue.Err // without the URL
-		}
-		return fmt.Errorf("posting to %s: %w", req.URL.Hostname(), err)
+		return fmt.Errorf("posting to %s: %w", req.URL.Hostname(), bare(err))
 	}
 	defer res.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
@@ -121,6 +118,30 @@ func Sign(key []byte, timestamp string, body []byte) string {
 	h.Write([]byte("."))
 	h.Write(body)
 	return "v1=" + hex.EncodeToString(h.Sum(nil))
+}
+
+// Reach reports why nobody answers at the address, by the way that a post takes.
+// Any answer will do: nothing is posted.
+func Reach(ctx context.Context, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, to, nil)
+	if err != nil {
+		return errors.New("the webhook's URL cannot be used")
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", req.URL.Hostname(), bare(err))
+	}
+	return res.Body.Close()
+}
+
+// bare returns err without the URL, which may be a secret.
+func bare(err error) error {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		return ue.Err
+	}
+	return err
 }
 
 // A redirect would carry the body to an address that nobody configured.

@@ -68,6 +68,15 @@ const maxSlack = 36_000
 // Name implements Channel.
 func (s *Slack) Name() string { return "slack" }
 
+// Reach reports why nobody answers at the webhook's address. Nothing is posted.
+func (s *Slack) Reach(ctx context.Context) error {
+	url, err := s.URL()
+	if err != nil {
+		return fmt.Errorf("the webhook's URL: %w", err)
+	}
+	return webhook.Reach(ctx, url.Reveal())
+}
+
 // Send implements Channel.
 func (s *Slack) Send(ctx context.Context, m Message) error {
 	_, rest, _ := strings.Cut(m.Text(), "\n") // the subject comes in bold

@@ -101,10 +101,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	port := cmp.Or(s.Port, 587)
-	if s.Implicit {
-		port = cmp.Or(s.Port, 465)
-	}
+	port := s.port()
 	c, hangUp, err := s.client(ctx, port)
 	defer hangUp()
 	if err != nil {
@@ -120,6 +117,30 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 		return fmt.Errorf("sending to %s through %s: %w", s.To, net.JoinHostPort(s.Host, strconv.Itoa(port)), err)
 	}
 	return nil
+}
+
+// Reach reports why no mail could be sent: it connects as [SMTP.Send] does, logs
+// in and sends nothing.
+func (s *SMTP) Reach(ctx context.Context) error {
+	at := net.JoinHostPort(s.Host, strconv.Itoa(s.port()))
+	c, hangUp, err := s.client(ctx, s.port())
+	defer hangUp()
+	if err != nil {
+		return fmt.Errorf("mail server %s: %w", at, err)
+	}
+	conn, err := c.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return fmt.Errorf("mail server %s: %w", at, err)
+	}
+	_ = conn.Quit() // nothing was sent
+	return nil
+}
+
+func (s *SMTP) port() int {
+	if s.Implicit {
+		return cmp.Or(s.Port, 465)
+	}
+	return cmp.Or(s.Port, 587)
 }
 
 // client returns a client, and what ends its connection in any case.

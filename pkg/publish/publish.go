@@ -49,6 +49,16 @@ func (o Only) Publish(ctx context.Context, c rotate.Credential) error {
 	return o.To.Publish(ctx, c)
 }
 
+// Concerned returns those of the users that the target is for.
+func (o Only) Concerned(users []string) (out []string) {
+	for _, u := range users {
+		if o.Users == nil || o.includes(u) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
 func (o Only) includes(user string) bool {
 	for _, pattern := range o.Users {
 		if ok, err := path.Match(pattern, user); ok && err == nil {
