@@ -80,13 +80,13 @@ e2e-setup: ## install the servers of the end-to-end tests into .e2e
 	sh test/e2e/setup.sh
 
 e2e: e2e-setup ## the built binary against AWS-compatible servers
-	$(E2E) -timeout 60m -parallel 4 -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
+	$(E2E) -timeout 60m -parallel 4 -skip '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity|Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|DeployDeclined|Roles|TemplateLint|API|Schemathesis|Faults|DiskFails)$$' ./test/e2e
 
 e2e-lambda: e2e-setup ## the Lambda function's program, driven through the Lambda Runtime API
 	$(E2E) -timeout 30m -run '^Test(Lambda|Middlebox|DynamoDBStore|KMSSealer|Capacity)$$' ./test/e2e
 
 e2e-deploy: e2e-setup ## deploy, update and remove the stack on moto; cfn-lint; the roles against what is called
-	$(E2E) -timeout 60m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|Roles|TemplateLint)$$' ./test/e2e
+	$(E2E) -timeout 60m -parallel 4 -run '^Test(Deploy|DeployTakesOver|DeployFaults|DeployHalfMade|DeployDeclined|Roles|TemplateLint)$$' ./test/e2e
 
 # make e2e-faults SEED=n replays the faults of one run, DURATION=1h soaks,
 # WITHOUT=full,sync leaves kinds of faults out (those two need root, and strace).

@@ -111,7 +111,11 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 		return r.kept, err
 	}
 	if r.gone && !r.noted && (!o.DeleteSecrets || r.kept == (deploy.Kept{})) {
-		return r.kept, errors.Join(r.missing(p.d.Region), p.d.RemoveArtefacts(ctx, o.Name))
+		some, err := p.d.RemoveArtefacts(ctx, o.Name) // of a deploy that did not get as far as the stack
+		if err == nil && !some {
+			err = r.missing(p.d.Region)
+		}
+		return r.kept, err
 	}
 	if !o.Yes && !p.confirmed(fmt.Sprintf("Remove this from account %s, region %s?", p.d.Account, p.d.Region)) {
 		return r.kept, notConfirmed()
@@ -134,7 +138,7 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 		err = p.forget(ctx, r.kept)
 	}
 	if err == nil {
-		err = p.d.RemoveArtefacts(ctx, o.Name)
+		_, err = p.d.RemoveArtefacts(ctx, o.Name)
 	}
 	if err != nil && hint.Of(err) == "" {
 		err = hint.Wrap(err, goesOn)

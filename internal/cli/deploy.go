@@ -103,6 +103,7 @@ type deployment struct {
 	aws  cloud
 	self string   // ARN of who deploys
 	left bool     // the table is one that a former stack has left behind
+	sure bool     // it was asked whether to make or repair the stack
 	more []string // ways in which the plan lets more happen than before
 
 	learnt   map[rotate.Call]float64 // calls per second that IAM was found to allow
@@ -130,10 +131,12 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.SkipMail {
-		if err := p.mails(ctx); err != nil {
-			return err
-		}
+	order, err := p.order(found, deploy.ArtefactKey(o.Name, art))
+	if err != nil {
+		return err
+	}
+	if err := p.consent(ctx, order); err != nil {
+		return err
 	}
 	if o.Cleanup {
 		if err := p.clearFirst(ctx); err != nil {
@@ -147,8 +150,7 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if err := p.d.Upload(ctx, o.Name, art); err != nil {
 		return err
 	}
-	order, err := p.order(found, deploy.ArtefactKey(o.Name, art))
-	if err != nil {
+	if order, err = p.order(found, deploy.ArtefactKey(o.Name, art)); err != nil { // what was cleared away left a table
 		return err
 	}
 	return p.install(ctx, s, fresh, order)
@@ -241,13 +243,13 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 	if err := p.showPlan(plan); err != nil {
 		return err
 	}
-	if !fresh {
-		if err := p.widen(widenings(s.Parameters, order.Parameters)); err != nil {
+	if err := p.agreed(s, fresh, order); err != nil {
+		return errors.Join(err, p.d.Discard(ctx, plan))
+	}
+	if !p.o.SkipMail {
+		if err := p.mails(ctx); err != nil {
 			return errors.Join(err, p.d.Discard(ctx, plan))
 		}
-	}
-	if !p.o.Yes && !p.confirmed(fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region)) {
-		return errors.Join(notConfirmed(), p.d.Discard(ctx, plan))
 	}
 	if s, err = p.d.Execute(ctx, plan); err != nil {
 		return err

@@ -320,7 +320,7 @@ func (p *deployment) rehearse(ctx context.Context, found []candidate) error {
 // mails asks SES to verify the addresses. It does not wait: alarms come from
 // SNS, which asks by itself.
 func (p *deployment) mails(ctx context.Context) error {
-	for _, email := range slices.Compact([]string{p.o.Admin, p.o.Sender}) {
+	for _, email := range p.addresses() {
 		a, err := p.d.Verify(ctx, email)
 		if err != nil {
 			return err

@@ -86,40 +86,41 @@ func (d *Deployer) ensureBucket(ctx context.Context, bucket string) error {
 
 // RemoveArtefacts deletes the stack's artefacts, and the bucket if no other
 // stack has any there. The note of a removal goes last: until then, the removal
-// is not at its end.
-func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) error {
+// is not at its end. some: there was anything to delete.
+func (d *Deployer) RemoveArtefacts(ctx context.Context, stack string) (some bool, err error) {
 	bucket := d.Bucket()
 	keys, err := d.artefacts(ctx, bucket, stack+"/")
 	if absent(err) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return doing(err, "listing bucket %s", bucket)
+		return false, doing(err, "listing bucket %s", bucket)
 	}
 	slices.SortFunc(keys, func(a, b string) int { return noteLast(stack, a) - noteLast(stack, b) })
+	some = len(keys) > 0
 	for _, key := range keys {
 		if _, err := d.Buckets.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, ExpectedBucketOwner: &d.Account}); err != nil {
-			return doing(err, "deleting %s from bucket %s", key, bucket)
+			return some, doing(err, "deleting %s from bucket %s", key, bucket)
 		}
 	}
 	d.say("%d artefacts deleted", len(keys))
 	left, err := d.artefacts(ctx, bucket, "")
 	if absent(err) { // another removal was faster
-		return nil
+		return some, nil
 	}
 	if err != nil {
-		return doing(err, "listing bucket %s", bucket)
+		return some, doing(err, "listing bucket %s", bucket)
 	}
 	if len(left) > 0 {
 		d.say("bucket %s stays: other stacks have %d artefacts there", bucket, len(left))
-		return nil
+		return some, nil
 	}
 	if _, err := d.Buckets.DeleteBucket(ctx,
 		&s3.DeleteBucketInput{Bucket: &bucket, ExpectedBucketOwner: &d.Account}); err != nil && !absent(err) {
-		return doing(err, "deleting bucket %s", bucket)
+		return some, doing(err, "deleting bucket %s", bucket)
 	}
 	d.say("bucket %s deleted", bucket)
-	return nil
+	return true, nil
 }
 
 func noteLast(stack, key string) int {

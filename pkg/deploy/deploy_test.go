@@ -41,7 +41,8 @@ func remove(ctx context.Context, d *deploy.Deployer, name string) error {
 	if err != nil && !errors.Is(err, deploy.ErrNoStack) {
 		return err
 	}
-	return d.RemoveArtefacts(ctx, name)
+	_, err = d.RemoveArtefacts(ctx, name)
+	return err
 }
 
 func TestInstallUpdateRemove(t *testing.T) {

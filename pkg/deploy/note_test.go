@@ -41,7 +41,7 @@ func TestNote(t *testing.T) {
 	whole.calls = nil
 	for n := 1; whole.bucket; n++ {
 		whole.failAt = n
-		err := whole.deployer().RemoveArtefacts(t.Context(), "s")
+		_, err := whole.deployer().RemoveArtefacts(t.Context(), "s")
 		if left := len(whole.objects); err != nil && left > 0 && !whole.objects["s/removal.json"] {
 			t.Fatalf("call %d, %s, fails: %d artefacts are left, but no note", n, whole.failed, left)
 		}
