@@ -51,6 +51,6 @@ func run(args []string, out, errs io.Writer) int {
 		return 2
 	}
 	err = getkey.Run(context.Background(),
-		&getkey.World{Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch, Profile: profile.Write}, &o)
+		&getkey.World{In: os.Stdin, Out: out, Err: errs, Getenv: os.Getenv, Now: time.Now, Fetch: fetch.Fetch, Profile: profile.Write}, &o)
 	return fetch.Report(errs, "keyrot-get", err)
 }

@@ -35,7 +35,11 @@ argument.
 Formats: json (the server's answer), credential-process (for the AWS config
 file; --write-profile writes it there), env (eval "$(keyrot get-key ...)"),
 dotenv, powershell, ini (a section of the shared credentials file), ses-smtp
-(user and password for SES's SMTP endpoint in --region).
+(user and password for SES's SMTP endpoint in --region; ses-smtp-strings has no
+numbers, for readers such as Terraform's that take strings only).
+
+A publish hook gets the new key on standard input, before anybody is handed it
+out: --stdin prints that in any of these formats.
 
 The cache is sealed with the API key and lies in KEYROT_CACHE_DIR or the
 system's folder for caches. keyrot-get is this command alone, and faster.`,
@@ -67,12 +71,12 @@ func clientFlags(f *pflag.FlagSet) {
 
 func (e Env) getKey(ctx context.Context, o getKeyOptions) error {
 	c, err := e.clientConfig(o.common)
-	if err != nil {
+	if err != nil && !o.Stdin { // which asks nobody
 		return err
 	}
 	o.Endpoint, o.APIKeyFile, o.CAFile = c.Endpoint, c.APIKeyFile, c.CAFile
 	o.Identity, o.OIDCTokenFile = c.Identity, c.OIDCTokenFile
-	w := &getkey.World{Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch, Profile: profile.Write}
+	w := &getkey.World{In: e.In, Out: e.Out, Err: e.Err, Getenv: e.Getenv, Now: e.Now, Fetch: fetch.Fetch, Profile: profile.Write}
 	w.AWS = func(ctx context.Context) (getkey.Identity, error) { return awsIdentity(ctx, c) }
 	return getkey.Run(ctx, w, &o.Options)
 }

@@ -48,7 +48,10 @@ func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *sl
 }
 
 func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
-	props := publish.Properties{KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration}
+	props := publish.Properties{
+		KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration,
+		SESUsername: t.Properties.SESUsername, SESPassword: t.Properties.SESPassword, Region: t.Region,
+	}
 	switch t.Type {
 	case "secretsmanager":
 		p := &publish.SecretsManager{AWS: sdk, Now: now, Label: t.Label(), Secrets: t.Secrets, Properties: props}
@@ -68,13 +71,13 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 				return nil, fmt.Errorf("mode: %q is not octal", t.Mode)
 			}
 		}
-		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Mode: fs.FileMode(mode), Owner: t.Owner}
+		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":
 		if err := trustedProgram(t.Command[0]); err != nil {
 			return nil, fmt.Errorf("command: %w", err)
 		}
-		return &publish.Hook{Label: t.Label(), Argv: t.Command, Timeout: t.Timeout}, nil
+		return &publish.Hook{Label: t.Label(), Argv: t.Command, Timeout: t.Timeout, Region: t.Region}, nil
 	case "webhook":
 		if err := webhook.Check(t.URL); err != nil {
 			return nil, fmt.Errorf("url: %w", err)
@@ -88,7 +91,7 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 		if err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
-		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now}, nil
+		return &publish.Webhook{Label: t.Label(), URL: t.URL, Key: key, Now: now, Region: t.Region}, nil
 	}
 	return nil, fmt.Errorf("type: %q is unknown", t.Type)
 }

@@ -31,12 +31,17 @@ type Target struct {
 	// ssm. Others in it are kept.
 	Properties Properties `mapstructure:"properties"`
 
+	// Region is that of the SES endpoint whose SMTP credentials the target gets.
+	// Default none: it gets none.
+	Region string `mapstructure:"region"`
+
 	// Path is the file; ${USER} is expanded.
 	Path string `mapstructure:"path"`
 	// Format is ini, env or json. Default ini, unless Text is given.
 	Format string `mapstructure:"format"`
 	// Text is the file's content, with ${ACCESS_KEY_ID}, ${SECRET_ACCESS_KEY},
-	// ${USER}, ${CREATED} and ${EXPIRATION} expanded.
+	// ${USER}, ${CREATED}, ${EXPIRATION} and, with Region, ${SES_SMTP_USERNAME} and
+	// ${SES_SMTP_PASSWORD} expanded. ${NAME_URL} is NAME as a part of a URL.
 	Text string `mapstructure:"text"`
 	// Mode are the file's permissions, in quotes. Default "0600".
 	Mode string `mapstructure:"mode"`
@@ -59,6 +64,9 @@ type Properties struct {
 	KeyID      string `mapstructure:"access_key_id"`     // default access_key_id
 	Secret     string `mapstructure:"secret_access_key"` // default secret_access_key
 	Expiration string `mapstructure:"expiration"`        // default none
+	// SESUsername and SESPassword are SES's SMTP credentials, and need Region.
+	SESUsername string `mapstructure:"ses_smtp_username"` // default none
+	SESPassword string `mapstructure:"ses_smtp_password"` // default none
 }
 
 // Notify is who is told, and how. A channel is used when its first key is set.

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/keyrot/keyrot/internal/sessmtp"
 )
 
 var targetTypes = []string{"secretsmanager", "ssm", "file", "hook", "webhook"}
@@ -45,6 +47,12 @@ func (t Target) validate(bad func(format string, args ...any)) {
 	if !slices.Contains(targetTypes, t.Type) {
 		bad("type: %q is not one of %s", t.Type, strings.Join(targetTypes, ", "))
 		return
+	}
+	if t.Region != "" && !sessmtp.IsRegion(t.Region) {
+		bad("region: %q is not a region such as eu-west-1", t.Region)
+	}
+	if t.Region == "" && t.Properties.SESPassword != "" {
+		bad("region: is missing; ses_smtp_password depends on it")
 	}
 	for _, k := range targetKeys {
 		switch its := slices.Contains(k.types, t.Type); {

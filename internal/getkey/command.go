@@ -2,14 +2,17 @@ package getkey
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/getkey/quick"
 	"github.com/keyrot/keyrot/internal/trust"
+	"github.com/keyrot/keyrot/pkg/api"
 )
 
 // Options are what get-key is told.
@@ -19,10 +22,12 @@ type Options struct {
 	Identity, OIDCTokenFile          string // instead of an API key
 	AllowPlainHTTP, NoCache, NoAgent bool
 	Profile                          string // --write-profile
+	Stdin                            bool   // format what a publish hook gets on standard input
 }
 
 // World is what the command has around it.
 type World struct {
+	In       io.Reader // for --stdin; nil: nothing
 	Out, Err io.Writer
 	Getenv   func(string) string
 	Now      func() time.Time
@@ -41,6 +46,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 	f.BoolVar(&o.AllowPlainHTTP, "allow-plain-http", false, "send the API key unencrypted to other hosts")
 	f.BoolVar(&o.NoCache, "no-cache", false, "neither read nor write the local cache")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "do not ask the local agent")
+	f.BoolVar(&o.Stdin, "stdin", false, "print the key that a publish hook gets on standard input; nobody is asked")
 	f.StringVar(&o.Profile, "write-profile", "", "write a profile of this name with credential_process into the AWS config file")
 }
 
@@ -68,6 +74,9 @@ func Run(ctx context.Context, w *World, o *Options) error {
 		if region = w.Getenv("AWS_REGION"); region == "" {
 			region = w.Getenv("AWS_DEFAULT_REGION")
 		}
+	}
+	if o.Stdin {
+		return given(w, o, region)
 	}
 	if o.User == "" {
 		return Usagef("--user is missing")
@@ -101,6 +110,39 @@ func Run(ctx context.Context, w *World, o *Options) error {
 	return Write(w.Out, o.Format, region, c)
 }
 
+// maxMessage bounds what is read from standard input, in bytes.
+const maxMessage = 64 << 10
+
+// given prints the pair that standard input has, as a publish hook gets it.
+func given(w *World, o *Options, region string) error {
+	if err := CheckFormat(o.Format, region); err != nil {
+		return err
+	}
+	var m struct {
+		User       string    `json:"user"`
+		KeyID      string    `json:"access_key_id"`
+		Secret     string    `json:"secret_access_key"`
+		Created    time.Time `json:"created"`
+		Expiration time.Time `json:"expiration"`
+	}
+	in := w.In
+	if in == nil {
+		in = strings.NewReader("")
+	}
+	if err := json.NewDecoder(io.LimitReader(in, maxMessage)).Decode(&m); err != nil {
+		return Usagef("--stdin: standard input has no message of a publish hook") // err might quote the secret
+	}
+	switch {
+	case m.KeyID == "" || m.Secret == "" || m.User == "" || m.Expiration.IsZero():
+		return Usagef("--stdin: the message lacks user, access_key_id, secret_access_key or expiration")
+	case o.User != "" && o.User != m.User:
+		return Usagef("--stdin: the message is for user %q, not for %q", m.User, o.User)
+	}
+	return Write(w.Out, o.Format, region, api.Credential{
+		UserName: m.User, AccessKeyID: m.KeyID, SecretAccessKey: m.Secret, CreateDate: m.Created, Expiration: m.Expiration,
+	})
+}
+
 // cacheDir returns the folder of the cache, "" if there is none or others can
 // change it.
 func (w *World) cacheDir() string {
@@ -125,5 +167,5 @@ func say(w io.Writer, text string) error {
 // Warm does what the options say if the agent or the cache has the answer, in a
 // world without Fetch. done is false if not, and nothing is printed then.
 func Warm(ctx context.Context, w *World, o *Options) (done bool) {
-	return o.Profile == "" && w.Fetch == nil && Run(ctx, w, o) == nil
+	return o.Profile == "" && !o.Stdin && w.Fetch == nil && Run(ctx, w, o) == nil
 }

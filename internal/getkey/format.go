@@ -1,9 +1,6 @@
 package getkey
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,27 +8,20 @@ import (
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/getkey/entry"
+	"github.com/keyrot/keyrot/internal/sessmtp"
 	"github.com/keyrot/keyrot/pkg/api"
 )
 
 // Formats are the names of the formats, for messages.
-const Formats = "json, credential-process, env, dotenv, powershell, ini, ses-smtp"
-
-// isRegion reports whether s may be a region's name: it becomes part of a host
-// name.
-func isRegion(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", r)
-	})
-}
+const Formats = "json, credential-process, env, dotenv, powershell, ini, ses-smtp, ses-smtp-strings"
 
 // CheckFormat reports what is wrong with a format, before anything is fetched.
 func CheckFormat(format, forRegion string) error {
 	if _, ok := formats[format]; !ok {
 		return Usagef("--format: %q is not one of %s", format, Formats)
 	}
-	if format == "ses-smtp" && !isRegion(forRegion) {
-		return Usagef("--format ses-smtp needs --region or AWS_REGION, such as eu-west-1")
+	if strings.HasPrefix(format, "ses-smtp") && !sessmtp.IsRegion(forRegion) {
+		return Usagef("--format %s needs --region or AWS_REGION, such as eu-west-1", format)
 	}
 	return nil
 }
@@ -60,7 +50,8 @@ var formats = map[string]func(c api.Credential, region string) (string, error){
 	"dotenv":             dotenv,
 	"powershell":         powershell,
 	"ini":                ini,
-	"ses-smtp":           sesSMTP,
+	"ses-smtp":           func(c api.Credential, region string) (string, error) { return sesSMTP(c, region, "587") },
+	"ses-smtp-strings":   func(c api.Credential, region string) (string, error) { return sesSMTP(c, region, `"587"`) },
 }
 
 // object is a JSON object with its fields in order. The encoder is for what IAM's
@@ -167,23 +158,12 @@ func ini(c api.Credential, _ string) (string, error) {
 }
 
 // sesSMTP is user name and password for SES's SMTP endpoint, which end with
-// the key that they derive from.
-func sesSMTP(c api.Credential, region string) (string, error) {
+// the key that they derive from. Some readers, such as Terraform's external data
+// source, take nothing but strings: port is in JSON.
+func sesSMTP(c api.Credential, region, port string) (string, error) {
 	return object(
-		entry.Field{Name: "Host", Text: "email-smtp." + region + ".amazonaws.com"}, entry.Field{Name: "Port", JSON: "587"},
-		entry.Field{Name: "Username", Text: c.AccessKeyID}, entry.Field{Name: "Password", Text: smtpPassword(c.SecretAccessKey, region)},
+		entry.Field{Name: "Host", Text: "email-smtp." + region + ".amazonaws.com"}, entry.Field{Name: "Port", JSON: port},
+		entry.Field{Name: "Username", Text: c.AccessKeyID}, entry.Field{Name: "Password", Text: sessmtp.Password(c.SecretAccessKey, region)},
 		entry.Field{Name: "Expiration", Text: expiration(c)},
 	), nil
-}
-
-// smtpPassword is version 4 of the derivation in the SES developer guide,
-// "Obtaining Amazon SES SMTP credentials".
-func smtpPassword(secret, region string) string {
-	k := []byte("AWS4" + secret)
-	for _, part := range []string{"11111111", region, "ses", "aws4_request", "SendRawEmail"} {
-		h := hmac.New(sha256.New, k)
-		h.Write([]byte(part))
-		k = h.Sum(nil)
-	}
-	return base64.StdEncoding.EncodeToString(append([]byte{0x04}, k...))
 }

@@ -34,8 +34,11 @@ type File struct {
 	// unless Text is given.
 	Format string
 	// Text is the content, in which ${ACCESS_KEY_ID}, ${SECRET_ACCESS_KEY},
-	// ${USER}, ${CREATED} and ${EXPIRATION} are expanded. Default: Format's.
-	Text string
+	// ${USER}, ${CREATED}, ${EXPIRATION} and, with a Region, ${SES_SMTP_USERNAME} and
+	// ${SES_SMTP_PASSWORD} are expanded. ${NAME_URL} is NAME as a part of a URL.
+	// Default: Format's.
+	Text   string
+	Region string // of SES; default none
 	// Mode are the permissions. Default 0600.
 	Mode fs.FileMode
 	// Owner is USER, USER:GROUP or :GROUP, by name or number. Default: who
@@ -61,7 +64,7 @@ func (f *File) Check() error {
 	case f.Text == "" && formats[f.format()] == "":
 		errs = append(errs, fmt.Errorf("format: %q is not one of ini, env, json", f.Format))
 	}
-	if _, err := Expand(f.text(), variables(rotate.Credential{})); err != nil {
+	if _, err := Expand(f.text(), variables(rotate.Credential{}, f.Region)); err != nil {
 		errs = append(errs, fmt.Errorf("text: %w", err))
 	}
 	if f.Mode&^0o777 != 0 {
@@ -78,7 +81,7 @@ func (f *File) text() string   { return cmp.Or(f.Text, formats[f.format()]) }
 
 // Traits implements rotate.Publisher.
 func (f *File) Traits() rotate.Traits {
-	return rotate.Traits{Compares: true, Expires: strings.Contains(f.text(), "${"+varExpiration+"}")}
+	return rotate.Traits{Compares: true, Expires: strings.Contains(f.text(), "${"+varExpiration)}
 }
 
 // Publish implements rotate.Publisher.
@@ -94,7 +97,7 @@ func (f *File) Publish(_ context.Context, c rotate.Credential) error {
 	if strings.ContainsAny(c.KeyID+c.Secret.Reveal(), "\"'\\\n\r$ #") {
 		return errors.New("the pair holds a character that no format can take")
 	}
-	text, err := Expand(f.text(), variables(c))
+	text, err := Expand(f.text(), variables(c, f.Region))
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Hook struct {
 	Label   string        // Name; default hook
 	Argv    []string      // program and arguments; nothing is expanded
 	Timeout time.Duration // then it is killed; default 10 s
+	Region  string        // of SES, for the message's SMTP credentials; default none: they are left out
 }
 
 const defaultTimeout = 10 * time.Second
@@ -39,7 +40,7 @@ func (h *Hook) Publish(ctx context.Context, c rotate.Credential) error {
 	if len(h.Argv) == 0 {
 		return errors.New("no program is named")
 	}
-	in, err := messageOf(c)
+	in, err := messageOf(c, h.Region)
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/sessmtp"
 	"github.com/keyrot/keyrot/internal/webhook"
 	"github.com/keyrot/keyrot/pkg/publish"
 	"github.com/keyrot/keyrot/pkg/rotate"
@@ -27,10 +29,13 @@ func TestFileIsReplacedAsAWhole(t *testing.T) {
 		{"env", "", "AWS_ACCESS_KEY_ID=AKIA1\nAWS_SECRET_ACCESS_KEY=" + secretText + "AKIA1\n"},
 		{"json", "", `{"access_key_id":"AKIA1","secret_access_key":"` + secretText + `AKIA1","expiration":"2026-11-01T12:12:00Z"}` + "\n"},
 		{"", "$$ ${USER} ${ACCESS_KEY_ID} ${CREATED}", "$ ci AKIA1 2026-11-01T12:00:00Z"},
+		{"", "${CREATED_URL} ${SECRET_ACCESS_KEY_URL}", "2026-11-01T12%3A00%3A00Z " + url.QueryEscape(secretText+"AKIA1")},
+		{"", "${SES_SMTP_USERNAME} ${SES_SMTP_PASSWORD}", "AKIA1 " + sessmtp.Password(secretText+"AKIA1", "eu-west-1")},
+		{"", "${SES_SMTP_PASSWORD_URL}", url.QueryEscape(sessmtp.Password(secretText+"AKIA1", "eu-west-1"))},
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "ci.cred")
-		f := &publish.File{Path: filepath.Join(dir, "${USER}.cred"), Format: tt.format, Text: tt.text, Mode: 0o640}
+		f := &publish.File{Path: filepath.Join(dir, "${USER}.cred"), Format: tt.format, Text: tt.text, Region: "eu-west-1", Mode: 0o640}
 		if err := f.Check(); err != nil {
 			t.Fatalf("Check() = %v", err)
 		}

@@ -15,10 +15,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/sessmtp"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -89,13 +93,25 @@ const (
 	varSecret     = "SECRET_ACCESS_KEY"
 	varCreated    = "CREATED"
 	varExpiration = "EXPIRATION"
+	varSESName    = "SES_SMTP_USERNAME"
+	varSESSecret  = "SES_SMTP_PASSWORD"
+	inURL         = "_URL" // after a name: its value as a part of a URL
 )
 
-func variables(c rotate.Credential) map[string]string {
-	return map[string]string{
+// variables are what a text may hold, with SMTP credentials if there is a region
+// of SES.
+func variables(c rotate.Credential, region string) map[string]string {
+	all := map[string]string{
 		varUser: c.User, varKeyID: c.KeyID, varSecret: c.Secret.Reveal(),
 		varCreated: stamp(c.Created), varExpiration: stamp(c.Expiration),
 	}
+	if region != "" {
+		all[varSESName], all[varSESSecret] = c.KeyID, sessmtp.Password(c.Secret.Reveal(), region)
+	}
+	for _, name := range slices.Collect(maps.Keys(all)) {
+		all[name+inURL] = strings.ReplaceAll(url.QueryEscape(all[name]), "+", "%20") // fit for every part
+	}
+	return all
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -122,6 +138,9 @@ func Expand(text string, values map[string]string) (string, error) {
 		}
 		v, known := values[name[1:]]
 		if !known {
+			if strings.HasPrefix(name[1:], varSESName) || strings.HasPrefix(name[1:], varSESSecret) {
+				return "", fmt.Errorf("${%s} needs the target's region, such as eu-west-1", name[1:])
+			}
 			return "", fmt.Errorf("${%s} is unknown", name[1:])
 		}
 		b.WriteString(v)
@@ -150,6 +169,8 @@ type Properties struct {
 	KeyID      string // default access_key_id
 	Secret     string // default secret_access_key
 	Expiration string // default none: it is left out
+	// SES's SMTP credentials, for which there must be a Region. Default none.
+	SESUsername, SESPassword, Region string
 }
 
 func (p Properties) pair(c rotate.Credential) map[string]string {
@@ -165,6 +186,10 @@ func (p Properties) pair(c rotate.Credential) map[string]string {
 	set(p.KeyID, "access_key_id", c.KeyID)
 	set(p.Secret, "secret_access_key", c.Secret.Reveal())
 	set(p.Expiration, "", stamp(c.Expiration))
+	set(p.SESUsername, "", c.KeyID)
+	if p.SESPassword != "" {
+		set(p.SESPassword, "", sessmtp.Password(c.Secret.Reveal(), p.Region))
+	}
 	return m
 }
 
@@ -206,13 +231,19 @@ type message struct {
 	Secret     string    `json:"secret_access_key"`
 	Created    time.Time `json:"created"`
 	Expiration time.Time `json:"expiration"`
+	SESName    string    `json:"ses_smtp_username,omitempty"`
+	SESSecret  string    `json:"ses_smtp_password,omitempty"`
 }
 
-func messageOf(c rotate.Credential) ([]byte, error) {
-	raw, err := json.Marshal(message{
+func messageOf(c rotate.Credential, region string) ([]byte, error) {
+	m := message{
 		ID: ID(c.User, c.KeyID), User: c.User, KeyID: c.KeyID, Secret: c.Secret.Reveal(),
 		Created: c.Created.UTC(), Expiration: c.Expiration.UTC(),
-	})
+	}
+	if region != "" {
+		m.SESName, m.SESSecret = c.KeyID, sessmtp.Password(c.Secret.Reveal(), region)
+	}
+	raw, err := json.Marshal(m)
 	if err != nil {
 		return nil, errors.New("encoding the pair")
 	}

@@ -15,10 +15,11 @@ import (
 // see internal/webhook for the headers. A 2xx answer that is no page confirms. The same pair
 // may be posted again and then carries the same Idempotency-Key.
 type Webhook struct {
-	Label string                        // Name; default webhook
-	URL   string                        // https, or http to loopback
-	Key   func() (rotate.Secret, error) // of the HMAC, at least 32 bytes; asked at every post
-	Now   func() time.Time              // AWS's time, which the signature is dated by; nil: time.Now
+	Label  string                        // Name; default webhook
+	URL    string                        // https, or http to loopback
+	Region string                        // as of [Hook]
+	Key    func() (rotate.Secret, error) // of the HMAC, at least 32 bytes; asked at every post
+	Now    func() time.Time              // AWS's time, which the signature is dated by; nil: time.Now
 }
 
 // MinKey is the least length of a webhook's key in bytes.
@@ -39,7 +40,7 @@ func (w *Webhook) Publish(ctx context.Context, c rotate.Credential) error {
 	if len(key.Reveal()) < MinKey {
 		return errors.New("the webhook's key is shorter than 32 bytes")
 	}
-	body, err := messageOf(c)
+	body, err := messageOf(c, w.Region)
 	if err != nil {
 		return err
 	}
