@@ -61,7 +61,7 @@ func (e Env) parts(cfg config.Config, where cloud) []doctor.Part {
 // is a check of its own.
 func unusable(cfg config.Config) error {
 	err := cfg.Validate()
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // of errors.Join
+	joined, ok := err.(interface{ Unwrap() []error }) // errors.Join
 	if !ok {
 		return err
 	}

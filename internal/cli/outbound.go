@@ -71,7 +71,9 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 				return nil, fmt.Errorf("mode: %q is not octal", t.Mode)
 			}
 		}
-		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner}
+		p := &publish.File{
+			Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner,
+		}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":
 		if err := trustedProgram(t.Command[0]); err != nil {

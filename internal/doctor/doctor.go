@@ -262,7 +262,8 @@ func (p Patient) sessions(ctx context.Context, users []rotate.User, add adder) {
 			add("session guard", Warn, fix, "cannot tell whether sessions of user %s are denied: %v", u.Name, err)
 			return
 		case !sim.SessionsGuard:
-			add("session guard", Warn, fix, "user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours%s", u.Name, tried(users))
+			add("session guard", Warn, fix,
+				"user %s may use sts:GetSessionToken: such a session survives the rotation by up to 36 hours%s", u.Name, tried(users))
 		default:
 			add("session guard", OK, "", "sessions of user %s are denied%s", u.Name, tried(users))
 		}

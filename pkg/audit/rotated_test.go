@@ -95,7 +95,7 @@ func TestFilesOfALog(t *testing.T) {
 	}
 	n := 0
 	for l, err := range files.Lines() {
-		if n++; err != nil || l.Seq != uint64(n) { //nolint:gosec // small
+		if n++; err != nil || l.Seq != uint64(n) {
 			t.Fatalf("line %d of all files = %d, %v", n, l.Seq, err)
 		}
 	}

@@ -94,8 +94,8 @@ const (
 	varCreated    = "CREATED"
 	varExpiration = "EXPIRATION"
 	varSESName    = "SES_SMTP_USERNAME"
-	varSESSecret  = "SES_SMTP_PASSWORD"
-	inURL         = "_URL" // after a name: its value as a part of a URL
+	varSESSecret  = "SES_SMTP_PASSWORD" // #nosec G101 -- a name
+	inURL         = "_URL"              // after a name: its value as a part of a URL
 )
 
 // variables are what a text may hold, with SMTP credentials if there is a region

@@ -14,21 +14,37 @@ type lease struct {
 	version int64
 }
 
-// acquire takes or extends the user's lease.
-func (r *Rotator) acquire(ctx context.Context, user string) (lease, error) {
-	now := r.now()
-	version, err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)
+// longestLease is how long others wait at most for a process that died.
+const longestLease = time.Minute
+
+// leaseTime is how long a lease of this user lasts unless it is extended: a tenth
+// of the interval, so that who died makes nobody overdue. But a call is made with
+// at least half of it left, and what a process that died has sent may have its
+// effect until [plan.Policy.Over]: until then nobody else acts on the user, because
+// nothing that is saved tells of a key that is being taken away.
+func (r *Rotator) leaseTime(user string) time.Duration {
+	p := r.schedule(user).WithDefaults()
+	return min(longestLease, max(p.RotateEvery/10, 2*p.Over(time.Time{}).Sub(time.Time{})))
+}
+
+// spare is how long before the lease's end the last call's bound is.
+const spare = time.Second
+
+// acquire takes or extends the user's lease, for least at least.
+func (r *Rotator) acquire(ctx context.Context, user string, least time.Duration) (lease, error) {
+	now, ttl := r.now(), max(least, r.leaseTime(user))
+	version, err := r.Store.Acquire(ctx, user, r.Owner, now, ttl)
 	if errors.Is(err, ErrLeased) {
 		return lease{}, err // an answer, which says enough
 	}
 	if err != nil {
 		return lease{}, fmt.Errorf("acquiring the lease of %q: %w", user, err)
 	}
-	return lease{now.Add(leaseTTL), version}, nil
+	return lease{now.Add(ttl), version}, nil
 }
 
 // lease extends the user's lease if less than half of it is left.
-func (p *pass) lease(user string) error { return p.outlast(user, leaseTTL/2) }
+func (p *pass) lease(user string) error { return p.outlast(user, p.leaseTime(user)/2) }
 
 // outlast extends the user's lease unless it lasts for longer than d. One that
 // has ended is not taken again: somebody may have had it in between. One that
@@ -41,7 +57,7 @@ func (p *pass) outlast(user string, d time.Duration) error {
 	case left <= 0 && !p.leased.IsZero():
 		return fmt.Errorf("user %q: this process was too slow: %w", user, ErrLeased)
 	}
-	l, err := p.acquire(p.ctx, user)
+	l, err := p.acquire(p.ctx, user, d+min(d, longestLease/4))
 	if err != nil {
 		return err
 	}

@@ -240,12 +240,13 @@ func (p *pass) ask(call func(context.Context) error) error {
 // called again when the lease was extended.
 func (p *pass) keeping(wait func(context.Context) error) error {
 	for {
-		left := leaseTTL // of one that was given up nothing is to be kept
+		ttl := p.leaseTime(p.report.User)
+		left := ttl // of one that was given up nothing is to be kept
 		if !p.leased.IsZero() {
 			left = p.leased.Sub(p.now())
 		}
 		ctx, cancel := context.WithCancel(p.ctx)
-		t := time.AfterFunc(left-leaseTTL/2, cancel)
+		t := time.AfterFunc(left-ttl/2, cancel)
 		err := wait(ctx)
 		woken := !t.Stop()
 		cancel()

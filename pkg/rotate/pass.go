@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	leaseTTL = time.Minute
 	maxSteps = 40 // more than any user can need in one pass; a bound, not a budget
 	saveTime = 10 * time.Second
 )
@@ -88,7 +87,7 @@ func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 		}
 	}
 	w.turns = r.Clock.corrections()
-	l, err := r.acquire(ctx, user)
+	l, err := r.acquire(ctx, user, 0)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
@@ -128,7 +127,7 @@ func (r *Rotator) leased(ctx context.Context, user string, w way, l lease, err e
 		}
 		r.Clock.Settle(ctx)
 		w.turns = r.Clock.corrections()
-		l, err = r.acquire(ctx, user) // once more, with the right time
+		l, err = r.acquire(ctx, user, 0) // once more, with the right time
 	}
 	switch {
 	case err == nil:
@@ -278,7 +277,7 @@ func (p *pass) timely() error {
 // cut short by a shutdown, and ends well before the lease does. It has ended
 // already if the lease cannot be relied on any more.
 func (p *pass) effect() (context.Context, context.CancelFunc) {
-	d := min(p.policy.CallTimeout, p.leased.Sub(p.now())-time.Second)
+	d := min(p.policy.CallTimeout, p.leased.Sub(p.now())-spare)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), d)
 	if p.timely() != nil {
 		cancel()

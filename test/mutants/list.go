@@ -252,7 +252,7 @@ var mutants = []mutant{
 	},
 	{
 		Name: "sim-one-hand", Rule: "one hand",
-		File: "pkg/rotate/lease.go", Old: "version, err := r.Store.Acquire(ctx, user, r.Owner, now, leaseTTL)", New: "version, err := int64(0), ctx.Err()",
+		File: "pkg/rotate/lease.go", Old: "version, err := r.Store.Acquire(ctx, user, r.Owner, now, ttl)", New: "version, err := int64(0), ctx.Err()",
 		Pkg: "./internal/sim", Test: "TestManyHands", Says: "one hand", Args: []string{"-sim.hours=24"},
 	},
 	{
