@@ -7,6 +7,7 @@ package awsconfig
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -66,7 +67,11 @@ func Parse(text []byte) (*File, error) {
 	for _, s := range append(p.Sections, p.Defaults) {
 		for _, o := range s.Options {
 			o.Value = strings.TrimRightFunc(strings.Join(o.parts, "\n"), isSpace)
-			if bad := badBlock(o.Value); bad != "" {
+		}
+	}
+	for _, s := range p.Sections { // what only [DEFAULT] has is not looked into
+		for _, o := range slices.Concat(s.Options, p.Defaults.Options) {
+			if bad := badBlock(p.Option(s, o.Name).Value); bad != "" {
 				return nil, &SyntaxError{o.Line, fmt.Sprintf("%q in the block of %s has no =", bad, o.Name)}
 			}
 		}

@@ -52,11 +52,22 @@ func TestParseRefuses(t *testing.T) {
 		"[a]\n[b]\n[a]":                         3,
 		"[DEFAULT]\nb=1\n[a]\n[DEFAULT]\nb = 1": 5,
 		"[a]\nb =\n c: d\n":                     2,
+		"[DEFAULT]\nb =\n c: d\n[a]":            2,
 		"[a]\n# \xff":                           2,
 	} {
 		syntax := (*SyntaxError)(nil)
 		if _, err := Parse([]byte(text)); !errors.As(err, &syntax) || syntax.Line != line {
 			t.Errorf("Parse(%q) = %v, want an error in line %d", text, err, line)
+		}
+	}
+}
+
+// A block of [DEFAULT] that no section has is not looked into.
+func TestParseOfADefaultThatNobodyHas(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"[DEFAULT]\nb =\n c: d\n", "[DEFAULT]\nb =\n c: d\n[a]\nb = 1\n"} {
+		if _, err := Parse([]byte(text)); err != nil {
+			t.Errorf("Parse(%q) = %v", text, err)
 		}
 	}
 }
