@@ -47,6 +47,27 @@ func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *sl
 	return required, optional, errors.Join(errs...)
 }
 
+// reachable refuses files whose readers would not see a new key, before one is
+// made. Optional targets keep nobody waiting: those report it when they are written.
+func reachable(cfg config.Config) error {
+	var errs []error
+	for i, t := range cfg.Publish {
+		if t.Type != "file" || t.Optional {
+			continue
+		}
+		f := &publish.File{Path: t.Path, InPlace: t.InPlace}
+		covers := publish.Only{Users: t.Users, To: f}.Traits().Covers
+		u := cfg.Users
+		named := len(u.Names) > 0 && u.PathPrefix == "" && u.Tag == "" && !u.All
+		if err := f.Held(func(user string) bool {
+			return (covers == nil || covers(user)) && (!named || slices.Contains(u.Names, user))
+		}); err != nil {
+			errs = append(errs, fmt.Errorf("publish[%d].path: %w", i, err))
+		}
+	}
+	return usage(errors.Join(errs...), "")
+}
+
 func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
 	props := publish.Properties{
 		KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration,
@@ -71,7 +92,10 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 				return nil, fmt.Errorf("mode: %q is not octal", t.Mode)
 			}
 		}
-		p := &publish.File{Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner}
+		p := &publish.File{
+			Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner,
+			InPlace: t.InPlace,
+		}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":
 		if err := trustedProgram(t.Command[0]); err != nil {

@@ -74,6 +74,9 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
+	if err := reachable(cfg); err != nil {
+		return err
+	}
 	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err

@@ -65,6 +65,9 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return rotate.ErrNoUsers
 	}
 	defer ignoreHangup(logger(e.Err, cfg.Log))()
+	if err := reachable(cfg); err != nil {
+		return err
+	}
 	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err

@@ -18,4 +18,20 @@ var ofFiles = []mutant{
 		New:  "		if s.Name == w.profile {\n			continue",
 		Pkg:  "./internal/getkey/profile", Test: "TestCorpus/credentials-static$", Says: `edit \(-refused \+got\)`,
 	},
+	{
+		Name: "confirm-unseen",
+		Rule: "a target confirms what its readers see",
+		File: "pkg/publish/file.go",
+		Old:  "	if !f.InPlace {\n		if err := replaceable(",
+		New:  "	if !f.InPlace {\n		write = disk.Replace\n	} else {\n		if err := replaceable(",
+		Pkg:  "./pkg/publish", Test: "TestFileInPlace", Says: `Publish of a new pair = .*want a refusal`,
+	},
+	{
+		Name: "in-place-by-rename",
+		Rule: "a target confirms what its readers see",
+		File: "pkg/publish/file.go",
+		Old:  "name, write := filepath.Base(path), disk.Overwrite",
+		New:  "name, write := filepath.Base(path), disk.Replace",
+		Pkg:  "./pkg/publish", Test: "TestFileInPlace", Says: `its other name reads`,
+	},
 }

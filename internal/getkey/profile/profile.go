@@ -89,7 +89,8 @@ func fromHome(path, standard string) (string, error) {
 }
 
 // into writes the profile into the configuration file. The file is replaced
-// whole, or not at all if somebody else changed it meanwhile.
+// whole, or not at all if somebody else changed it meanwhile; one that has to
+// stay the same file, for a mount or another hard link, is written into.
 func into(config, credentials string, w wanted) error {
 	if !nameable(w.profile) {
 		return getkey.Usagef("--write-profile: %q cannot name a profile", w.profile)
@@ -168,6 +169,9 @@ func replace(path string, before, after []byte) error {
 			return errors.New("another program changed it at the same time")
 		}
 		return nil
+	}
+	if disk.Pinned(dir, name) != "" { // a mount of a container, say, or one name of several
+		return disk.Overwrite(dir, name, content)
 	}
 	return disk.Replace(dir, name, content)
 }

@@ -50,6 +50,29 @@ func TestWriteProfileKeepsModeAndLink(t *testing.T) {
 	}
 }
 
+// A file with several names, as in a folder of dotfiles, stays one file.
+func TestWriteProfileIntoALinkedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config, other := filepath.Join(dir, "config"), filepath.Join(dir, "dotfile")
+	if err := os.WriteFile(config, []byte("[default]\nregion = eu-west-1\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(config, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := into(config, filepath.Join(dir, "none"), wanted{"ci", "ci", command}); err != nil {
+		t.Fatal(err)
+	}
+	want := "[default]\nregion = eu-west-1\n\n[profile ci]\ncredential_process = " + command + "\n"
+	if got, err := os.ReadFile(other); err != nil || string(got) != want {
+		t.Errorf("by its other name it holds %q, %v, want %q", got, err, want)
+	}
+	if info, err := os.Stat(config); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the mode is %v, %v, want 0640", info.Mode(), err)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
