@@ -55,6 +55,11 @@ func edit(config, credentials file, w wanted) ([]byte, error) {
 	if err := unshadowed(credentials, w); err != nil {
 		return nil, err
 	}
+	for i, l := range before.Lines {
+		if l.End == "\r" {
+			return nil, config.refuse(i+1, "end the lines with a newline", "not all clients see that a line ends where only a carriage return is")
+		}
+	}
 	section, err := sectionOf(config, before, w)
 	if err != nil {
 		return nil, err
@@ -78,6 +83,9 @@ func sectionOf(config file, f *awsconfig.File, w wanted) (*awsconfig.Section, er
 			return nil, config.refuse(s.Line, "remove one of the sections",
 				"profile %q has two sections, and not all clients use the same: [%s] in line %d and [%s]",
 				w.profile, found.Name, found.Line, s.Name)
+		case is && !plain(s.Name, w.profile):
+			return nil, config.refuse(s.Line, "write "+header(w.profile)+" there",
+				"[%s] is profile %q to the AWS CLI and not to all clients", s.Name, w.profile)
 		case is:
 			found = s
 		case resembles(s.Name, w.profile):
@@ -148,6 +156,12 @@ func resembles(section, profile string) bool {
 		return words[0] == profile
 	}
 	return len(words) == 1 && words[0] == "default" && profile == "default"
+}
+
+// plain reports whether a header that is the profile's to botocore is so to all
+// clients that can find the profile.
+func plain(section, profile string) bool {
+	return strings.Contains(profile, " ") || section == "profile "+profile || section == "profile\t"+profile || section == "default"
 }
 
 // header returns the header of the profile's section, as the AWS CLI writes it.

@@ -43,8 +43,8 @@ func Write(w *getkey.World, o *getkey.Options) error {
 	if o.APIKeyFile == "" && o.Identity == "" && o.OIDCTokenFile == "" {
 		say("programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
 	}
-	if strings.Contains(o.Profile, " ") {
-		say("only the AWS CLI and boto3 find a profile whose name has a space")
+	if at := strings.IndexAny(o.Profile, " =,"); at >= 0 {
+		say("the AWS CLI and boto3 find this profile; not all SDKs do, because of the %q in its name", o.Profile[at:at+1])
 	}
 	for _, names := range stronger {
 		if w.Getenv(names[0]) != "" {
