@@ -9,9 +9,9 @@ import (
 )
 
 // TestATargetThatReadersHoldOnTo: a file target with readers that would not see a
-// file that takes its place is refused by every command that would make a key. A
-// second name stands for a container in which the file is mounted by itself, as
-// in e2e.TestFileMountedByItself.
+// file that takes its place is refused by every command that would make the user's
+// first key. A second name stands for a container in which the file is mounted by
+// itself, as in e2e.TestFileMountedByItself.
 func TestATargetThatReadersHoldOnTo(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -42,8 +42,17 @@ func TestATargetThatReadersHoldOnTo(t *testing.T) {
 		t.Fatalf("rotate-once in place = %d\n%s%s", code, out, errs)
 	}
 	keys := s.AWS.Working("ci")
-	if got, err := os.ReadFile(other); err != nil || len(keys) != 1 || !strings.Contains(string(got), keys[0]) {
-		t.Errorf("a reader of the other name sees %q, %v, want key %v", got, err, keys)
+	if got := read(t, other); len(keys) != 1 || !strings.Contains(got, keys[0]) {
+		t.Fatalf("a reader of the other name sees %q, want key %v", got, keys)
+	}
+
+	// Who has keys does not keep others waiting: the target fails for that user.
+	in := strings.Replace(read(t, s.File), ", in_place: true", "", 1)
+	if err := os.WriteFile(s.File, []byte(in), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := s.Run("rotate-once"); code != 0 || !strings.Contains(errs, "would not reach its readers") {
+		t.Errorf("rotate-once of who has a key = %d, want a warning\n%s%s", code, out, errs)
 	}
 
 	// Neither whom keyrot does not rotate nor an optional target keeps others waiting.
@@ -57,4 +66,13 @@ func TestATargetThatReadersHoldOnTo(t *testing.T) {
 	if code, out, errs := s.Run("rotate-once"); code != 0 {
 		t.Errorf("with a file of somebody else: rotate-once = %d\n%s%s", code, out, errs)
 	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -74,9 +74,6 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	if err := reachable(cfg); err != nil {
-		return err
-	}
 	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
@@ -107,6 +104,9 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 				s.rotator.Log.Warn("notices could not be written down", "err", err)
 			}
 		}()
+	}
+	if err := s.mayCreate(ctx, cfg); err != nil {
+		return err
 	}
 	s.forewarn(ctx, e, cfg)
 	rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: o.Users, Force: o.Force, DryRun: o.DryRun, Patience: o.Wait})

@@ -65,9 +65,6 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return rotate.ErrNoUsers
 	}
 	defer ignoreHangup(logger(e.Err, cfg.Log))()
-	if err := reachable(cfg); err != nil {
-		return err
-	}
 	aws, err := e.connectAWS(ctx, cfg)
 	if err != nil {
 		return err
@@ -82,6 +79,9 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
+	if err := s.mayCreate(ctx, cfg); err != nil {
+		return err
+	}
 	s.forewarn(ctx, e, cfg)
 	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))
 	return s.run(ctx, ln)

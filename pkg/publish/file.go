@@ -145,8 +145,8 @@ func replaceable(dir *os.Root, path string) error {
 }
 
 // Held returns an error for each file of the target that exists and whose
-// readers would not see a new key, before there is one. Only those of the users
-// that includes returns true for are looked at.
+// readers would not see a new key, before there is one. Where Path differs from
+// user to user, only the files of those are looked at that includes returns true for.
 func (f *File) Held(includes func(user string) bool) error {
 	if f.InPlace {
 		return nil

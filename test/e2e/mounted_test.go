@@ -18,6 +18,9 @@ import (
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
+// nowhere is an AWS that is not there: nothing is asked of it before a target is refused.
+var nowhere = []string{"AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=AKIANOWHERE", "AWS_SECRET_ACCESS_KEY=x", "AWS_ENDPOINT_URL=http://127.0.0.1:1"}
+
 // apart returns a command that runs a shell script with mounts of its own.
 func apart(ctx context.Context, script string, args ...string) *exec.Cmd {
 	how := []string{"--mount"}
@@ -93,7 +96,9 @@ func TestFileMountedByItself(t *testing.T) {
 	config := filepath.Join(dir, "keyrot.yaml")
 	write(t, config, "users: {names: [ci]}\nstore: {path: "+dir+"/keyrot.db}\n"+
 		"publish: [{type: file, format: env, path: \""+path+"\", users: [ci]}]\n")
-	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "keyrot"), "rotate-once", "--config", config).CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "keyrot"), "rotate-once", "--config", config)
+	cmd.Env = append(os.Environ(), nowhere...)
+	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "publish[0].path: "+path+" "+mounted) {
 		t.Errorf("rotate-once = %v, want a refusal\n%s", err, out)
 	}
@@ -136,7 +141,9 @@ func TestKeyrotInAContainer(t *testing.T) {
 		"publish: [{type: file, format: env, path: \""+dir+"/${USER}.env\"}]\n")
 	const script = `mount --bind "$2" "$3"; AWS_CONFIG_FILE=$3 AWS_SHARED_CREDENTIALS_FILE=$3.none "$1" get-key --user ci --write-profile ci
 "$1" rotate-once --config "$4"`
-	out, err := apart(t.Context(), script, filepath.Join(bin, "keyrot"), outside, path, config).CombinedOutput()
+	cmd := apart(t.Context(), script, filepath.Join(bin, "keyrot"), outside, path, config)
+	cmd.Env = append(os.Environ(), nowhere...)
+	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), path+" is a mount of its own") || !strings.Contains(string(out), "in_place: true") {
 		t.Errorf("rotate-once = %v, want a refusal that names in_place\n%s", err, out)
 	}
