@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // mounted says where a file is mounted by itself, "" if nowhere.
@@ -17,28 +15,24 @@ func mounted(dir *os.Root, name string) string {
 		return ""
 	}
 	defer func() { _ = d.Close() }() // only read
-	fd := int(d.Fd())
-	var file, folder unix.Statx_t
-	if unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &file) != nil {
-		return "" // an old kernel; then the rename says so
-	}
-	if file.Attributes&file.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-		return "is a mount of its own"
-	}
-	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	if err != nil || unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &folder) != nil || folder.Mask&unix.STATX_MNT_ID == 0 {
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
+	if err != nil {
 		return ""
 	}
+	path = filepath.Join(path, name)
+	var in mount // that the file is in: the one that is nearest and newest
 	for _, m := range mountsOf("self") {
-		if m.id == strconv.FormatUint(folder.Mnt_id, 10) {
-			rel, err := filepath.Rel(m.at, filepath.Join(path, name))
-			if err != nil {
-				return ""
-			}
-			return elsewhere(m.device, filepath.Join(m.root, rel))
+		if m.at == path {
+			return "is a mount of its own"
+		}
+		if strings.HasPrefix(path, strings.TrimSuffix(m.at, "/")+"/") && len(m.at) >= len(in.at) {
+			in = m
 		}
 	}
-	return ""
+	if in.at == "" {
+		return ""
+	}
+	return elsewhere(in.device, filepath.Join(in.root, strings.TrimPrefix(path, in.at)))
 }
 
 // elsewhere says which process sees a mount of the file of a file system alone.
@@ -66,7 +60,7 @@ func elsewhere(device, path string) string {
 }
 
 // mount is a line of mountinfo(5): what of a device is where.
-type mount struct{ id, device, root, at string }
+type mount struct{ device, root, at string }
 
 func mountsOf(pid string) (all []mount) {
 	raw, err := os.ReadFile("/proc/" + pid + "/mountinfo")
@@ -75,7 +69,7 @@ func mountsOf(pid string) (all []mount) {
 	}
 	for line := range strings.Lines(string(raw)) {
 		if f := strings.Fields(line); len(f) > 4 {
-			all = append(all, mount{f[0], f[2], unescape(f[3]), unescape(f[4])})
+			all = append(all, mount{f[2], unescape(f[3]), unescape(f[4])})
 		}
 	}
 	return all

@@ -19,7 +19,9 @@ import (
 )
 
 // nowhere is an AWS that is not there: nothing is asked of it before a target is refused.
-var nowhere = []string{"AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=AKIANOWHERE", "AWS_SECRET_ACCESS_KEY=x", "AWS_ENDPOINT_URL=http://127.0.0.1:1"}
+var nowhere = []string{
+	"AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=AKIANOWHERE", "AWS_SECRET_ACCESS_KEY=x", "AWS_ENDPOINT_URL=http://127.0.0.1:1",
+}
 
 // apart returns a command that runs a shell script with mounts of its own.
 func apart(ctx context.Context, script string, args ...string) *exec.Cmd {

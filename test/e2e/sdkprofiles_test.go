@@ -26,7 +26,9 @@ func TestSDKsReadProfiles(t *testing.T) {
 	corpus := filepath.Join("..", "..", "internal", "getkey", "profile", "testdata", "corpus")
 	readers := map[string][]string{
 		"JavaScript": {"node", filepath.Join("sdks", "js", "profiles.mjs")},
-		"Java":       {"java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(sdks, "java", "*"), filepath.Join("sdks", "java", "Profiles.java")},
+		"Java": {
+			"java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(sdks, "java", "*"), filepath.Join("sdks", "java", "Profiles.java"),
+		},
 	}
 	for sdk, command := range readers {
 		read := func(file string) (said map[string]configSections) {
