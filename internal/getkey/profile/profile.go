@@ -78,7 +78,11 @@ func fromHome(path, standard string) (string, error) {
 		path = standard
 	}
 	rest, ok := strings.CutPrefix(path, "~/")
-	if !ok {
+	switch {
+	case ok:
+	case strings.HasPrefix(path, "~"), strings.Contains(path, "$"):
+		return "", getkey.Usagef("%q names an AWS configuration file in a way that not all clients expand; write its whole path", path)
+	default:
 		return path, nil
 	}
 	home, err := os.UserHomeDir()

@@ -73,6 +73,30 @@ func TestWriteProfileIntoALinkedFile(t *testing.T) {
 	}
 }
 
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		set, config, credentials string // "" for the files: refused
+	}{
+		{"", filepath.Join(home, ".aws", "config"), filepath.Join(home, ".aws", "credentials")},
+		{"~/x", filepath.Join(home, "x"), filepath.Join(home, "x")},
+		{"/x y", "/x y", "/x y"},
+		{"~me/x", "", ""},
+		{"$HOME/x", "", ""},
+	} {
+		getenv := func(string) string { return tt.set }
+		config, err := ConfigFile(getenv)
+		credentials, err2 := CredentialsFile(getenv)
+		if config != tt.config || credentials != tt.credentials || (err != nil) != (tt.config == "") || (err2 != nil) != (tt.config == "") {
+			t.Errorf("with %q: %q, %v and %q, %v, want %q and %q", tt.set, config, err, credentials, err2, tt.config, tt.credentials)
+		}
+	}
+}
+
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
