@@ -97,7 +97,7 @@ e2e-faults: e2e-setup ## two daemons and a cron job under faults of AWS, machine
 
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh
-	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs$$' -timeout 30m ./test/e2e
+	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs(ReadProfiles)?$$' -timeout 30m ./test/e2e
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
 	$(GO) build -o .e2e/bin/crowd ./test/e2e/crowd

@@ -30,7 +30,7 @@ func TestThin(t *testing.T) {
 		"github.com/keyrot/keyrot/cmd/keyrot/early/agent": true, "github.com/keyrot/keyrot/cmd/keyrot/early/cache": true,
 		"github.com/keyrot/keyrot/internal/getkey/quick": true, "github.com/keyrot/keyrot/internal/getkey/entry": true, "github.com/keyrot/keyrot/internal/getkey/warm": true,
 		"github.com/keyrot/keyrot/internal/hint": true, "github.com/keyrot/keyrot/internal/disk": true, "github.com/keyrot/keyrot/internal/harden": true,
-		"github.com/keyrot/keyrot/internal/trust": true, "github.com/keyrot/keyrot/internal/printable": true,
+		"github.com/keyrot/keyrot/internal/trust": true, "github.com/keyrot/keyrot/internal/awsconfig": true, "github.com/keyrot/keyrot/internal/printable": true,
 		"github.com/keyrot/keyrot/pkg/api": true, "github.com/keyrot/keyrot/pkg/client": true,
 		"github.com/gofrs/flock": true, "golang.org/x/sys/unix": true, "golang.org/x/sys/windows": true,
 		"golang.org/x/crypto/nacl/secretbox": true, "golang.org/x/crypto/salsa20": true, "golang.org/x/crypto/salsa20/salsa": true,

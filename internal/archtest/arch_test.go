@@ -73,7 +73,8 @@ var rules = []rule{
 	{who: "internal/getkey/quick", only: []string{"std", "internal/harden", "internal/trust"}}, // system calls: cmd/keyrot/early has a test
 	{who: "internal/getkey/entry", only: []string{"std", "golang.org/x/crypto/nacl/secretbox", "golang.org/x/crypto/salsa20"}},
 	{who: "internal/getkey/warm", only: []string{"std", "internal/getkey/entry", "internal/getkey/quick"}},
-	{who: "internal/getkey/profile", only: []string{"std", "internal/getkey", "internal/disk", "internal/hint"}},
+	{who: "internal/getkey/profile", never: []string{"net/http"}, only: []string{"std", "internal/awsconfig", "internal/getkey", "internal/disk", "internal/hint"}},
+	{who: "internal/awsconfig", only: []string{"std"}},
 	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/trust", only: []string{"syscall"}},
 	{who: "internal/sdnotify", only: []string{"std"}},

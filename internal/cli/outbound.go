@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,54 @@ func publishers(cfg config.Config, sdk aws.Config, now func() time.Time, log *sl
 	return required, optional, errors.Join(errs...)
 }
 
+// mayCreate refuses files whose readers would not see a new key, before a user has
+// its first one. For users who have keys it is a warning: their targets fail by
+// themselves, and nobody else waits for that.
+func (s *system) mayCreate(ctx context.Context, cfg config.Config) error {
+	err := unreachable(cfg, func(string) bool { return true })
+	if err == nil {
+		return nil
+	}
+	entries, failed := s.store.List(ctx)
+	if failed != nil {
+		return failed
+	}
+	has := map[string]bool{}
+	for _, e := range entries {
+		has[e.Record.User] = len(e.Record.Keys) > 0
+	}
+	if err := unreachable(cfg, func(user string) bool { return !has[user] }); err != nil {
+		return usage(err, "")
+	}
+	s.rotator.Log.Warn("a file target would not reach its readers, and will fail", "err", err)
+	return nil
+}
+
+// unreachable returns an error for each file of a required target whose readers
+// would not see a new key.
+func unreachable(cfg config.Config, includes func(user string) bool) error {
+	u := cfg.Users
+	named := len(u.Names) > 0 && u.PathPrefix == "" && u.Tag == "" && !u.All
+	var errs []error
+	for i, t := range cfg.Publish {
+		if t.Type != "file" || t.Optional {
+			continue
+		}
+		f := &publish.File{Path: t.Path, InPlace: t.InPlace}
+		covers := publish.Only{Users: t.Users, To: f}.Traits().Covers
+		its := func(user string) bool {
+			return (covers == nil || covers(user)) && (!named || slices.Contains(u.Names, user)) && includes(user)
+		}
+		if perUser, _ := publish.CheckName(t.Path); !perUser && len(t.Users) == 1 && !its(t.Users[0]) {
+			continue // the file is that user's
+		}
+		if err := f.Held(its); err != nil {
+			errs = append(errs, fmt.Errorf("publish[%d].path: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() time.Time, log *slog.Logger) (rotate.Publisher, error) {
 	props := publish.Properties{
 		KeyID: t.Properties.KeyID, Secret: t.Properties.Secret, Expiration: t.Properties.Expiration,
@@ -73,6 +122,7 @@ func publisher(cfg config.Config, t config.Target, sdk aws.Config, now func() ti
 		}
 		p := &publish.File{
 			Label: t.Label(), Path: t.Path, Format: t.Format, Text: t.Text, Region: t.Region, Mode: fs.FileMode(mode), Owner: t.Owner,
+			InPlace: t.InPlace,
 		}
 		return p, errors.Join(p.Check(), perUser(t, "path", t.Path))
 	case "hook":

@@ -105,6 +105,9 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 			}
 		}()
 	}
+	if err := s.mayCreate(ctx, cfg); err != nil {
+		return err
+	}
 	s.forewarn(ctx, e, cfg)
 	rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: o.Users, Force: o.Force, DryRun: o.DryRun, Patience: o.Wait})
 	if err != nil {

@@ -79,6 +79,9 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
+	if err := s.mayCreate(ctx, cfg); err != nil {
+		return err
+	}
 	s.forewarn(ctx, e, cfg)
 	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))
 	return s.run(ctx, ln)

@@ -107,6 +107,9 @@ func (e Env) enroll(ctx context.Context, o usersOptions, s *system, cfg config.C
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
+	if err := s.mayCreate(ctx, cfg); err != nil {
+		return err
+	}
 	all, err := s.rotator.Selected(ctx, o.Users)
 	if err != nil {
 		return err

@@ -47,6 +47,11 @@ type Target struct {
 	Mode string `mapstructure:"mode"`
 	// Owner is USER, USER:GROUP or :GROUP. Default: who keyrot runs as.
 	Owner string `mapstructure:"owner"`
+	// InPlace: the file is written into, instead of a new one taking its place,
+	// for readers that would go on with the old one: a container into which the
+	// file is mounted by itself, another hard link. A reader can see half of it
+	// for a moment. Default false.
+	InPlace bool `mapstructure:"in_place"`
 
 	// Command is the hook's program and its arguments.
 	Command []string `mapstructure:"command"`

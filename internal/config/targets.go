@@ -29,6 +29,7 @@ var targetKeys = []struct {
 	{"text", []string{"file"}, false, func(t Target) bool { return t.Text != "" }},
 	{"mode", []string{"file"}, false, func(t Target) bool { return t.Mode != "" }},
 	{"owner", []string{"file"}, false, func(t Target) bool { return t.Owner != "" }},
+	{"in_place", []string{"file"}, false, func(t Target) bool { return t.InPlace }},
 	{"command", []string{"hook"}, true, func(t Target) bool { return len(t.Command) > 0 }},
 	{"timeout", []string{"hook"}, false, func(t Target) bool { return t.Timeout != 0 }},
 	{"url", []string{"webhook"}, true, func(t Target) bool { return t.URL != "" }},

@@ -15,3 +15,10 @@ func ownerOf(info fs.FileInfo) (user, group int) {
 	}
 	return -1, -1
 }
+
+func linksOf(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink) //nolint:unconvert // it is smaller on some systems
+	}
+	return 1
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -26,7 +27,8 @@ var formats = map[string]string{
 // the old content or the new one. Its folder must exist, and nobody but root,
 // the user keyrot runs as and Owner may be able to change it or those above it:
 // they could have the pair written elsewhere. A symbolic link is replaced, not
-// followed.
+// followed. A file that some readers would go on reading when another one has
+// taken its place is refused (see InPlace).
 type File struct {
 	Label string // Name; default file
 	Path  string // ${USER} is expanded
@@ -44,6 +46,10 @@ type File struct {
 	// Owner is USER, USER:GROUP or :GROUP, by name or number. Default: who
 	// keyrot runs as.
 	Owner string
+	// InPlace: the file is written into instead, for readers that hold on to it,
+	// such as a container in which it is mounted by itself. Those that come
+	// meanwhile can see half of it. It must belong to the user of Owner.
+	InPlace bool
 }
 
 // Name implements rotate.Publisher.
@@ -115,10 +121,75 @@ func (f *File) Publish(_ context.Context, c rotate.Credential) error {
 	}
 	defer func() { _ = dir.Close() }()
 	content := disk.Content{Text: []byte(text), Mode: cmp.Or(f.Mode, 0o600), UID: uid, GID: gid}
-	if disk.Same(dir, filepath.Base(path), content) {
+	name, write := filepath.Base(path), disk.Overwrite
+	if !f.InPlace {
+		if err := replaceable(dir, path); err != nil {
+			return err
+		}
+		write = disk.Replace
+	}
+	if disk.Same(dir, name, content) {
 		return nil
 	}
-	return disk.Replace(dir, filepath.Base(path), content)
+	return write(dir, name, content)
+}
+
+// replaceable refuses a file whose readers would not all see another one in its
+// place: a confirmation would be untrue.
+func replaceable(dir *os.Root, path string) error {
+	if why := disk.Pinned(dir, filepath.Base(path)); why != "" {
+		return fmt.Errorf("%s %s, so that readers would not see a file that takes its place; "+
+			"set in_place: true for this target, or mount the folder instead of the file", path, why)
+	}
+	return nil
+}
+
+// Held returns an error for each file of the target that exists and whose
+// readers would not see a new key, before there is one. Where Path differs from
+// user to user, only the files of those are looked at that includes returns true for.
+func (f *File) Held(includes func(user string) bool) error {
+	if f.InPlace {
+		return nil
+	}
+	pattern, err := Expand(strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(f.Path), map[string]string{varUser: "*"})
+	if err != nil {
+		return err
+	}
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		return err
+	}
+	text, _, perUser := strings.Cut(f.Path, "${"+varUser+"}")
+	before, err := Expand(text, nil)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		if perUser {
+			user := userIn(f.Path, path, len(before))
+			if user == "" || !includes(user) {
+				continue
+			}
+		}
+		dir, err := os.OpenRoot(filepath.Dir(path))
+		if err != nil {
+			continue // it is said when it is written
+		}
+		errs = append(errs, replaceable(dir, path), dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// userIn returns the user for whom the path is what the text expands to, and
+// whose name begins at an index of it; "" if there is none.
+func userIn(text, path string, at int) string {
+	for end := at + 1; end <= len(path); end++ {
+		if p, err := Expand(text, map[string]string{varUser: path[at:end]}); err == nil && p == path {
+			return path[at:end]
+		}
+	}
+	return ""
 }
 
 // owner resolves USER:GROUP; -1 is "as it is".

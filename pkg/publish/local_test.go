@@ -89,6 +89,45 @@ func TestFileSurvivesACrash(t *testing.T) {
 	}
 }
 
+// Who has the file by another name would not see one in its place.
+func TestFileInPlace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	all := func(string) bool { return true }
+	f := &publish.File{Path: filepath.Join(dir, "a[b]${USER}", "${USER}.env"), Format: "env", InPlace: true}
+	if err := os.Mkdir(filepath.Join(dir, "a[b]ci"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	here, there := filepath.Join(dir, "a[b]ci", "ci.env"), filepath.Join(dir, "there")
+	if err := f.Publish(t.Context(), pair("AKIA1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(here, there); err != nil {
+		t.Fatal(err)
+	}
+	replaced := *f
+	replaced.InPlace = false
+	for what, err := range map[string]error{
+		"Publish of a new pair":  replaced.Publish(t.Context(), pair("AKIA2")),
+		"Publish of the old one": replaced.Publish(t.Context(), pair("AKIA1")),
+		"Held":                   replaced.Held(all),
+		"Reach":                  replaced.Reach(t.Context(), "ci"),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "2 names") || !strings.Contains(err.Error(), "in_place: true") {
+			t.Errorf("%s = %v, want a refusal that names in_place", what, err)
+		}
+	}
+	if err := errors.Join(f.Publish(t.Context(), pair("AKIA2")), f.Publish(t.Context(), pair("AKIA2")), f.Held(all), f.Reach(t.Context(), "ci")); err != nil {
+		t.Errorf("in place: %v", err)
+	}
+	if got, _ := os.ReadFile(there); !strings.Contains(string(got), "ID=AKIA2\n") {
+		t.Errorf("its other name reads %q, want the new pair", got)
+	}
+	if err := replaced.Held(func(user string) bool { return user != "ci" }); err != nil {
+		t.Errorf("Held without the user = %v", err)
+	}
+}
+
 func TestFileRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -33,7 +33,8 @@ func (o Only) Reach(ctx context.Context, user string) error {
 	return to.Reach(ctx, user)
 }
 
-// Reach implements [Reachable]: the folder must be there, safe, and writable.
+// Reach implements [Reachable]: the folder must be there, safe, and writable, or
+// the file in place; readers must see what is written.
 func (f *File) Reach(_ context.Context, user string) error {
 	path, err := named(f.Path, rotate.Credential{User: user})
 	if err != nil {
@@ -51,7 +52,12 @@ func (f *File) Reach(_ context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(disk.Writable(dir), dir.Close())
+	if f.InPlace {
+		err = disk.Overwritable(dir, filepath.Base(path), uid)
+	} else {
+		err = errors.Join(disk.Writable(dir), replaceable(dir, path))
+	}
+	return errors.Join(err, dir.Close())
 }
 
 // Reach implements [Reachable]: the program must be there.

@@ -51,6 +51,7 @@ func all() []mutant {
 		ofCosts,
 		ofPage,
 		ofEngine,
+		ofFiles,
 	)
 }
 

@@ -1,5 +1,7 @@
 // Package profile writes the credential_process line that makes an SDK ask
-// get-key into the AWS config file, and leaves everything else in it alone.
+// get-key into the AWS configuration file. It reads the file as its readers do,
+// leaves every other value in it alone, and writes nothing unless clients will
+// really use the line.
 package profile
 
 import (
@@ -9,12 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/keyrot/keyrot/internal/disk"
 	"github.com/keyrot/keyrot/internal/getkey"
-	"github.com/keyrot/keyrot/internal/hint"
 )
 
 // Write does what --write-profile says.
@@ -27,65 +27,129 @@ func Write(w *getkey.World, o *getkey.Options) error {
 	if err != nil {
 		return err
 	}
-	path, err := ConfigFile(w.Getenv)
+	config, err := ConfigFile(w.Getenv)
 	if err != nil {
 		return err
 	}
-	if err := Into(path, o.Profile, command); err != nil {
+	credentials, err := CredentialsFile(w.Getenv)
+	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(w.Err, "keyrot: profile %q in %s now runs\n  %s\n", o.Profile, path, command)
+	if err := into(config, credentials, wanted{o.Profile, o.User, command}); err != nil {
+		return err
+	}
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w.Err, "keyrot: "+format+"\n", args...) }
+	say("profile %q in %s now runs\n  %s", o.Profile, config, command)
 	if o.APIKeyFile == "" && o.Identity == "" && o.OIDCTokenFile == "" {
-		_, _ = fmt.Fprintln(w.Err, "keyrot: programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
+		say("programs that use it need KEYROT_API_KEY or the agent; --api-key-file would be part of the line")
+	}
+	if at := strings.IndexAny(o.Profile, " =,"); at >= 0 {
+		say("the AWS CLI and boto3 find this profile; not all SDKs do, because of the %q in its name", o.Profile[at:at+1])
+	}
+	for _, names := range stronger {
+		if w.Getenv(names[0]) != "" {
+			say("%s is set here: with it, AWS_PROFILE changes nothing", names[0])
+			say("hint: unset %s", strings.Join(names, " "))
+		}
 	}
 	return nil
 }
 
-// ConfigFile returns the AWS config file: AWS_CONFIG_FILE or ~/.aws/config.
+// stronger are variables whose credentials clients prefer to the profile that
+// AWS_PROFILE names.
+var stronger = [][]string{
+	{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"},
+	{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"},
+}
+
+// ConfigFile returns the AWS configuration file: AWS_CONFIG_FILE or ~/.aws/config.
 func ConfigFile(getenv func(string) string) (string, error) {
-	home, err := os.UserHomeDir()
-	path := getenv("AWS_CONFIG_FILE")
+	return fromHome(getenv("AWS_CONFIG_FILE"), "~/.aws/config")
+}
+
+// CredentialsFile returns the AWS credentials file: AWS_SHARED_CREDENTIALS_FILE
+// or ~/.aws/credentials.
+func CredentialsFile(getenv func(string) string) (string, error) {
+	return fromHome(getenv("AWS_SHARED_CREDENTIALS_FILE"), "~/.aws/credentials")
+}
+
+func fromHome(path, standard string) (string, error) {
 	if path == "" {
-		path = "~/.aws/config"
+		path = standard
 	}
 	rest, ok := strings.CutPrefix(path, "~/")
 	switch {
-	case !ok:
+	case ok:
+	case strings.HasPrefix(path, "~"), strings.Contains(path, "$"):
+		return "", getkey.Usagef("%q names an AWS configuration file in a way that not all clients expand; write its whole path", path)
+	default:
 		return path, nil
-	case err != nil:
-		return "", getkey.Usagef("finding the AWS config file: %w", err)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", getkey.Usagef("finding the AWS configuration file: %w", err)
 	}
 	return filepath.Join(home, rest), nil
 }
 
-// Into writes the profile with the command into the AWS config file,
-// replacing a command that was there. All other bytes stay. The file is
-// replaced whole, or not at all if somebody else changed it meanwhile.
-func Into(path, profile, command string) error {
-	if profile == "" || strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(getkey.WordRunes+"@,", r) }) {
-		return getkey.Usagef("--write-profile: %q cannot name a profile", profile)
+// into writes the profile into the configuration file. The file is replaced
+// whole, or not at all if somebody else changed it meanwhile; one that has to
+// stay the same file, for a mount or another hard link, is written into.
+func into(config, credentials string, w wanted) error {
+	if !nameable(w.profile) {
+		return getkey.Usagef("--write-profile: %q cannot name a profile", w.profile)
 	}
-	if err := disk.Trusted(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading the AWS config file: %w", err)
+	if err := disk.Trusted(config); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the AWS configuration file: %w", err)
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // the link stays a link
+	if real, err := filepath.EvalSymlinks(config); err == nil {
+		config = real // the link stays a link
 	}
-	before, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading the AWS config file: %w", err)
+	before, err := read(config)
+	if err != nil {
+		return fmt.Errorf("reading the AWS configuration file: %w", err)
 	}
-	after, err := withProfile(before, profile, command)
+	secrets, err := read(credentials)
+	if err != nil {
+		return fmt.Errorf("reading the AWS credentials file: %w", err)
+	}
+	if same(config, credentials) {
+		secrets.text = nil // one file for both: it is judged as the configuration
+	}
+	after, err := edit(before, secrets, w)
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(before, after) {
+	if bytes.Equal(before.text, after) {
 		return nil
 	}
-	if err := replace(path, before, after); err != nil {
-		return fmt.Errorf("writing the AWS config file: %w", err)
+	if err := replace(config, before.text, after); err != nil {
+		return fmt.Errorf("writing the AWS configuration file: %w", err)
 	}
 	return nil
+}
+
+// nameable reports whether all clients that find the profile read its name alike.
+func nameable(profile string) bool {
+	return profile != "" && strings.TrimSpace(profile) == profile &&
+		!strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(getkey.WordRunes+"@, ", r) })
+}
+
+func read(path string) (file, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return file{path, text}, err
+}
+
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // replace puts after into the place of before, durably.
@@ -110,156 +174,8 @@ func replace(path string, before, after []byte) error {
 		}
 		return nil
 	}
+	if disk.Pinned(dir, name) != "" { // a mount of a container, say, or one name of several
+		return disk.Overwrite(dir, name, content)
+	}
 	return disk.Replace(dir, name, content)
-}
-
-// otherSources are settings that compete with credential_process in a profile.
-var otherSources = []string{
-	"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "role_arn", "source_profile", "credential_source",
-	"web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id", "login_session",
-}
-
-// withProfile returns the content of the config file with the profile in it.
-func withProfile(config []byte, profile, command string) ([]byte, error) {
-	eol := "\n"
-	if bytes.Contains(config, []byte("\r\n")) {
-		eol = "\r\n"
-	}
-	setting := "credential_process = " + command + eol
-	header, inside, at := "[profile "+profile+"]", false, -1 // at: where the setting belongs
-	if profile == "default" {
-		header = "[default]"
-	}
-	var out bytes.Buffer
-	for line := range bytes.Lines(config) {
-		text := strings.TrimSpace(string(line))
-		if name, ok := sectionName(text); ok {
-			inside = name == profile
-			out.Write(line)
-			if inside && at < 0 {
-				if !bytes.HasSuffix(line, []byte("\n")) {
-					out.WriteString(eol)
-				}
-				at = out.Len()
-			}
-			continue
-		}
-		// An indented line continues the setting above it.
-		name, _, isSetting := strings.Cut(string(line), "=")
-		name = strings.ToLower(strings.TrimRight(name, " \t"))
-		if inside && isSetting && !strings.HasPrefix(text, "#") && !strings.HasPrefix(text, ";") {
-			for _, other := range otherSources {
-				if name == other {
-					return nil, hint.Wrap(getkey.Usagef("profile %q already has %s", profile, other), "choose another name, or remove that setting")
-				}
-			}
-			if name == "credential_process" {
-				continue // replaced
-			}
-		}
-		out.Write(line)
-	}
-	if at >= 0 {
-		head, tail := out.Bytes()[:at], out.Bytes()[at:]
-		return bytes.Join([][]byte{head, []byte(setting), tail}, nil), nil
-	}
-	if n := out.Len(); n > 0 {
-		if !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
-			out.WriteString(eol)
-		}
-		out.WriteString(eol)
-	}
-	out.WriteString(header + eol + setting)
-	return out.Bytes(), nil
-}
-
-// sectionName returns the profile whose section the line begins. Sections that
-// are no profile's have a name that no profile can have.
-func sectionName(line string) (name string, ok bool) {
-	inner, ok := strings.CutPrefix(line, "[")
-	if !ok {
-		return "", false
-	}
-	inner, _, ok = strings.Cut(inner, "]")
-	if !ok {
-		return "", false
-	}
-	words := strings.Fields(inner)
-	switch {
-	case len(words) == 1 && words[0] == "default":
-		return "default", true
-	case len(words) == 2 && words[0] == "profile":
-		return strings.Trim(words[1], `"'`), true
-	}
-	return "\x00", true
-}
-
-// Command returns the credential_process line for the options. It names
-// keyrot-get if that is installed beside self, the running program.
-func Command(self string, o *getkey.Options) (string, error) {
-	if o.Identity == getkey.ByAWS { // AWS_PROFILE names the profile to both, and so the command itself
-		return "", hint.Wrap(getkey.Usagef("--write-profile: AWS credentials cannot be proved by a profile that asks for them"),
-			`run "keyrot agent --identity aws" instead`)
-	}
-	args := []string{self}
-	thin := filepath.Join(filepath.Dir(self), "keyrot-get")
-	if runtime.GOOS == "windows" {
-		thin += ".exe"
-	}
-	if info, err := os.Stat(thin); err == nil && info.Mode().IsRegular() {
-		args = []string{thin}
-	} else if base := strings.TrimSuffix(filepath.Base(self), ".exe"); base != "keyrot-get" {
-		args = append(args, "get-key")
-	}
-	args = append(args, "--user", o.User, "--format", "credential-process", "--endpoint", o.Endpoint)
-	for _, file := range []struct{ flag, path string }{
-		{"--api-key-file", o.APIKeyFile},
-		{"--oidc-token-file", o.OIDCTokenFile},
-		{"--ca-file", o.CAFile},
-	} {
-		if file.path == "" {
-			continue
-		}
-		full, err := filepath.Abs(file.path) // an SDK starts it anywhere
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", file.flag, err)
-		}
-		args = append(args, file.flag, full)
-	}
-	if o.Identity != "" {
-		args = append(args, "--identity", o.Identity)
-	}
-	if o.AllowPlainHTTP {
-		args = append(args, "--allow-plain-http")
-	}
-	if o.NoCache {
-		args = append(args, "--no-cache")
-	}
-	for i, arg := range args {
-		quoted, err := processWord(arg)
-		if err != nil {
-			return "", err
-		}
-		args[i] = quoted
-	}
-	return strings.Join(args, " "), nil
-}
-
-// processWord quotes an argument so that a shell (Go, Java, JavaScript), boto's
-// own splitter and the readers of config files all see the same.
-func processWord(s string) (string, error) {
-	safe := getkey.WordRunes + "@,"
-	if runtime.GOOS == "windows" {
-		safe += `\`
-	}
-	unsafe := func(allowed string) bool {
-		return strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(allowed, r) })
-	}
-	switch {
-	case s != "" && !unsafe(safe):
-		return s, nil
-	case s != "" && !unsafe(safe+" ()~&"):
-		return `"` + s + `"`, nil
-	}
-	return "", getkey.Usagef("%q has characters that not all SDKs read alike in credential_process", s)
 }
