@@ -39,10 +39,6 @@ func newAPIKeyCmd(run apiKeyRuns) *cobra.Command {
 		Use:     "api-key",
 		Short:   "Create, list, rotate and revoke the API keys of callers",
 		Example: "  keyrot api-key create --name ci --users 'ci-*'",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return usagef("name one of create, list, rotate, revoke")
-		},
 	}
 	cmd.AddCommand(newAPIKeyCreateCmd(run.create), newAPIKeyListCmd(run.list), newAPIKeyRevokeCmd(run.revoke), newAPIKeyRotateCmd(run.rotate))
 	storeFlags(cmd.PersistentFlags())

@@ -115,6 +115,10 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newVersionCmd(env),
 	)
 	root.AddCommand(newOperateCmds(env.operations())...)
+	root.SetHelpCommand(helpCmd(root))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root, started
 }
 

@@ -151,7 +151,7 @@ func TestEveryFlagNamesAKey(t *testing.T) {
 	e, _, _ := testEnv(t, nil)
 	root, _ := newRoot(e)
 	for _, cmd := range append(root.Commands(), root) {
-		if cmd.Example == "" {
+		if cmd.Example == "" && cmd.Name() != "completion" { // which is cobra's own
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
 		if cmd.Name() == "serve" || cmd.Name() == "rotate-once" || cmd.Name() == "get-key" {
