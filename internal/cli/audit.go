@@ -78,7 +78,7 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{}) // the anchor there is sealed
+	st, err := openKept(ctx, cfg, e.Getenv, &rotate.Clock{}) // the anchor there is sealed
 	if err != nil {
 		return err
 	}

@@ -252,7 +252,7 @@ func TestADamagedAPIKeyHidesNoOther(t *testing.T) {
 	t.Parallel()
 	e, out, errs := testEnv(t, nil)
 	for range 2 {
-		if code := Run(t.Context(), e, []string{"api-key", "create", "--users", "ci", "-o", "json"}); code != 0 {
+		if code := Run(t.Context(), e, []string{"api-key", "create", "--init", "--users", "ci", "-o", "json"}); code != 0 {
 			t.Fatalf("create = %d", code)
 		}
 	}
@@ -285,7 +285,7 @@ func TestADamagedAPIKeyHidesNoOther(t *testing.T) {
 func TestRevokeTwice(t *testing.T) {
 	t.Parallel()
 	e, out, _ := testEnv(t, nil)
-	if code := Run(t.Context(), e, []string{"api-key", "create", "--users", "ci", "-o", "json"}); code != 0 {
+	if code := Run(t.Context(), e, []string{"api-key", "create", "--init", "--users", "ci", "-o", "json"}); code != 0 {
 		t.Fatalf("create = %d", code)
 	}
 	var made struct{ ID string }

@@ -122,9 +122,13 @@ func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, c
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the command says what it did
 	}
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, where)
 	if err != nil {
 		return err
+	}
+	if !j.Dry {
+		made()
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	s.rotator.Dry = j.Dry

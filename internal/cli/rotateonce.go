@@ -93,9 +93,13 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, undo()) }()
 	}
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
 		return err
+	}
+	if !o.DryRun {
+		made()
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	if s.notify != nil && !o.DryRun {

@@ -74,10 +74,12 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already unless opening fails
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
 		return err
 	}
+	made()
 	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
 	s.forewarn(ctx, e, cfg)
 	_, _ = fmt.Fprintf(e.Err, "keyrot: serving on %s\n", baseURL(cfg, ln))

@@ -32,6 +32,7 @@ type usersOptions struct {
 	ShowSecret bool
 	Caller     string
 	Wait       time.Duration
+	Init       bool // make the store if there is none
 }
 
 type usersRuns struct {
@@ -81,6 +82,7 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		"import ci --key AKIAIOSFODNN7EXAMPLE < secret", cobra.ExactArgs(1), run.importKey)
 	imp.Flags().StringVar(&o.Key, "key", "", "the access key id (required)")
 	imp.Flags().StringVar(&o.SecretFile, "secret-file", "", "file with the secret access key (default: standard input)")
+	imp.Flags().BoolVar(&o.Init, "init", false, "make the store if there is none yet, for a daemon that is started later")
 	ack := sub("ack USER", "Say that a caller has the new key, so that nothing waits for it",
 		"With on_in_use: hold the old key stays while a caller has not fetched the new one. A vendor that\ngets its key by other "+
 			"means never will; this says that it has it.",
@@ -274,7 +276,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 	if err != nil {
 		return err
 	}
-	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, New: o.Init, Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		err := s.rotator.Import(ctx, o.Users[0], o.Key, secret, operator())
 		switch {
 		case errors.Is(err, rotate.ErrRefused), errors.Is(err, rotate.ErrNoKey):
