@@ -64,7 +64,10 @@ func (e Env) cleanup(ctx context.Context, o cleanupOptions) error {
 	if err != nil {
 		return err
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, logger(e.Err, cfg.Log))
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return err
 	}

@@ -162,7 +162,10 @@ func (e Env) newDeployment(ctx context.Context, o deployOptions) (*deployment, e
 	if err != nil && !errors.Is(err, rotate.ErrNoUsers) { // the stack may know some
 		return nil, err
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, logger(e.Err, cfg.Log))
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -36,9 +36,12 @@ var badInput = []error{
 // exitCode is the one place where errors become exit codes.
 func exitCode(err error) int {
 	var child childError
+	var order *standing
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &order):
+		return 1
 	case errors.As(err, &child):
 		return int(child)
 	case errors.Is(err, errSome):
@@ -120,6 +123,10 @@ func report(w io.Writer, err error) {
 	if errors.Is(err, context.Canceled) && strings.HasSuffix(err.Error(), context.Canceled.Error()) {
 		_, _ = fmt.Fprintln(w, "keyrot: interrupted")
 		return
+	}
+	var missing *noCredentials
+	if errors.As(err, &missing) { // which explains all else that there is to say
+		err = hint.Wrap(missing, hintFor(err))
 	}
 	for line := range strings.Lines(err.Error()) {
 		_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))

@@ -51,7 +51,7 @@ Exit code 1 means that a target has not confirmed; a running keyrot keeps trying
 }
 
 func (e Env) publishUser(ctx context.Context, o publishOptions) error {
-	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
+	return e.withRotator(ctx, o.common, job{Order: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
 		if len(cfg.Publish) == 0 {
 			return usagef("publish: no target is configured")
 		}

@@ -74,7 +74,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	aws, err := e.connectAWS(ctx, cfg)
+	aws, err := e.account(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,9 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer ignoreHangup(logger(e.Err, cfg.Log))()
 	aws, err := e.connectAWS(ctx, cfg)
+	if err == nil && storeExists(cfg) != nil { // without a key to serve it would only look alive
+		err = identified(ctx, aws.Config)
+	}
 	if err != nil {
 		return err
 	}

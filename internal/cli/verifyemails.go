@@ -50,7 +50,10 @@ func (e Env) verifyEmails(ctx context.Context, o verifyOptions) error {
 			return usagef("%q is not an e-mail address", email)
 		}
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, nil)
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return err
 	}

@@ -334,7 +334,7 @@ func onlyHere(ctx context.Context, st *dynamodb.Store, log *slog.Logger) error {
 
 // connectTable joins the store in the table that the configuration names.
 func connectTable(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, clock.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -363,8 +363,8 @@ func storeExists(cfg config.Config) error {
 		return nil
 	}
 	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
-		return usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name the daemon's store with --store, or its settings with --config; `+
-			`if there is none yet, "keyrot serve" makes it`)
+		return usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name the daemon's store with --store, or its settings with `+
+			`--config; if there is none yet, "keyrot serve" makes it`)
 	}
 	return nil
 }
