@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,9 +34,8 @@ type Env struct {
 // Main runs the command line and returns the exit code.
 func Main() int {
 	harden.Process()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ(), Now: time.Now}
 	if env.Getenv(runtimeVariable) != "" {
 		env.Err = printable.Writer{Writer: env.Err}
@@ -60,6 +57,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 	if err != nil && !*started {
 		err = usage(err, "run \""+cmd.CommandPath()+" --help\"")
 	}
+	err = ended(ctx, err)
 	report(env.Err, err)
 	return exitCode(err)
 }
@@ -72,7 +70,9 @@ Settings come from the file that --config or KEYROT_CONFIG names, or else from
 keyrot.yaml in $XDG_CONFIG_HOME/keyrot or /etc/keyrot, then KEYROT_* variables,
 then flags. AWS is reached with the AWS SDK's own settings.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do.`
+Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do,
+130 interrupted (Ctrl-C), 143 terminated. "serve" and "agent" end with 0 when they
+are told to end.`
 
 // newRoot builds the command tree. started becomes true once a command's own
 // work begins: an error before that is about how it was called.

@@ -186,7 +186,7 @@ func TestAPassOverAFakeAWS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.conclude(rotatetest.Clock(), rotateOptions{}, rep); err != nil {
+	if err := e.conclude(t.Context(), rotatetest.Clock(), rotateOptions{}, rep); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"USER  STEP", "ci    create", "ci    promote", "ci    wait"} {

@@ -21,7 +21,8 @@ type shell struct {
 	*testing.T
 	AWS       *rotatetest.AWS
 	Env       Env
-	File      string // keyrot.yaml
+	File      string          // keyrot.yaml
+	Ctx       context.Context // of Run; nil: the test's
 	users     []rotate.User
 	out, errs *bytes.Buffer
 }
@@ -59,8 +60,31 @@ func (s *shell) Run(args ...string) (code int, out, errs string) {
 	s.Helper()
 	s.out.Reset()
 	s.errs.Reset()
-	code = Run(s.Context(), s.Env, append(args, "--config", s.File))
+	ctx := s.Ctx
+	if ctx == nil {
+		ctx = s.Context()
+	}
+	code = Run(ctx, s.Env, append(args, "--config", s.File))
 	return code, s.out.String(), s.errs.String()
+}
+
+// Succeed runs a command that must succeed, and returns what it printed.
+func (s *shell) Succeed(args ...string) (out, errs string) {
+	s.Helper()
+	code, out, errs := s.Run(args...)
+	if code != 0 {
+		s.Fatalf("keyrot %s = %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out, errs
+}
+
+// Refused runs a command that must end with the code and say want, and fails the
+// test if it does not.
+func (s *shell) Refused(code int, want string, args ...string) {
+	s.Helper()
+	if got, out, errs := s.Run(args...); got != code || !strings.Contains(errs, want) {
+		s.Errorf("keyrot %s = %d, want %d and %q\n%s%s", strings.Join(args, " "), got, code, want, out, errs)
+	}
 }
 
 func TestBurnReplacesTheLeakedKey(t *testing.T) {

@@ -141,7 +141,7 @@ func TestNoCommandMakesAStoreUnasked(t *testing.T) {
 // TestStoresThatAreMadeAreNamed: --init makes a store, and says where.
 func TestStoresThatAreMadeAreNamed(t *testing.T) {
 	t.Parallel()
-	s := newShell(t, "", "ci")
+	s := newShell(t, "settle: 0s", "ci")
 	file := filepath.Join(filepath.Dir(s.File), "state", "keyrot.db")
 	code, out, errs := s.Run("api-key", "create", "--users", "ci", "--store", file, "--init")
 	if _, err := os.Stat(file); code != 0 || err != nil || !strings.HasPrefix(out, "krk_") || !strings.Contains(errs, "is in store "+file) {

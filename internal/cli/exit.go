@@ -37,9 +37,15 @@ var badInput = []error{
 func exitCode(err error) int {
 	var child childError
 	var order *standing
+	var short *cut
+	var by interruption
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &short):
+		return short.by.code()
+	case errors.As(err, &by):
+		return by.code()
 	case errors.As(err, &order):
 		return 1
 	case errors.As(err, &child):
@@ -118,6 +124,10 @@ func hintFor(err error) string {
 func report(w io.Writer, err error) {
 	var child childError
 	if err == nil || errors.As(err, &child) { // the child has said what there was to say
+		return
+	}
+	if short, ok := errors.AsType[*cut](err); ok {
+		_, _ = fmt.Fprintf(w, "keyrot: %v\n", short)
 		return
 	}
 	if errors.Is(err, context.Canceled) && strings.HasSuffix(err.Error(), context.Canceled.Error()) {

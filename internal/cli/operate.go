@@ -93,8 +93,8 @@ type job struct {
 	// Order: what is asked for is noted in the store. Without credentials it stays
 	// there for a running keyrot.
 	Order bool
-	New bool // the store may be made; otherwise a missing one was misspelt
-	Dry bool // nothing is to be changed
+	New   bool // the store may be made; otherwise a missing one was misspelt
+	Dry   bool // nothing is to be changed
 }
 
 // withRotator opens the system for one command and closes it.
@@ -233,7 +233,7 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 		if err == nil && kind == plan.Burn {
 			_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is burned: AWS refuses it\n", rotate.ShortID(order.KeyID), o.User)
 		}
-		return e.unfinished(err)
+		return e.unfinished(cutShort(ctx, err, "the order is recorded: a running keyrot continues with it, and so does running this again"))
 	})
 }
 

@@ -71,6 +71,6 @@ func (e Env) publishUser(ctx context.Context, o publishOptions) error {
 		if errors.Is(err, rotate.ErrNoKeyReady) {
 			return err
 		}
-		return e.unfinished(err)
+		return e.unfinished(cutShort(ctx, err, "a running keyrot continues to publish the key of %s, and so does running this again", o.User))
 	})
 }

@@ -114,13 +114,27 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return e.conclude(s.clock, o, rep)
+	return e.conclude(ctx, s.clock, o, rep)
 }
 
-// conclude shows what was done and returns what it comes to.
-func (e Env) conclude(clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
+// conclude shows what was done and returns what it comes to. If a signal ended
+// ctx, it says who was not reached, or not to the end.
+func (e Env) conclude(ctx context.Context, clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
+	total, missed := len(rep.Users)+rep.Missed, rep.Missed
+	for i, u := range rep.Users {
+		if ctx.Err() != nil && errors.Is(u.Err, ctx.Err()) {
+			missed++
+			rep.Users[i].Err = errors.New("interrupted; the next pass continues")
+			if len(u.Steps) == 0 {
+				rep.Users[i].Err = errors.New("not reached")
+			}
+		}
+	}
 	if err := e.showReport(clock, o, rep); err != nil {
 		return err
+	}
+	if missed > 0 && ctx.Err() != nil {
+		return cutShort(ctx, ctx.Err(), "%d of %d users not reached; run this again to continue", missed, total)
 	}
 	if rep.Stopped != "" {
 		e.say("the pass was stopped: %s", rep.Stopped)

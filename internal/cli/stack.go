@@ -130,7 +130,7 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 	}
 	body, err := deploy.Invoke(ctx, sdk, o.Stack.Outputs[deploy.OutputRotatorURL], payload, clock.Now())
 	if err != nil {
-		return err
+		return cutShort(ctx, err, "the deployed rotator finishes its pass")
 	}
 	var res lambda.Result
 	if err := json.Unmarshal(body, &res); err != nil {

@@ -1,18 +1,15 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/disk"
@@ -120,7 +117,7 @@ func (e Env) enroll(ctx context.Context, o usersOptions, s *system, cfg config.C
 		if err != nil {
 			return err
 		}
-		return e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
+		return e.conclude(ctx, s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
 	}
 	e.warnOf(s.capacityWith(ctx, cfg, all))
 	return e.inWaves(ctx, o, s, all)
@@ -145,6 +142,11 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			wave = wave[:size] // twice as many as before, as long as all goes well
 		}
 		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait + s.longestSettle(wave), Progress: progress})
+		if ctx.Err() != nil { // what was done before is told
+			done.Users = append(done.Users, rep.Users...)
+			done.Missed = len(users) - len(done.Users)
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -162,7 +164,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 		}
 	}
 	stop()
-	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
+	return e.conclude(ctx, s.clock, rotateOptions{common: o.common}, done)
 }
 
 // longestSettle is how long the slowest of these users' new keys must have been
@@ -196,8 +198,8 @@ func (s *system) demandKeys(ctx context.Context, rep rotate.Report, wait time.Du
 // showProgress says how far a job has come until it is stopped: every second in
 // one line of a terminal, or every ten seconds in a line each.
 func (e Env) showProgress(what string, p *rotate.Progress) (stop func()) {
-	f, ok := e.Err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := terminalOf(e.Err)
+	if !ok {
 		return p.Every(10*time.Second, func() { e.say("%s %s", what, p) })
 	}
 	end := p.Every(time.Second, func() { _, _ = fmt.Fprintf(f, "\r\x1b[Kkeyrot: %s %s", what, p) })
@@ -237,7 +239,7 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			select {
 			case <-ctx.Done():
 				t.Stop()
-				return fmt.Errorf("%s is released, but not forgotten yet; run this again: %w", name, ctx.Err())
+				return cutShort(ctx, ctx.Err(), "%s is released, but not forgotten yet; run this again to finish", name)
 			case <-t.C:
 			}
 		}
@@ -272,7 +274,7 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 	if o.Key == "" {
 		return usagef("--key: is empty; which key is it?")
 	}
-	secret, err := readSecret(o.SecretFile)
+	secret, err := e.readSecret(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -292,31 +294,33 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
+		err = cutShort(ctx, err, "the import itself is done: a running keyrot rotates the key")
 		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
 
-// readSecret reads one line from the file, or from standard input.
-func readSecret(file string) (rotate.Secret, error) {
-	in := os.Stdin
-	if file != "" {
-		var f *os.File
-		err := disk.Trusted(file)
+// readSecret reads one line from the file, or from standard input, where a
+// terminal does not show it.
+func (e Env) readSecret(ctx context.Context, o usersOptions) (rotate.Secret, error) {
+	if o.SecretFile != "" {
+		e.In = nil
+		err := disk.Trusted(o.SecretFile)
 		if err == nil {
-			f, err = os.Open(file)
+			var f *os.File
+			if f, err = os.Open(o.SecretFile); err == nil {
+				defer func() { _ = f.Close() }() // only read
+				e.In = f
+			}
 		}
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}
-		defer func() { _ = f.Close() }()
-		in = f
 	}
-	line, err := bufio.NewReader(in).ReadString('\n')
-	line = strings.TrimSpace(line)
-	if line == "" {
-		return rotate.Secret{}, usage(fmt.Errorf("the secret access key is missing: %w", err), "give it on standard input")
+	line, err := e.askSecret(ctx, "secret access key of "+o.Key)
+	if err == nil && line == "" {
+		err = usage(errors.New("the secret access key is missing"), "give it on standard input, or in a file with --secret-file")
 	}
-	return rotate.NewSecret(line), nil
+	return rotate.NewSecret(line), err
 }
 
 func (e Env) ackUser(ctx context.Context, o usersOptions) error {

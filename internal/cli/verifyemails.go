@@ -79,7 +79,7 @@ func (e Env) verifyEmails(ctx context.Context, o verifyOptions) error {
 				e.say("%v", err)
 				open++
 			case err != nil:
-				return err
+				return cutShort(ctx, err, "%s is not verified yet; run this again to wait for it", a.Email)
 			}
 		}
 	}
