@@ -3,15 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
@@ -87,18 +88,38 @@ func (s *shell) Refused(code int, want string, args ...string) {
 	}
 }
 
-func TestBurnReplacesTheLeakedKey(t *testing.T) {
-	t.Parallel()
-	s := newShell(t, "settle: 0s", "ci")
-	if code, out, errs := s.Run("users", "enroll"); code != 0 {
-		t.Fatalf("enroll = %d\n%s%s", code, out, errs)
+// Opened gives f the store.
+func (s *shell) Opened(f func(store) error) {
+	s.Helper()
+	cfg, err := s.Env.load(common{File: s.File})
+	if err != nil {
+		s.Fatal(err)
 	}
-	leaked := s.AWS.Working("ci")
-	code, out, errs := s.Run("burn", "ci", "--reason", "in a public repository")
-	if code != 0 || !strings.Contains(errs, "is burned: AWS refuses it") {
-		t.Errorf("burn = %d\n%s%s", code, out, errs)
+	st, err := openStore(s.Context(), cfg, s.Env.Getenv, rotatetest.Clock())
+	if err == nil {
+		err = errors.Join(f(st), st.Close())
 	}
-	if now := s.AWS.Working("ci"); len(now) != 1 || slices.Contains(now, leaked[0]) {
-		t.Errorf("keys that work after the burn of %v = %v, want one other", leaked, now)
+	if err != nil {
+		s.Fatal(err)
 	}
+}
+
+// Record returns what the store knows of a user.
+func (s *shell) Record(user string) (r plan.Record) {
+	s.Helper()
+	s.Opened(func(st store) error {
+		e, err := st.Load(s.Context(), user)
+		r = e.Record
+		return err
+	})
+	return r
+}
+
+// Strike has IAM answer every call with err from now on; nil ends that.
+func (s *shell) Strike(err error) {
+	s.AWS.Change(func(a *rotatetest.AWS) {
+		if a.Spells = nil; err != nil {
+			a.Spells = []rotatetest.Spell{{To: time.Now().Add(time.Hour), IAM: true, Err: err}}
+		}
+	})
 }

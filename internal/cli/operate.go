@@ -146,7 +146,7 @@ func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, c
 type deed struct {
 	User   string    `json:"user"`
 	Did    string    `json:"did"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"` // whole access key id
 	Until  time.Time `json:"until,omitzero"`
 	Caller string    `json:"caller,omitempty"`
 	DryRun bool      `json:"dry_run"`
@@ -213,7 +213,15 @@ func (e Env) burnUser(ctx context.Context, o operateOptions) error {
 // reached, the order stays for the daemon.
 func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind) error {
 	return e.withRotator(ctx, o.common, job{Order: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
-		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: o.Key, By: operator(), Reason: o.Reason})
+		entry, err := s.store.Load(ctx, o.User)
+		if err != nil && !errors.Is(err, rotate.ErrNotFound) { // Order says that
+			return err
+		}
+		key, err := wholeKey(o.Key, keysOf(entry))
+		if err != nil {
+			return err
+		}
+		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: key, By: operator(), Reason: o.Reason})
 		if err != nil {
 			return err
 		}

@@ -86,6 +86,17 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found, and every user has a key to hand out")
 		return errNothing
 	}
+	var ids []string
+	for _, l := range losses {
+		ids = append(ids, idsOf(l)...)
+	}
+	for _, texts := range [][]string{o.Ours, o.Keep, o.Room} {
+		for i := range texts {
+			if texts[i], err = wholeKey(texts[i], ids); err != nil {
+				return err
+			}
+		}
+	}
 	var all rotate.Report
 	for _, l := range losses {
 		all.Users = append(all.Users, e.recoverUser(ctx, o, s, l))
@@ -162,6 +173,13 @@ func (e Env) claim(ctx context.Context, o recoverOptions, l *rotate.Loss) (err e
 	return nil
 }
 
+func idsOf(l rotate.Loss) (ids []string) {
+	for _, k := range l.Keys {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}
+
 // describe says which keys the user has.
 func (e Env) describe(s *system, l rotate.Loss) {
 	if l.Bereft {
@@ -201,7 +219,10 @@ func (e Env) makeRoom(ctx context.Context, o recoverOptions, l rotate.Loss) (str
 		if err != nil {
 			return "", err
 		}
-		if slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id }) {
+		if id, err = wholeKey(id, idsOf(l)); err != nil {
+			return "", err
+		}
+		if slices.Contains(idsOf(l), id) {
 			return id, nil
 		}
 	}

@@ -187,7 +187,7 @@ func verdict(rep rotate.Report) error {
 // stepView is a step as it is shown.
 type stepView struct {
 	Action string    `json:"action"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"` // whole access key id
 	Reason string    `json:"reason,omitempty"`
 	Due    time.Time `json:"due,omitzero"`
 	Error  string    `json:"error,omitempty"`
@@ -202,7 +202,7 @@ type userView struct {
 }
 
 func viewOfStep(s plan.Step, err error) stepView {
-	v := stepView{Action: string(s.Action), Key: api.ShortKey(s.KeyID), Reason: string(s.Reason), Due: s.Due}
+	v := stepView{Action: string(s.Action), Key: s.KeyID, Reason: string(s.Reason), Due: s.Due}
 	if err != nil {
 		v.Error = err.Error()
 	}
@@ -238,7 +238,7 @@ func (e Env) showViews(now time.Time, o rotateOptions, views []userView) error {
 			if s.Error != "" {
 				why += ": " + s.Error
 			}
-			rows = append(rows, []string{v.User, s.Action, dash(s.Key), why})
+			rows = append(rows, []string{v.User, s.Action, dash(api.ShortKey(s.Key)), why})
 		}
 		switch {
 		case v.Error != "":

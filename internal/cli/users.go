@@ -288,11 +288,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		case err != nil:
 			return err
 		}
-		d := deed{User: o.Users[0], Did: "import", Key: rotate.ShortID(o.Key), DryRun: o.DryRun}
+		d := deed{User: o.Users[0], Did: "import", Key: o.Key, DryRun: o.DryRun}
 		if o.DryRun {
-			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
+			return e.tell(o.common, d, "key %s of %s is imported", rotate.ShortID(d.Key), d.User)
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", rotate.ShortID(d.Key), d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
 		err = cutShort(ctx, err, "the import itself is done: a running keyrot rotates the key")
 		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
