@@ -114,3 +114,20 @@ func TestCtrlCAtASecretRestoresTheTerminal(t *testing.T) {
 	s.Ctx, s.Env.Err = nil, s.errs
 	s.Refused(2, "does not exist", "status")
 }
+
+// TestAReleaseOnATerminalAsks whether the secret may go.
+func TestAReleaseOnATerminalAsks(t *testing.T) {
+	t.Parallel()
+	s := newShell(t, "settle: 0s", "ci")
+	s.Succeed("users", "enroll")
+	person, program := terminal(t)
+	s.Env.In = program
+	if _, err := person.WriteString("no\nyes\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.Refused(2, "not confirmed, nothing was changed", "users", "release", "ci")
+	if r := s.Record("ci"); !r.Released.IsZero() {
+		t.Error("the user is released although that was not confirmed")
+	}
+	s.Succeed("users", "release", "ci")
+}

@@ -154,7 +154,11 @@ func openLines(ctx context.Context, cfg config.Config, others []string) (lines i
 	}
 	files, err := audit.OpenFiles(ctx, cfg.Audit.Path, others...)
 	if err != nil {
-		return nil, nil, usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+		advice := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			advice = "name it with --audit-log"
+		}
+		return nil, nil, usage(fmt.Errorf("opening the audit log: %w", err), advice)
 	}
 	return files.Lines(), files, nil
 }

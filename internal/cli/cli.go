@@ -195,8 +195,12 @@ func commonOf(cmd *cobra.Command) (common, error) {
 
 // load reads the configuration without judging it.
 func (e Env) load(c common) (config.Config, error) {
-	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Environ: e.Environ, Flags: c.Flags, Defaults: c.Defaults})
+	cfg, err := config.Load(e.source(c))
 	return cfg, usage(err, "")
+}
+
+func (e Env) source(c common) config.Source {
+	return config.Source{File: c.File, Getenv: e.Getenv, Environ: e.Environ, Flags: c.Flags, Defaults: c.Defaults}
 }
 
 // loadClient reads the configuration of a command that asks a server: a
@@ -211,14 +215,9 @@ func (e Env) loadValid(c common) (config.Config, error) {
 	cfg, err := e.load(c)
 	switch {
 	case err == nil:
-		err = cfg.Validate()
-		advice := ""
-		if _, ok := errors.AsType[config.ScheduleError](err); ok {
-			advice = `"keyrot plan" draws the timeline of a schedule`
-		}
-		err = usage(err, advice)
+		err = usage(e.source(c).Locate(cfg.Validate()), "")
 	case cfg.Store.Path != "": // unknown keys; the others can be judged
-		err = usage(errors.Join(err, cfg.Validate()), "")
+		err = usage(errors.Join(err, e.source(c).Locate(cfg.Validate())), "")
 	}
 	return cfg, err
 }

@@ -138,10 +138,34 @@ func report(w io.Writer, err error) {
 	if errors.As(err, &missing) { // which explains all else that there is to say
 		err = hint.Wrap(missing, hintFor(err))
 	}
-	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))
+	all := problems(err)
+	for i, problem := range all {
+		for line := range strings.Lines(problem.Error()) {
+			_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))
+		}
+		h := hintFor(problem)
+		if again := i+1 < len(all) && hintFor(all[i+1]) == h; h != "" && !again {
+			_, _ = fmt.Fprintf(w, "keyrot: hint: %s\n", h)
+		}
 	}
-	if h := hintFor(err); h != "" {
-		_, _ = fmt.Fprintf(w, "keyrot: hint: %s\n", h)
+}
+
+// problems are the errors that err joins, each of which has its own hint.
+func problems(err error) (all []error) {
+	if m, ok := err.(*marked); ok { //nolint:errorlint // what else wraps a join speaks for all of it
+		return problems(m.error)
 	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the same
+	if !ok {
+		return []error{err}
+	}
+	text := ""
+	for _, e := range joined.Unwrap() {
+		all = append(all, problems(e)...)
+		text += "\n" + e.Error()
+	}
+	if text != "\n"+err.Error() {
+		return []error{err}
+	}
+	return all
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/hint"
-	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/rotate"
 )
 
@@ -55,14 +54,14 @@ func (e Env) known(ctx context.Context, cfg config.Config, st store) (ids []stri
 	for _, entry := range entries {
 		ids = append(ids, keysOf(entry)...)
 	}
-	lines, name, err := openLines(ctx, cfg, nil)
+	lines, log, err := openLines(ctx, cfg, nil)
 	if err != nil {
 		return ids, hint.Wrap(err, "without the audit log nobody knows about keys that are deleted; name it with --audit-log")
 	}
-	defer func() { _ = lines.Close() }() // only read
-	for l, err := range audit.Lines(lines) {
+	defer func() { _ = log.Close() }() // only read
+	for l, err := range lines {
 		if err != nil {
-			return ids, fmt.Errorf("audit log %s: %w", name, err)
+			return ids, fmt.Errorf("reading the audit log: %w", err)
 		}
 		switch l.Action { // of keyrot's own keys; others are noticed
 		case "create", "import", "adopt", "promote", "handout":

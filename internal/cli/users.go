@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/internal/disk"
@@ -30,6 +31,7 @@ type usersOptions struct {
 	Caller     string
 	Wait       time.Duration
 	Init       bool // make the store if there is none
+	Yes        bool
 }
 
 type usersRuns struct {
@@ -73,6 +75,7 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 			"The key stays active in IAM. Exclude the user from the\nselection as well.",
 		"release ci --show-secret > pair.json", cobra.ExactArgs(1), run.release)
 	release.Flags().BoolVar(&o.ShowSecret, "show-secret", false, "print the pair that is left, as JSON: the store forgets it")
+	release.Flags().BoolVar(&o.Yes, "yes", false, "do not ask whether the secret may go")
 	imp := sub("import USER", "Take a user on with the key it has",
 		"Take a user on with the key it has. The secret is read from standard input, or --secret-file,\nand proven before anything is "+
 			"saved. From then on the key is rotated like any other.",
@@ -212,6 +215,9 @@ func (e Env) showProgress(what string, p *rotate.Progress) (stop func()) {
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 	name := o.Users[0]
 	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
+		if err := e.secretMayGo(ctx, o, s); err != nil {
+			return err
+		}
 		if err := s.rotator.Release(ctx, name, operator()); err != nil {
 			return err
 		}
@@ -244,6 +250,20 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			}
 		}
 	})
+}
+
+// secretMayGo says that the only copy of a secret goes with the user, and has that
+// confirmed if somebody is there to ask.
+func (e Env) secretMayGo(ctx context.Context, o usersOptions, s *system) error {
+	entry, err := s.store.Load(ctx, o.Users[0])
+	if err != nil || o.ShowSecret || o.DryRun || len(entry.Secrets) == 0 { // Release says what is wrong with the user
+		return nil
+	}
+	e.say("warning: the only copy of the secret of %s is deleted; --show-secret prints it first", o.Users[0])
+	if in, ok := e.In.(*os.File); o.Yes || !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil
+	}
+	return e.agreed(ctx, "Let the user go without it?")
 }
 
 // showLeft prints the pair that is left, if that is asked for, before keyrot

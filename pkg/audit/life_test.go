@@ -55,9 +55,11 @@ func TestTheLifeOfAKeyThatWasRolledBackTo(t *testing.T) {
 	t.Parallel()
 	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
 	events := []rotate.Event{
-		{Time: at(1), Action: "create", Due: at(0)}, {Time: at(2), Action: "promote"},
+		{Time: at(1), Action: "create", Due: at(0)},
+		{Time: at(2), Action: "promote"},
 		{Time: at(600), Action: "deactivate", Due: at(599)},
-		{Time: at(650), Action: "reactivate"}, {Time: at(651), Action: "promote"},
+		{Time: at(650), Action: "reactivate"},
+		{Time: at(651), Action: "promote"},
 	}
 	lives := func() []Life {
 		got, err := Lives(func(yield func(Line, error) bool) {
