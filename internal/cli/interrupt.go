@@ -64,6 +64,15 @@ func cutShort(ctx context.Context, err error, format string, args ...any) error 
 	return &cut{by, fmt.Sprintf(format, args...)}
 }
 
+// toldToEnd is the result of a daemon: being told to end, also while it starts, is
+// no failure.
+func toldToEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
 // ended returns what is to be said about a command that ended with err: that a
 // signal did it, if one did.
 func ended(ctx context.Context, err error) error {

@@ -69,6 +69,14 @@ func TestExitCodesOfSignals(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, want %d, %q", tc.name, code, said.String(), tc.code, tc.say)
 		}
 	}
+	told, cancel := context.WithCancelCause(t.Context())
+	cancel(interruption{syscall.SIGTERM})
+	if err := toldToEnd(told, fmt.Errorf("opening the store: %w", context.Canceled)); err != nil {
+		t.Errorf("a daemon that is told to end while it starts: %v, want success", err)
+	}
+	if err := toldToEnd(told, errSome); err == nil {
+		t.Error("a daemon that fails on its way out succeeds")
+	}
 	if err := ended(t.Context(), errSome); err != errSome { //nolint:errorlint // the same
 		t.Errorf("without a signal: %v", err)
 	}

@@ -35,7 +35,7 @@ API key. Try: --rotate-every 20s --deactivate-after 24s --delete-after 30s`,
 			if o.common, err = commonOf(cmd); err != nil {
 				return err
 			}
-			return run(cmd.Context(), o)
+			return toldToEnd(cmd.Context(), run(cmd.Context(), o))
 		},
 	}
 	f := cmd.Flags()
