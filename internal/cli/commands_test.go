@@ -65,7 +65,7 @@ func (s *shell) Run(args ...string) (code int, out, errs string) {
 	if ctx == nil {
 		ctx = s.Context()
 	}
-	code = Run(ctx, s.Env, append(args, "--config", s.File))
+	code = Run(ctx, s.Env, append([]string{"--config", s.File}, args...))
 	return code, s.out.String(), s.errs.String()
 }
 
