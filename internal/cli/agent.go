@@ -46,7 +46,7 @@ replace its content to change the token.`,
 			if o.common, err = commonOf(cmd); err != nil {
 				return err
 			}
-			return run(cmd.Context(), o)
+			return toldToEnd(cmd.Context(), run(cmd.Context(), o))
 		},
 	}
 	f := cmd.Flags()

@@ -20,6 +20,7 @@ type apiKeyCreateOptions struct {
 	Users   []string
 	Role    string
 	Expires string // duration from now; empty: never
+	Init    bool   // make the store if there is none
 }
 
 // apiKeyRuns are what the three subcommands run.
@@ -39,10 +40,6 @@ func newAPIKeyCmd(run apiKeyRuns) *cobra.Command {
 		Use:     "api-key",
 		Short:   "Create, list, rotate and revoke the API keys of callers",
 		Example: "  keyrot api-key create --name ci --users 'ci-*'",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return usagef("name one of create, list, rotate, revoke")
-		},
 	}
 	cmd.AddCommand(newAPIKeyCreateCmd(run.create), newAPIKeyListCmd(run.list), newAPIKeyRevokeCmd(run.revoke), newAPIKeyRotateCmd(run.rotate))
 	storeFlags(cmd.PersistentFlags())
@@ -68,6 +65,7 @@ func newAPIKeyCreateCmd(run func(context.Context, apiKeyCreateOptions) error) *c
 	f.StringSliceVar(&o.Users, "users", nil, "IAM users it may read: names or patterns, * for all")
 	f.StringVar(&o.Role, "role", "reader", "viewer, reader or operator")
 	f.StringVar(&o.Expires, "expires", "", "how long it is good, such as 90d (default: until revoked)")
+	f.BoolVar(&o.Init, "init", false, "make the store if there is none yet, for a daemon that is started later")
 	return cmd
 }
 
@@ -139,7 +137,7 @@ func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 	if err := want.Validate(e.Now()); err != nil {
 		return usage(err, "")
 	}
-	return e.withKeys(ctx, o.common, lasts > 0, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, o.common, keyJob{Timed: lasts > 0, Init: o.Init}, func(keys *auth.Keys, cfg config.Store) error {
 		if lasts > 0 {
 			want.Expires = keys.Now().Add(lasts).UTC()
 		}
@@ -152,19 +150,21 @@ func (e Env) createKey(ctx context.Context, o apiKeyCreateOptions) error {
 				"keyrot: aws apigateway create-usage-plan-key --key-type API_KEY --usage-plan-id %s --key-id ID\n",
 				o.Stack.Outputs[deploy.OutputUsagePlan])
 		}
-		return e.showKey(o.Output, k.ID, secret)
+		return e.showKey(o.Output, k.ID, secret, cfg)
 	})
 }
 
-// showKey tells a secret, the only time that it is told.
-func (e Env) showKey(output, id, secret string) error {
+// showKey tells a secret, the only time that it is told, and which store knows it:
+// only servers of that store take it.
+func (e Env) showKey(output, id, secret string, in config.Store) error {
+	_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s is in %s\n", id, nameOf(in))
 	if output == "json" {
 		return writeJSON(e.Out, struct {
 			ID     string `json:"id"`
 			APIKey string `json:"api_key"` // #nosec G117 -- shown once, here
 		}{id, secret})
 	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: API key %s, shown this once:\n", id)
+	_, _ = fmt.Fprintln(e.Err, "keyrot: its secret, shown this once:")
 	_, err := fmt.Fprintln(e.Out, secret)
 	return err
 }
@@ -174,7 +174,7 @@ func (e Env) rotateKey(ctx context.Context, c common, id, overlap string) error 
 	if err != nil || d < 0 {
 		return usagef("--overlap: %q is not a duration such as 1h", overlap)
 	}
-	return e.withKeys(ctx, c, d > 0, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, keyJob{Timed: d > 0}, func(keys *auth.Keys, cfg config.Store) error {
 		secret, k, err := keys.Rotate(ctx, id, d)
 		switch {
 		case errors.Is(err, auth.ErrNoSuchKey):
@@ -185,7 +185,7 @@ func (e Env) rotateKey(ctx context.Context, c common, id, overlap string) error 
 			return err
 		}
 		_, _ = fmt.Fprintf(e.Err, "keyrot: the old secret is good for another %s\n", span(d))
-		return e.showKey(c.Output, k.ID, secret)
+		return e.showKey(c.Output, k.ID, secret, cfg)
 	})
 }
 
@@ -228,7 +228,7 @@ func viewOf(k auth.Key, now time.Time) keyView {
 }
 
 func (e Env) listKeys(ctx context.Context, c common) error {
-	return e.withKeys(ctx, c, false, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, keyJob{}, func(keys *auth.Keys, _ config.Store) error {
 		all, failed := keys.List(ctx)
 		if len(all) == 0 && failed != nil {
 			return failed
@@ -251,7 +251,7 @@ func (e Env) listKeys(ctx context.Context, c common) error {
 }
 
 func (e Env) revokeKey(ctx context.Context, c common, id string) error {
-	return e.withKeys(ctx, c, false, func(keys *auth.Keys) error {
+	return e.withKeys(ctx, c, keyJob{}, func(keys *auth.Keys, _ config.Store) error {
 		k, err := keys.ByID(ctx, id)
 		if errors.Is(err, auth.ErrNoSuchKey) {
 			return unknownKey(err)
@@ -277,11 +277,21 @@ func orNever(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// withKeys opens the API keys for one command. timed: the command says from when
-// on a daemon is to refuse something, which the daemon judges by AWS's clock.
-func (e Env) withKeys(ctx context.Context, c common, timed bool, f func(*auth.Keys) error) (err error) {
+// keyJob is what a command does with API keys.
+type keyJob struct {
+	// Timed: it says from when on a daemon is to refuse something, which the
+	// daemon judges by AWS's clock.
+	Timed bool
+	Init  bool // the store may be made
+}
+
+// withKeys opens the API keys for one command.
+func (e Env) withKeys(ctx context.Context, c common, j keyJob, f func(*auth.Keys, config.Store) error) (err error) {
 	cfg, err := e.load(c)
 	if err != nil {
+		return err
+	}
+	if err := storeExists(cfg); err != nil && !j.Init {
 		return err
 	}
 	clock := e.clockOnly(ctx, cfg)
@@ -291,7 +301,7 @@ func (e Env) withKeys(ctx context.Context, c common, timed bool, f func(*auth.Ke
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if !clock.Settle(ctx) && timed {
+	if !clock.Settle(ctx) && j.Timed {
 		_, _ = fmt.Fprintln(e.Err, "keyrot: warning: AWS could not be asked for the time; this machine's clock is used, which must be right")
 	}
 	log, err := openAudit(ctx, cfg, st, clock.Now, logger(e.Err, cfg.Log))
@@ -299,5 +309,5 @@ func (e Env) withKeys(ctx context.Context, c common, timed bool, f func(*auth.Ke
 		return fmt.Errorf("opening the audit log: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.Close(context.WithoutCancel(ctx))) }()
-	return f(&auth.Keys{Settings: st, Now: clock.Now, Audit: log, Actor: operator()})
+	return f(&auth.Keys{Settings: st, Now: clock.Now, Audit: log, Actor: operator()}, cfg.Store)
 }

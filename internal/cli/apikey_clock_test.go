@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/auth"
 )
 
@@ -26,25 +27,25 @@ func TestAPIKeysAreDatedByAWSsClock(t *testing.T) {
 				for k, v := range map[string]string{"AWS_REGION": sdk.Region, "AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1"} {
 					t.Setenv(k, v)
 				}
-				o := apiKeyCreateOptions{common: common{File: os.DevNull}, Users: []string{"ci"}, Role: string(auth.Reader), Expires: "2h"}
+				o := apiKeyCreateOptions{common: common{File: os.DevNull}, Users: []string{"ci"}, Role: string(auth.Reader), Expires: "2h", Init: true}
 				if err := e.createKey(t.Context(), o); err != nil {
 					t.Fatal(err)
 				}
 				var k auth.Key
-				read := func(keys *auth.Keys) error {
+				read := func(keys *auth.Keys, _ config.Store) error {
 					all, err := keys.List(t.Context())
 					if err == nil {
 						k = all[0]
 					}
 					return err
 				}
-				if err := e.withKeys(t.Context(), o.common, false, read); err != nil {
+				if err := e.withKeys(t.Context(), o.common, keyJob{}, read); err != nil {
 					t.Fatal(err)
 				}
 				if err := e.rotateKey(t.Context(), o.common, k.ID, "1h"); err != nil {
 					t.Fatal(err)
 				}
-				if err := e.withKeys(t.Context(), o.common, false, read); err != nil {
+				if err := e.withKeys(t.Context(), o.common, keyJob{}, read); err != nil {
 					t.Fatal(err)
 				}
 				at := time.Now().Add(want)

@@ -78,7 +78,7 @@ func (e Env) auditVerify(ctx context.Context, o auditOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, e.Getenv, &rotate.Clock{}) // the anchor there is sealed
+	st, err := openKept(ctx, cfg, e.Getenv, &rotate.Clock{}) // the anchor there is sealed
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,11 @@ func openLines(ctx context.Context, cfg config.Config, others []string) (lines i
 	}
 	files, err := audit.OpenFiles(ctx, cfg.Audit.Path, others...)
 	if err != nil {
-		return nil, nil, usage(fmt.Errorf("opening the audit log: %w", err), "name it with --audit-log")
+		advice := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			advice = "name it with --audit-log"
+		}
+		return nil, nil, usage(fmt.Errorf("opening the audit log: %w", err), advice)
 	}
 	return files.Lines(), files, nil
 }
@@ -171,7 +175,7 @@ func (e Env) writeLives(lives []audit.Life) error {
 	}
 	rows := [][]string{{
 		"user", "access_key_id", "created_planned", "created", "verified", "promoted", "deactivated_planned",
-		"deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason",
+		"deactivated", "deleted", "age_days_when_deactivated", "handouts", "reason", "reactivated",
 	}}
 	for _, l := range lives {
 		age := ""
@@ -181,55 +185,11 @@ func (e Env) writeLives(lives []audit.Life) error {
 		rows = append(rows, []string{
 			printable.Line(l.User), l.Key, stamp(l.CreatePlanned), stamp(l.Created), stamp(l.Verified), stamp(l.Promoted),
 			stamp(l.DeactivatePlanned), stamp(l.Deactivated), stamp(l.Deleted), age, strconv.Itoa(l.Handouts), printable.Line(l.Reason),
+			stamp(l.Reactivated),
 		})
 	}
 	if err := w.WriteAll(rows); err != nil {
 		return err
 	}
 	return w.Error()
-}
-
-func newWhoHasCmd(run func(context.Context, common, string) error) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "whohas ACCESS_KEY_ID", Short: "Show which API callers were given a key, and when",
-		Example: "  keyrot whohas AKIAIOSFODNN7EXAMPLE", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := commonOf(cmd)
-			if err != nil {
-				return err
-			}
-			return run(cmd.Context(), c, args[0])
-		},
-	}
-	storeFlags(cmd.Flags())
-	return cmd
-}
-
-func (e Env) whoHas(ctx context.Context, c common, key string) (err error) {
-	cfg, err := e.load(c)
-	if err != nil {
-		return err
-	}
-	st, err := openExisting(ctx, cfg, &rotate.Clock{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	all, err := st.WhoHas(ctx, key)
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		if err := writeJSON(e.Out, append([]rotate.Handout{}, all...)); err != nil || len(all) > 0 {
-			return err
-		}
-	}
-	if len(all) == 0 {
-		return &marked{fmt.Errorf("nobody was given key %s through this store", key), errNothing}
-	}
-	rows := [][]string{{"CALLER", "USER", "FIRST", "LAST", "ADDRESS"}}
-	for _, h := range all {
-		rows = append(rows, []string{h.Caller, h.User, h.First.Format(time.RFC3339), h.Last.Format(time.RFC3339), dash(h.Addr)})
-	}
-	return writeTable(e.Out, rows)
 }

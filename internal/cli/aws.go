@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -20,19 +21,24 @@ import (
 const fallbackRegion = "us-east-1"
 
 // loadAWS reads the SDK's settings. It is the only place that does, because every
-// attempt of every call must have a bound, those for credentials included.
-func loadAWS(ctx context.Context) (aws.Config, error) {
-	sdk, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(bound.Client()))
+// attempt of every call must have a bound, those for credentials included. What
+// the SDK logs goes to log; nil drops it.
+func loadAWS(ctx context.Context, log *slog.Logger) (aws.Config, error) {
+	sdk, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(bound.Client()), awsconfig.WithLogger(sdkLog(log)))
 	if err != nil {
-		return sdk, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), "")
+		advice := ""
+		if _, ok := errors.AsType[awsconfig.SharedConfigProfileNotExistError](err); ok {
+			advice = `"aws configure list-profiles" lists the profiles that there are; AWS_PROFILE chooses one`
+		}
+		return sdk, usage(fmt.Errorf("reading the AWS SDK's settings: %w", err), advice)
 	}
-	return sdk, nil
+	return signedIn(sdk), nil
 }
 
 // regional reads the SDK's settings for services that live in a region, which
 // must be named.
-func regional(ctx context.Context) (aws.Config, error) {
-	sdk, err := loadAWS(ctx)
+func regional(ctx context.Context, log *slog.Logger) (aws.Config, error) {
+	sdk, err := loadAWS(ctx, log)
 	if err != nil {
 		return sdk, err
 	}
@@ -47,7 +53,7 @@ func (e Env) connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
 	if e.Connect != nil {
 		return e.Connect(ctx, cfg)
 	}
-	sdk, err := loadAWS(ctx)
+	sdk, err := loadAWS(ctx, logger(e.Err, cfg.Log))
 	if err != nil {
 		return cloud{}, err
 	}
@@ -55,6 +61,16 @@ func (e Env) connectAWS(ctx context.Context, cfg config.Config) (cloud, error) {
 		sdk.Region = fallbackRegion
 	}
 	return e.cloudOf(sdk, cfg), nil
+}
+
+// account joins the AWS whose keys are rotated for a command that can do nothing
+// without credentials.
+func (e Env) account(ctx context.Context, cfg config.Config) (cloud, error) {
+	where, err := e.connectAWS(ctx, cfg)
+	if err == nil {
+		err = identified(ctx, where.Config)
+	}
+	return where, err
 }
 
 // clockOf returns AWS's clock, and sdk, changed so that all clients made from

@@ -66,7 +66,7 @@ func (s *system) bounds(t *testing.T) {
 // that is given them. That nothing else reads them is archtest's to say.
 func TestCallsToAWSAreBounded(t *testing.T) {
 	e := lambdaEnv(t, "rotator")
-	sdk, err := regional(t.Context())
+	sdk, err := regional(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,13 +46,19 @@ func infeasible(c plan.Capacity) error {
 	return hint.Wrap(errors.New(c.Complaint()), c.Remedy())
 }
 
+// sealed reports whether there is a store, and the key for what is sealed in it.
+func (e Env) sealed(cfg config.Config) bool {
+	if cfg.Store.Table != "" {
+		return true
+	}
+	_, err := os.Stat(cfg.Store.KeyFile)
+	return storeExists(cfg) == nil && (err == nil || e.Getenv(sealKeyVariable) != "")
+}
+
 // found returns what earlier processes have found IAM to allow. That it cannot
 // be read, because there is no store or no key for it, is no failure.
 func (e Env) found(ctx context.Context, cfg config.Config) map[rotate.Call]float64 {
-	if storeExists(cfg) != nil {
-		return nil
-	}
-	if _, err := os.Stat(cfg.Store.KeyFile); err != nil && cfg.Store.Table == "" && e.Getenv(sealKeyVariable) == "" {
+	if !e.sealed(cfg) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, recallTime)

@@ -64,7 +64,10 @@ func (e Env) cleanup(ctx context.Context, o cleanupOptions) error {
 	if err != nil {
 		return err
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, logger(e.Err, cfg.Log))
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return err
 	}
@@ -117,8 +120,10 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 		}
 		return r.kept, err
 	}
-	if !o.Yes && !p.confirmed(fmt.Sprintf("Remove this from account %s, region %s?", p.d.Account, p.d.Region)) {
-		return r.kept, notConfirmed()
+	if !o.Yes {
+		if err := p.agreed(ctx, fmt.Sprintf("Remove this from account %s, region %s?", p.d.Account, p.d.Region)); err != nil {
+			return r.kept, err
+		}
 	}
 	if !r.gone {
 		if err := p.deleteStack(ctx, r, o.Abandon); err != nil {
@@ -190,7 +195,7 @@ func (p *deployment) deleteStack(ctx context.Context, r removal, abandon bool) e
 		}
 	}
 	if err := p.d.Delete(ctx, r.stack, abandon); err != nil {
-		return err
+		return cutShort(ctx, err, "stack %s may be on its way out; %s", r.stack.Name, goesOn)
 	}
 	p.say("stack %s deleted", r.stack.Name)
 	return nil

@@ -124,8 +124,7 @@ func (f *finisher) run(ctx context.Context) error {
 }
 
 func (f *finisher) cut(ctx context.Context, open int) error {
-	f.say("interrupted: %d users have superseded keys yet; run this again to continue", open)
-	return ctx.Err()
+	return cutShort(ctx, ctx.Err(), "%d users have superseded keys yet; %s", open, goesOn)
 }
 
 // visit makes one pass over the user. nil: it is at its end, or will not be in

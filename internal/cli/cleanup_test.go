@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,12 +142,12 @@ func TestFinishInterrupted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrphanage(t, "ann", "bob")
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() {
 			time.Sleep(5 * time.Minute)
-			cancel()
+			cancel(interruption{syscall.SIGINT})
 		}()
-		if err := o.finisher(20*time.Minute, "ann", "bob").run(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(o.all(), "2 users have superseded keys yet; run this again") {
+		if err := o.finisher(20*time.Minute, "ann", "bob").run(ctx); exitCode(err) != 130 || !strings.Contains(err.Error(), "interrupted, 2 users have superseded keys yet; run this again") {
 			t.Errorf("interrupted = %v\n%s", err, o.all())
 		}
 		if _, newer, older := o.keys(t, "ann"); !newer || !older {

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,9 +34,8 @@ type Env struct {
 // Main runs the command line and returns the exit code.
 func Main() int {
 	harden.Process()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ(), Now: time.Now}
 	if env.Getenv(runtimeVariable) != "" {
 		env.Err = printable.Writer{Writer: env.Err}
@@ -60,6 +57,7 @@ func Run(ctx context.Context, env Env, args []string) int {
 	if err != nil && !*started {
 		err = usage(err, "run \""+cmd.CommandPath()+" --help\"")
 	}
+	err = ended(ctx, err)
 	report(env.Err, err)
 	return exitCode(err)
 }
@@ -72,7 +70,9 @@ Settings come from the file that --config or KEYROT_CONFIG names, or else from
 keyrot.yaml in $XDG_CONFIG_HOME/keyrot or /etc/keyrot, then KEYROT_* variables,
 then flags. AWS is reached with the AWS SDK's own settings.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do.`
+Exit codes: 0 done, 1 failed, 2 bad input, 3 some users failed, 4 nothing to do,
+130 interrupted (Ctrl-C), 143 terminated. "serve" and "agent" end with 0 when they
+are told to end.`
 
 // newRoot builds the command tree. started becomes true once a command's own
 // work begins: an error before that is about how it was called.
@@ -115,6 +115,10 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 		newVersionCmd(env),
 	)
 	root.AddCommand(newOperateCmds(env.operations())...)
+	root.SetHelpCommand(helpCmd(root))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root, started
 }
 
@@ -191,8 +195,12 @@ func commonOf(cmd *cobra.Command) (common, error) {
 
 // load reads the configuration without judging it.
 func (e Env) load(c common) (config.Config, error) {
-	cfg, err := config.Load(config.Source{File: c.File, Getenv: e.Getenv, Environ: e.Environ, Flags: c.Flags, Defaults: c.Defaults})
+	cfg, err := config.Load(e.source(c))
 	return cfg, usage(err, "")
+}
+
+func (e Env) source(c common) config.Source {
+	return config.Source{File: c.File, Getenv: e.Getenv, Environ: e.Environ, Flags: c.Flags, Defaults: c.Defaults}
 }
 
 // loadClient reads the configuration of a command that asks a server: a
@@ -207,14 +215,9 @@ func (e Env) loadValid(c common) (config.Config, error) {
 	cfg, err := e.load(c)
 	switch {
 	case err == nil:
-		err = cfg.Validate()
-		advice := ""
-		if _, ok := errors.AsType[config.ScheduleError](err); ok {
-			advice = `"keyrot plan" draws the timeline of a schedule`
-		}
-		err = usage(err, advice)
+		err = usage(e.source(c).Locate(cfg.Validate()), "")
 	case cfg.Store.Path != "": // unknown keys; the others can be judged
-		err = usage(errors.Join(err, cfg.Validate()), "")
+		err = usage(errors.Join(err, e.source(c).Locate(cfg.Validate())), "")
 	}
 	return cfg, err
 }

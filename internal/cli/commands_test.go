@@ -3,15 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyrot/keyrot/internal/config"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
@@ -21,7 +22,8 @@ type shell struct {
 	*testing.T
 	AWS       *rotatetest.AWS
 	Env       Env
-	File      string // keyrot.yaml
+	File      string          // keyrot.yaml
+	Ctx       context.Context // of Run; nil: the test's
 	users     []rotate.User
 	out, errs *bytes.Buffer
 }
@@ -59,22 +61,65 @@ func (s *shell) Run(args ...string) (code int, out, errs string) {
 	s.Helper()
 	s.out.Reset()
 	s.errs.Reset()
-	code = Run(s.Context(), s.Env, append(args, "--config", s.File))
+	ctx := s.Ctx
+	if ctx == nil {
+		ctx = s.Context()
+	}
+	code = Run(ctx, s.Env, append([]string{"--config", s.File}, args...))
 	return code, s.out.String(), s.errs.String()
 }
 
-func TestBurnReplacesTheLeakedKey(t *testing.T) {
-	t.Parallel()
-	s := newShell(t, "settle: 0s", "ci")
-	if code, out, errs := s.Run("users", "enroll"); code != 0 {
-		t.Fatalf("enroll = %d\n%s%s", code, out, errs)
+// Succeed runs a command that must succeed, and returns what it printed.
+func (s *shell) Succeed(args ...string) (out, errs string) {
+	s.Helper()
+	code, out, errs := s.Run(args...)
+	if code != 0 {
+		s.Fatalf("keyrot %s = %d\n%s%s", strings.Join(args, " "), code, out, errs)
 	}
-	leaked := s.AWS.Working("ci")
-	code, out, errs := s.Run("burn", "ci", "--reason", "in a public repository")
-	if code != 0 || !strings.Contains(errs, "is burned: AWS refuses it") {
-		t.Errorf("burn = %d\n%s%s", code, out, errs)
+	return out, errs
+}
+
+// Refused runs a command that must end with the code and say want, and fails the
+// test if it does not.
+func (s *shell) Refused(code int, want string, args ...string) {
+	s.Helper()
+	if got, out, errs := s.Run(args...); got != code || !strings.Contains(errs, want) {
+		s.Errorf("keyrot %s = %d, want %d and %q\n%s%s", strings.Join(args, " "), got, code, want, out, errs)
 	}
-	if now := s.AWS.Working("ci"); len(now) != 1 || slices.Contains(now, leaked[0]) {
-		t.Errorf("keys that work after the burn of %v = %v, want one other", leaked, now)
+}
+
+// Opened gives f the store.
+func (s *shell) Opened(f func(store) error) {
+	s.Helper()
+	cfg, err := s.Env.load(common{File: s.File})
+	if err != nil {
+		s.Fatal(err)
 	}
+	st, err := openStore(s.Context(), cfg, s.Env.Getenv, rotatetest.Clock())
+	if err == nil {
+		err = errors.Join(f(st), st.Close())
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// Record returns what the store knows of a user.
+func (s *shell) Record(user string) (r plan.Record) {
+	s.Helper()
+	s.Opened(func(st store) error {
+		e, err := st.Load(s.Context(), user)
+		r = e.Record
+		return err
+	})
+	return r
+}
+
+// Strike has IAM answer every call with err from now on; nil ends that.
+func (s *shell) Strike(err error) {
+	s.AWS.Change(func(a *rotatetest.AWS) {
+		if a.Spells = nil; err != nil {
+			a.Spells = []rotatetest.Spell{{To: time.Now().Add(time.Hour), IAM: true, Err: err}}
+		}
+	})
 }

@@ -162,7 +162,10 @@ func (e Env) newDeployment(ctx context.Context, o deployOptions) (*deployment, e
 	if err != nil && !errors.Is(err, rotate.ErrNoUsers) { // the stack may know some
 		return nil, err
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, logger(e.Err, cfg.Log))
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +246,8 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 	if err := p.showPlan(plan); err != nil {
 		return err
 	}
-	if err := p.agreed(s, fresh, order); err != nil {
-		return errors.Join(err, p.d.Discard(ctx, plan))
+	if err := p.permitted(ctx, s, fresh, order); err != nil {
+		return errors.Join(err, p.d.Discard(context.WithoutCancel(ctx), plan))
 	}
 	if !p.o.SkipMail {
 		if err := p.mails(ctx); err != nil {
@@ -252,7 +255,7 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 		}
 	}
 	if s, err = p.d.Execute(ctx, plan); err != nil {
-		return err
+		return cutShort(ctx, err, "stack %s goes on changing in AWS; run this again to see how it ends", order.Name)
 	}
 	if p.left { // it says no more than the stack does now
 		if err := p.d.EraseNote(ctx, order.Name); err != nil {
@@ -260,37 +263,6 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 		}
 	}
 	return p.result(ctx, s, plan)
-}
-
-func notConfirmed() error {
-	return usage(errors.New("not confirmed, nothing was changed"), "answer yes, or give --yes")
-}
-
-// confirmed asks on the terminal. Only "yes" is yes.
-func (e Env) confirmed(question string) bool {
-	return e.ask(question+" Type yes: ") == "yes"
-}
-
-// ask returns the line that was typed; "" if nobody answers. It reads no more
-// than that line, so that the next question has its own.
-func (e Env) ask(question string) string {
-	if e.In == nil {
-		return ""
-	}
-	_, _ = fmt.Fprintf(e.Err, "keyrot: %s", question)
-	var line []byte
-	for b := make([]byte, 1); ; {
-		n, err := e.In.Read(b)
-		if n > 0 && b[0] == '\n' {
-			break
-		}
-		line = append(line, b[:n]...)
-		if err != nil {
-			_, _ = fmt.Fprintln(e.Err)
-			break
-		}
-	}
-	return strings.TrimSpace(string(line))
 }
 
 func (p *deployment) showPlan(plan deploy.Plan) error {

@@ -26,29 +26,40 @@ func (p *deployment) consent(ctx context.Context, order deploy.Order) error {
 	case s.Status == types.StackStatusUpdateRollbackFailed:
 		p.say("stack %s is in %s: its roll-back is continued, and then it is updated", p.o.Name, s.Status)
 	default:
-		return p.widen(widenings(s.Parameters, order.Parameters))
+		return p.widen(ctx, widenings(s.Parameters, order.Parameters))
 	}
 	p.say("bucket %s is made if it is missing, for the function's program", p.d.Bucket())
 	if !p.o.SkipMail {
 		p.say("SES is asked to verify %s, by a mail with a link", strings.Join(p.addresses(), " and "))
 	}
-	if p.sure = p.o.Yes || p.confirmed(fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region)); !p.sure {
-		return notConfirmed()
+	if !p.o.Yes {
+		if err := p.agreed(ctx, fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region)); err != nil {
+			return err
+		}
 	}
+	p.sure = true
 	return nil
 }
 
-// agreed asks whether the plan is to be carried out, unless that was asked before.
-func (p *deployment) agreed(s deploy.Stack, fresh bool, order deploy.Order) error {
+// permitted asks whether the plan is to be carried out, unless that was asked before.
+func (p *deployment) permitted(ctx context.Context, s deploy.Stack, fresh bool, order deploy.Order) error {
 	if fresh && p.sure {
 		return nil
 	}
 	if more := widenings(s.Parameters, order.Parameters); !fresh && !slices.Equal(more, p.more) { // somebody else changed it meanwhile
-		if err := p.widen(more); err != nil {
+		if err := p.widen(ctx, more); err != nil {
 			return err
 		}
 	}
-	if !p.o.Yes && !p.confirmed(fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region)) {
+	if p.o.Yes {
+		return nil
+	}
+	yes, err := p.confirmed(ctx, fmt.Sprintf("Carry this out in account %s, region %s?", p.d.Account, p.d.Region))
+	switch {
+	case err != nil:
+		return cutShort(ctx, err, "the stack was not changed; the program that was uploaded to bucket %s stays until the next deploy or cleanup",
+			p.d.Bucket())
+	case !yes:
 		return usage(fmt.Errorf("not confirmed: the stack was not changed; the program that was uploaded to bucket %s stays until "+
 			"the next deploy or cleanup", p.d.Bucket()), "answer yes, or give --yes")
 	}

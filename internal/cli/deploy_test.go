@@ -129,7 +129,7 @@ func TestConfirmed(t *testing.T) {
 	for answer, want := range map[string]bool{"yes\n": true, "y\n": false, "": false, "no\n": false, "yes": true} {
 		e, _, _ := testEnv(t, nil)
 		e.In = strings.NewReader(answer)
-		if got := e.confirmed("?"); got != want {
+		if got, err := e.confirmed(t.Context(), "?"); got != want || err != nil {
 			t.Errorf("confirmed after %q = %t, want %t", answer, got, want)
 		}
 	}

@@ -53,7 +53,7 @@ func (e Env) doctor(ctx context.Context, c common) error {
 	if err != nil {
 		return err
 	}
-	where, err := e.connectAWS(ctx, cfg)
+	where, err := e.account(ctx, cfg)
 	if err != nil {
 		return err
 	}

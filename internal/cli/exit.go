@@ -36,9 +36,18 @@ var badInput = []error{
 // exitCode is the one place where errors become exit codes.
 func exitCode(err error) int {
 	var child childError
+	var order *standing
+	var short *cut
+	var by interruption
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &short):
+		return short.by.code()
+	case errors.As(err, &by):
+		return by.code()
+	case errors.As(err, &order):
+		return 1
 	case errors.As(err, &child):
 		return int(child)
 	case errors.Is(err, errSome):
@@ -117,14 +126,46 @@ func report(w io.Writer, err error) {
 	if err == nil || errors.As(err, &child) { // the child has said what there was to say
 		return
 	}
+	if short, ok := errors.AsType[*cut](err); ok {
+		_, _ = fmt.Fprintf(w, "keyrot: %v\n", short)
+		return
+	}
 	if errors.Is(err, context.Canceled) && strings.HasSuffix(err.Error(), context.Canceled.Error()) {
 		_, _ = fmt.Fprintln(w, "keyrot: interrupted")
 		return
 	}
-	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))
+	var missing *noCredentials
+	if errors.As(err, &missing) { // which explains all else that there is to say
+		err = hint.Wrap(missing, hintFor(err))
 	}
-	if h := hintFor(err); h != "" {
-		_, _ = fmt.Fprintf(w, "keyrot: hint: %s\n", h)
+	all := problems(err)
+	for i, problem := range all {
+		for line := range strings.Lines(problem.Error()) {
+			_, _ = fmt.Fprintf(w, "keyrot: error: %s\n", strings.TrimSuffix(line, "\n"))
+		}
+		h := hintFor(problem)
+		if again := i+1 < len(all) && hintFor(all[i+1]) == h; h != "" && !again {
+			_, _ = fmt.Fprintf(w, "keyrot: hint: %s\n", h)
+		}
 	}
+}
+
+// problems are the errors that err joins, each of which has its own hint.
+func problems(err error) (all []error) {
+	if m, ok := err.(*marked); ok { //nolint:errorlint // what else wraps a join speaks for all of it
+		return problems(m.error)
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the same
+	if !ok {
+		return []error{err}
+	}
+	text := ""
+	for _, e := range joined.Unwrap() {
+		all = append(all, problems(e)...)
+		text += "\n" + e.Error()
+	}
+	if text != "\n"+err.Error() {
+		return []error{err}
+	}
+	return all
 }

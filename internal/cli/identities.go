@@ -88,7 +88,7 @@ func awsSigner(ctx context.Context, c config.Client) (s awsidentity.Signer, err 
 	if err := os.Setenv(signingVariable, us); err != nil {
 		return s, fmt.Errorf("marking the environment: %w", err)
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, nil)
 	if err != nil {
 		return s, err
 	}
@@ -113,7 +113,7 @@ func awsIdentity(ctx context.Context, c config.Client) (getkey.Identity, error) 
 	}
 	creds, err := s.Credentials.Retrieve(ctx)
 	if err != nil {
-		return getkey.Identity{}, usage(fmt.Errorf("getting AWS credentials: %w", err), "")
+		return getkey.Identity{}, err
 	}
 	if creds.SecretAccessKey == "" {
 		return getkey.Identity{}, usage(errors.New("there are no AWS credentials to sign with"), "")

@@ -65,7 +65,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 	if cfg.Store.Table == "" {
 		return nil, nil, usagef("store.table: is empty; a function has no file to keep")
 	}
-	sdk, err := loadAWS(ctx)
+	sdk, err := loadAWS(ctx, logger(e.Err, cfg.Log))
 	if err != nil {
 		return nil, nil, err
 	}

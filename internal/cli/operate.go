@@ -90,8 +90,11 @@ func newOperateCmds(run operateRuns) []*cobra.Command {
 // job says what a command needs.
 type job struct {
 	AWS bool // otherwise only the store is worked on
-	New bool // the store may be made; otherwise a missing one was misspelt
-	Dry bool // nothing is to be changed
+	// Order: what is asked for is noted in the store. Without credentials it stays
+	// there for a running keyrot.
+	Order bool
+	New   bool // the store may be made; otherwise a missing one was misspelt
+	Dry   bool // nothing is to be changed
 }
 
 // withRotator opens the system for one command and closes it.
@@ -111,20 +114,28 @@ func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, c
 		defer func() { err = errors.Join(err, undo()) }()
 	}
 	var where cloud
-	if j.AWS {
-		if where, err = e.connectAWS(ctx, cfg); err != nil {
-			return err
-		}
-	} else {
+	switch {
+	case j.Order:
+		where, err = e.connectAWS(ctx, cfg)
+	case j.AWS:
+		where, err = e.account(ctx, cfg)
+	default:
 		where.Clock = e.clockOnly(ctx, cfg)
+	}
+	if err != nil {
+		return err
 	}
 	where.Clock.Settle(ctx) // what the command saves is judged by AWS's time
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the command says what it did
 	}
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, where)
 	if err != nil {
 		return err
+	}
+	if !j.Dry {
+		made()
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	s.rotator.Dry = j.Dry
@@ -135,7 +146,7 @@ func (e Env) withRotator(ctx context.Context, c common, j job, f func(*system, c
 type deed struct {
 	User   string    `json:"user"`
 	Did    string    `json:"did"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"` // whole access key id
 	Until  time.Time `json:"until,omitzero"`
 	Caller string    `json:"caller,omitempty"`
 	DryRun bool      `json:"dry_run"`
@@ -201,8 +212,16 @@ func (e Env) burnUser(ctx context.Context, o operateOptions) error {
 // carryOut saves an order and makes passes until it is done. If AWS cannot be
 // reached, the order stays for the daemon.
 func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind) error {
-	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
-		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: o.Key, By: operator(), Reason: o.Reason})
+	return e.withRotator(ctx, o.common, job{Order: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
+		entry, err := s.store.Load(ctx, o.User)
+		if err != nil && !errors.Is(err, rotate.ErrNotFound) { // Order says that
+			return err
+		}
+		key, err := wholeKey(o.Key, keysOf(entry))
+		if err != nil {
+			return err
+		}
+		order, err := s.rotator.Order(ctx, o.User, plan.Order{Kind: kind, KeyID: key, By: operator(), Reason: o.Reason})
 		if err != nil {
 			return err
 		}
@@ -222,15 +241,21 @@ func (e Env) carryOut(ctx context.Context, o operateOptions, kind plan.OrderKind
 		if err == nil && kind == plan.Burn {
 			_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is burned: AWS refuses it\n", rotate.ShortID(order.KeyID), o.User)
 		}
-		return e.unfinished(err)
+		return e.unfinished(cutShort(ctx, err, "the order is recorded: a running keyrot continues with it, and so does running this again"))
 	})
 }
+
+// standing is an error of an order that stands: what is missing here is no bad
+// input, as a running keyrot has it.
+type standing struct{ error }
+
+func (e *standing) Unwrap() error { return e.error }
 
 // unfinished says who carries out an order that stands.
 func (e Env) unfinished(err error) error {
 	switch {
 	case errors.Is(err, rotate.ErrNoIdentity):
-		return hint.Wrap(err, `the order is recorded: a running keyrot carries it out within seconds, and "keyrot status" `+
+		return hint.Wrap(&standing{err}, `the order is recorded: a running keyrot carries it out within seconds, and "keyrot status" `+
 			`shows it; to do it from here, provide AWS credentials and run the command again`)
 	case errors.Is(err, rotate.ErrOrderOpen):
 		return hint.Wrap(err, `the order is recorded: a running keyrot continues with it, and so does running this command again; `+

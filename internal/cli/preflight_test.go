@@ -55,7 +55,7 @@ func (a *account) start(t *testing.T) {
 // learnt has the table hold the rate, as a process of the stack found it.
 func (a *account) learnt(t *testing.T, rate float64, at time.Time) {
 	t.Helper()
-	sdk, err := regional(t.Context())
+	sdk, err := regional(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ Exit code 1 means that a target has not confirmed; a running keyrot keeps trying
 }
 
 func (e Env) publishUser(ctx context.Context, o publishOptions) error {
-	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
+	return e.withRotator(ctx, o.common, job{Order: true, Dry: o.DryRun}, func(s *system, cfg config.Config) error {
 		if len(cfg.Publish) == 0 {
 			return usagef("publish: no target is configured")
 		}
@@ -71,6 +71,6 @@ func (e Env) publishUser(ctx context.Context, o publishOptions) error {
 		if errors.Is(err, rotate.ErrNoKeyReady) {
 			return err
 		}
-		return e.unfinished(err)
+		return e.unfinished(cutShort(ctx, err, "a running keyrot continues to publish the key of %s, and so does running this again", o.User))
 	})
 }

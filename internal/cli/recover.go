@@ -86,6 +86,17 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 		_, _ = fmt.Fprintln(e.Err, "keyrot: no unknown keys found, and every user has a key to hand out")
 		return errNothing
 	}
+	var ids []string
+	for _, l := range losses {
+		ids = append(ids, idsOf(l)...)
+	}
+	for _, texts := range [][]string{o.Ours, o.Keep, o.Room} {
+		for i := range texts {
+			if texts[i], err = wholeKey(texts[i], ids); err != nil {
+				return err
+			}
+		}
+	}
 	var all rotate.Report
 	for _, l := range losses {
 		all.Users = append(all.Users, e.recoverUser(ctx, o, s, l))
@@ -93,7 +104,8 @@ func (e Env) recoverIn(ctx context.Context, o recoverOptions, s *system) error {
 			break
 		}
 	}
-	return e.conclude(s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all)
+	all.Missed = len(losses) - len(all.Users)
+	return e.conclude(ctx, s.clock, rotateOptions{common: o.common, DryRun: o.DryRun}, all)
 }
 
 func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rotate.Loss) rotate.UserReport {
@@ -103,11 +115,14 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 		return failed(l.Err)
 	}
 	e.describe(s, l)
-	if e.claim(o, &l); len(l.Lost) == 0 && !l.Bereft {
+	if err := e.claim(ctx, o, &l); err != nil {
+		return failed(err)
+	}
+	if len(l.Lost) == 0 && !l.Bereft {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: %s is left as it is: no key is known to be keyrot's; name it with --ours if keyrot made it\n", user)
 		return rotate.UserReport{User: user, Wait: plan.Step{Action: plan.Wait, Reason: plan.ForeignKey}}
 	}
-	room, err := e.makeRoom(o, l)
+	room, err := e.makeRoom(ctx, o, l)
 	if err != nil {
 		return failed(err)
 	}
@@ -118,8 +133,10 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 	if len(l.Lost) == 0 {
 		question = "Find or make another key for %s?"
 	}
-	if !o.Yes && !o.DryRun && !e.confirmed(fmt.Sprintf(question, user)) {
-		return failed(notConfirmed())
+	if !o.Yes && !o.DryRun {
+		if err := e.agreed(ctx, fmt.Sprintf(question, user)); err != nil {
+			return failed(err)
+		}
 	}
 	order, err := s.rotator.Recover(ctx, l, room, operator())
 	switch {
@@ -139,17 +156,28 @@ func (e Env) recoverUser(ctx context.Context, o recoverOptions, s *system, l rot
 
 // claim has l.Lost be the keys that keyrot made: those that are newer than the
 // record, and those that the operator says it made.
-func (e Env) claim(o recoverOptions, l *rotate.Loss) {
+func (e Env) claim(ctx context.Context, o recoverOptions, l *rotate.Loss) (err error) {
 	l.Lost = slices.DeleteFunc(l.Lost, func(id string) bool { return slices.Contains(o.Keep, id) })
 	for _, id := range l.Unclear {
 		ours := slices.Contains(o.Ours, id)
 		if !ours && !slices.Contains(o.Keep, id) && !o.Yes && !o.DryRun {
-			ours = e.confirmed(fmt.Sprintf("The store does not say whose key %s of %s is. Did keyrot make it?", id, l.User.Name))
+			ours, err = e.confirmed(ctx, fmt.Sprintf("The store does not say whose key %s of %s is. Did keyrot make it?", id, l.User.Name))
+			if err != nil {
+				return err
+			}
 		}
 		if ours {
 			l.Lost = append(l.Lost, id)
 		}
 	}
+	return nil
+}
+
+func idsOf(l rotate.Loss) (ids []string) {
+	for _, k := range l.Keys {
+		ids = append(ids, k.ID)
+	}
+	return ids
 }
 
 // describe says which keys the user has.
@@ -175,7 +203,7 @@ func (e Env) describe(s *system, l rotate.Loss) {
 }
 
 // makeRoom returns the key that may go; "" if none has to.
-func (e Env) makeRoom(o recoverOptions, l rotate.Loss) (string, error) {
+func (e Env) makeRoom(ctx context.Context, o recoverOptions, l rotate.Loss) (string, error) {
 	for _, k := range l.Keys {
 		if slices.Contains(o.Room, k.ID) {
 			return k.ID, nil
@@ -187,8 +215,14 @@ func (e Env) makeRoom(o recoverOptions, l rotate.Loss) (string, error) {
 	case idle != "":
 		return idle, nil
 	case !o.Yes && !o.DryRun:
-		id := e.ask(fmt.Sprintf("There is no room for a new key. Id of the key of %s to remove: ", l.User.Name))
-		if slices.ContainsFunc(l.Keys, func(k plan.Key) bool { return k.ID == id }) {
+		id, err := e.ask(ctx, fmt.Sprintf("There is no room for a new key. Id of the key of %s to remove: ", l.User.Name))
+		if err != nil {
+			return "", err
+		}
+		if id, err = wholeKey(id, idsOf(l)); err != nil {
+			return "", err
+		}
+		if slices.Contains(idsOf(l), id) {
 			return id, nil
 		}
 	}

@@ -74,7 +74,7 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if cfg.Users.Empty() {
 		return rotate.ErrNoUsers
 	}
-	aws, err := e.connectAWS(ctx, cfg)
+	aws, err := e.account(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -93,9 +93,13 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, undo()) }()
 	}
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
 		return err
+	}
+	if !o.DryRun {
+		made()
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	if s.notify != nil && !o.DryRun {
@@ -113,13 +117,27 @@ func (e Env) rotateOnce(ctx context.Context, o rotateOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return e.conclude(s.clock, o, rep)
+	return e.conclude(ctx, s.clock, o, rep)
 }
 
-// conclude shows what was done and returns what it comes to.
-func (e Env) conclude(clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
+// conclude shows what was done and returns what it comes to. If a signal ended
+// ctx, it says who was not reached, or not to the end.
+func (e Env) conclude(ctx context.Context, clock *rotate.Clock, o rotateOptions, rep rotate.Report) error {
+	total, missed := len(rep.Users)+rep.Missed, rep.Missed
+	for i, u := range rep.Users {
+		if ctx.Err() != nil && errors.Is(u.Err, ctx.Err()) {
+			missed++
+			rep.Users[i].Err = errors.New("interrupted; the next pass continues")
+			if len(u.Steps) == 0 {
+				rep.Users[i].Err = errors.New("not reached")
+			}
+		}
+	}
 	if err := e.showReport(clock, o, rep); err != nil {
 		return err
+	}
+	if missed > 0 && ctx.Err() != nil {
+		return cutShort(ctx, ctx.Err(), "%d of %d users not reached; run this again to continue", missed, total)
 	}
 	if rep.Stopped != "" {
 		e.say("the pass was stopped: %s", rep.Stopped)
@@ -172,7 +190,7 @@ func verdict(rep rotate.Report) error {
 // stepView is a step as it is shown.
 type stepView struct {
 	Action string    `json:"action"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"` // whole access key id
 	Reason string    `json:"reason,omitempty"`
 	Due    time.Time `json:"due,omitzero"`
 	Error  string    `json:"error,omitempty"`
@@ -187,7 +205,7 @@ type userView struct {
 }
 
 func viewOfStep(s plan.Step, err error) stepView {
-	v := stepView{Action: string(s.Action), Key: api.ShortKey(s.KeyID), Reason: string(s.Reason), Due: s.Due}
+	v := stepView{Action: string(s.Action), Key: s.KeyID, Reason: string(s.Reason), Due: s.Due}
 	if err != nil {
 		v.Error = err.Error()
 	}
@@ -223,7 +241,7 @@ func (e Env) showViews(now time.Time, o rotateOptions, views []userView) error {
 			if s.Error != "" {
 				why += ": " + s.Error
 			}
-			rows = append(rows, []string{v.User, s.Action, dash(s.Key), why})
+			rows = append(rows, []string{v.User, s.Action, dash(api.ShortKey(s.Key)), why})
 		}
 		switch {
 		case v.Error != "":

@@ -35,7 +35,7 @@ API key. Try: --rotate-every 20s --deactivate-after 24s --delete-after 30s`,
 			if o.common, err = commonOf(cmd); err != nil {
 				return err
 			}
-			return run(cmd.Context(), o)
+			return toldToEnd(cmd.Context(), run(cmd.Context(), o))
 		},
 	}
 	f := cmd.Flags()
@@ -66,6 +66,9 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer ignoreHangup(logger(e.Err, cfg.Log))()
 	aws, err := e.connectAWS(ctx, cfg)
+	if err == nil && storeExists(cfg) != nil { // without a key to serve it would only look alive
+		err = identified(ctx, aws.Config)
+	}
 	if err != nil {
 		return err
 	}
@@ -74,10 +77,12 @@ func (e Env) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already unless opening fails
+	made := e.first(cfg)
 	s, err := open(ctx, e, cfg, aws)
 	if err != nil {
 		return err
 	}
+	made()
 	defer func() { err = errors.Join(err, within(endTime, func() error { return s.close(ctx) })) }()
 	if err := s.mayCreate(ctx, cfg); err != nil {
 		return err

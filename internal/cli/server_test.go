@@ -126,7 +126,7 @@ func TestNamesAreShownNotObeyed(t *testing.T) {
 	e.Now = time.Now
 	db := filepath.Join(t.TempDir(), "keyrot.db")
 	evil := "x\x1b[2J\u202e\nforged"
-	if code := Run(t.Context(), e, []string{"api-key", "create", "--store", db, "--name", evil, "--users", "*"}); code != 0 {
+	if code := Run(t.Context(), e, []string{"api-key", "create", "--init", "--store", db, "--name", evil, "--users", "*"}); code != 0 {
 		t.Fatalf("api-key create = %d\n%s", code, errs)
 	}
 	for _, args := range [][]string{{"api-key", "list"}, {"api-key", "list", "-o", "json"}, {"api-key", "revoke", evil}, {evil}} {

@@ -57,7 +57,10 @@ func period(d time.Duration) string {
 // ofStack has the command work with the store, users and schedule of a
 // deployed stack. What is given by flags wins.
 func (c common) ofStack(ctx context.Context, name string) (common, error) {
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, nil)
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return c, err
 	}
@@ -110,7 +113,7 @@ func settingsOf(s deploy.Stack) map[string]any {
 // acts: whoever may invoke it needs no right on users, table or key, and what
 // runs is what was deployed.
 func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -127,7 +130,7 @@ func (e Env) rotateStack(ctx context.Context, o rotateOptions) error {
 	}
 	body, err := deploy.Invoke(ctx, sdk, o.Stack.Outputs[deploy.OutputRotatorURL], payload, clock.Now())
 	if err != nil {
-		return err
+		return cutShort(ctx, err, "the deployed rotator finishes its pass")
 	}
 	var res lambda.Result
 	if err := json.Unmarshal(body, &res); err != nil {

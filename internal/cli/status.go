@@ -87,7 +87,7 @@ The states are:
 
 // keyStatus is one key of a user.
 type keyStatus struct {
-	Key         string    `json:"key"` // shortened
+	Key         string    `json:"key"` // whole access key id
 	Stage       string    `json:"stage"`
 	Created     time.Time `json:"created"`
 	Promise     time.Time `json:"promise,omitzero"` // handed out as working until then
@@ -114,7 +114,7 @@ type userStatus struct {
 // orderView is an operator's order that is open.
 type orderView struct {
 	Kind   string    `json:"kind"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"` // whole access key id
 	At     time.Time `json:"at"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -285,7 +285,7 @@ func (l *listing) details(out io.Writer) error {
 // promise is until when the key was handed out as working.
 func (l *listing) promise(i int, key string) time.Time {
 	for _, k := range l.views[i].Keys {
-		if k.Key == key {
+		if api.ShortKey(k.Key) == key {
 			return k.Promise
 		}
 	}
@@ -312,10 +312,10 @@ func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
 	r := entry.Record
 	v := userStatus{User: r.User, Keys: []keyStatus{}, Next: entry.Due, Waiting: string(r.Waiting), Paused: r.Paused(now), Error: r.Error}
 	for _, k := range r.Keys {
-		v.Keys = append(v.Keys, keyStatus{api.ShortKey(k.ID), string(k.Stage), k.Created, k.Promise, k.Deactivated})
+		v.Keys = append(v.Keys, keyStatus{k.ID, string(k.Stage), k.Created, k.Promise, k.Deactivated})
 	}
 	for _, o := range rotate.OpenOrders(r) {
-		v.Orders = append(v.Orders, orderView{string(o.Kind), api.ShortKey(o.KeyID), o.At, o.By, o.Reason, o.State})
+		v.Orders = append(v.Orders, orderView{string(o.Kind), o.KeyID, o.At, o.By, o.Reason, o.State})
 	}
 	for _, t := range r.Unpublished() {
 		v.Unpublished = append(v.Unpublished, targetView{t.Name, t.Error})
@@ -331,7 +331,7 @@ func statusOf(entry rotate.Entry, cfg config.Config, now time.Time) userStatus {
 func (o orderView) words(now time.Time) string {
 	s := o.Kind
 	if o.Key != "" {
-		s += " of " + o.Key
+		s += " of " + api.ShortKey(o.Key)
 	}
 	s += " ordered " + span(max(0, now.Sub(o.At))) + " ago"
 	if o.State != "" {
@@ -377,7 +377,7 @@ func rowsOf(v userStatus, now time.Time) [][]string {
 		if !k.Deactivated.IsZero() {
 			stage += " (inactive)"
 		}
-		row := []string{v.User, k.Key, stage, span(now.Sub(k.Created)), state}
+		row := []string{v.User, api.ShortKey(k.Key), stage, span(now.Sub(k.Created)), state}
 		if i > 0 {
 			row[0], row[4] = "", ""
 		}

@@ -232,7 +232,7 @@ func TestStatusRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			e, _, errs := testEnv(t, nil)
-			if code := Run(t.Context(), e, []string{"api-key", "create", "--users", "ci"}); code != 0 { // makes the store
+			if code := Run(t.Context(), e, []string{"api-key", "create", "--init", "--users", "ci"}); code != 0 { // makes the store
 				t.Fatalf("api-key create = %d: %s", code, errs)
 			}
 			if code := Run(t.Context(), e, strings.Fields(tt.args)); code != 2 || !strings.Contains(errs.String(), tt.want) {

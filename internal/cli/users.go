@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +30,8 @@ type usersOptions struct {
 	ShowSecret bool
 	Caller     string
 	Wait       time.Duration
+	Init       bool // make the store if there is none
+	Yes        bool
 }
 
 type usersRuns struct {
@@ -76,12 +76,14 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 			"The key stays active in IAM. Exclude the user from the\nselection as well.",
 		"release ci --show-secret > pair.json", cobra.ExactArgs(1), run.release)
 	release.Flags().BoolVar(&o.ShowSecret, "show-secret", false, "print the pair that is left, as JSON: the store forgets it")
+	release.Flags().BoolVar(&o.Yes, "yes", false, "do not ask whether the secret may go")
 	imp := sub("import USER", "Take a user on with the key it has",
 		"Take a user on with the key it has. The secret is read from standard input, or --secret-file,\nand proven before anything is "+
 			"saved. From then on the key is rotated like any other.",
 		"import ci --key AKIAIOSFODNN7EXAMPLE < secret", cobra.ExactArgs(1), run.importKey)
 	imp.Flags().StringVar(&o.Key, "key", "", "the access key id (required)")
 	imp.Flags().StringVar(&o.SecretFile, "secret-file", "", "file with the secret access key (default: standard input)")
+	imp.Flags().BoolVar(&o.Init, "init", false, "make the store if there is none yet, for a daemon that is started later")
 	ack := sub("ack USER", "Say that a caller has the new key, so that nothing waits for it",
 		"With on_in_use: hold the old key stays while a caller has not fetched the new one. A vendor that\ngets its key by other "+
 			"means never will; this says that it has it.",
@@ -122,7 +124,7 @@ func (e Env) enroll(ctx context.Context, o usersOptions, s *system, cfg config.C
 		if err != nil {
 			return err
 		}
-		return e.conclude(s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
+		return e.conclude(ctx, s.clock, rotateOptions{common: o.common, DryRun: true}, rep)
 	}
 	e.warnOf(s.capacityWith(ctx, cfg, all))
 	return e.inWaves(ctx, o, s, all)
@@ -147,6 +149,11 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 			wave = wave[:size] // twice as many as before, as long as all goes well
 		}
 		rep, err := s.rotator.RunOnce(ctx, rotate.Options{Users: wave, Patience: o.Wait + s.longestSettle(wave), Progress: progress})
+		if ctx.Err() != nil { // what was done before is told
+			done.Users = append(done.Users, rep.Users...)
+			done.Missed = len(users) - len(done.Users)
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -164,7 +171,7 @@ func (e Env) inWaves(ctx context.Context, o usersOptions, s *system, users []str
 		}
 	}
 	stop()
-	return e.conclude(s.clock, rotateOptions{common: o.common}, done)
+	return e.conclude(ctx, s.clock, rotateOptions{common: o.common}, done)
 }
 
 // longestSettle is how long the slowest of these users' new keys must have been
@@ -198,8 +205,8 @@ func (s *system) demandKeys(ctx context.Context, rep rotate.Report, wait time.Du
 // showProgress says how far a job has come until it is stopped: every second in
 // one line of a terminal, or every ten seconds in a line each.
 func (e Env) showProgress(what string, p *rotate.Progress) (stop func()) {
-	f, ok := e.Err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := terminalOf(e.Err)
+	if !ok {
 		return p.Every(10*time.Second, func() { e.say("%s %s", what, p) })
 	}
 	end := p.Every(time.Second, func() { _, _ = fmt.Fprintf(f, "\r\x1b[Kkeyrot: %s %s", what, p) })
@@ -212,6 +219,9 @@ func (e Env) showProgress(what string, p *rotate.Progress) (stop func()) {
 func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 	name := o.Users[0]
 	return e.withRotator(ctx, o.common, job{AWS: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
+		if err := e.secretMayGo(ctx, o, s); err != nil {
+			return err
+		}
 		if err := s.rotator.Release(ctx, name, operator()); err != nil {
 			return err
 		}
@@ -239,11 +249,25 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 			select {
 			case <-ctx.Done():
 				t.Stop()
-				return fmt.Errorf("%s is released, but not forgotten yet; run this again: %w", name, ctx.Err())
+				return cutShort(ctx, ctx.Err(), "%s is released, but not forgotten yet; run this again to finish", name)
 			case <-t.C:
 			}
 		}
 	})
+}
+
+// secretMayGo says that the only copy of a secret goes with the user, and has that
+// confirmed if somebody is there to ask.
+func (e Env) secretMayGo(ctx context.Context, o usersOptions, s *system) error {
+	entry, err := s.store.Load(ctx, o.Users[0])
+	if err != nil || o.ShowSecret || o.DryRun || len(entry.Secrets) == 0 { // Release says what is wrong with the user
+		return nil
+	}
+	e.say("warning: the only copy of the secret of %s is deleted; --show-secret prints it first", o.Users[0])
+	if in, ok := e.In.(*os.File); o.Yes || !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil
+	}
+	return e.agreed(ctx, "Let the user go without it?")
 }
 
 // showLeft prints the pair that is left, if that is asked for, before keyrot
@@ -274,11 +298,11 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 	if o.Key == "" {
 		return usagef("--key: is empty; which key is it?")
 	}
-	secret, err := readSecret(o.SecretFile)
+	secret, err := e.readSecret(ctx, o)
 	if err != nil {
 		return err
 	}
-	return e.withRotator(ctx, o.common, job{AWS: true, New: true, Dry: o.DryRun}, func(s *system, _ config.Config) error {
+	return e.withRotator(ctx, o.common, job{AWS: true, New: o.Init, Dry: o.DryRun}, func(s *system, _ config.Config) error {
 		err := s.rotator.Import(ctx, o.Users[0], o.Key, secret, operator())
 		switch {
 		case errors.Is(err, rotate.ErrRefused), errors.Is(err, rotate.ErrNoKey):
@@ -288,37 +312,39 @@ func (e Env) importUser(ctx context.Context, o usersOptions) error {
 		case err != nil:
 			return err
 		}
-		d := deed{User: o.Users[0], Did: "import", Key: rotate.ShortID(o.Key), DryRun: o.DryRun}
+		d := deed{User: o.Users[0], Did: "import", Key: o.Key, DryRun: o.DryRun}
 		if o.DryRun {
-			return e.tell(o.common, d, "key %s of %s is imported", d.Key, d.User)
+			return e.tell(o.common, d, "key %s of %s is imported", rotate.ShortID(d.Key), d.User)
 		}
-		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", d.Key, d.User)
+		_, _ = fmt.Fprintf(e.Err, "keyrot: key %s of %s is imported\n", rotate.ShortID(d.Key), d.User)
 		rep, err := s.rotator.Obey(ctx, o.Users[0], plan.Order{}, o.Wait)
+		err = cutShort(ctx, err, "the import itself is done: a running keyrot rotates the key")
 		return errors.Join(e.showReport(s.clock, rotateOptions{common: o.common}, rotate.Report{Users: []rotate.UserReport{rep}}), err)
 	})
 }
 
-// readSecret reads one line from the file, or from standard input.
-func readSecret(file string) (rotate.Secret, error) {
-	in := os.Stdin
-	if file != "" {
-		var f *os.File
-		err := disk.Trusted(file)
+// readSecret reads one line from the file, or from standard input, where a
+// terminal does not show it.
+func (e Env) readSecret(ctx context.Context, o usersOptions) (rotate.Secret, error) {
+	if o.SecretFile != "" {
+		e.In = nil
+		err := disk.Trusted(o.SecretFile)
 		if err == nil {
-			f, err = os.Open(file)
+			var f *os.File
+			if f, err = os.Open(o.SecretFile); err == nil {
+				defer func() { _ = f.Close() }() // only read
+				e.In = f
+			}
 		}
 		if err != nil {
 			return rotate.Secret{}, usage(fmt.Errorf("--secret-file: %w", err), "")
 		}
-		defer func() { _ = f.Close() }()
-		in = f
 	}
-	line, err := bufio.NewReader(in).ReadString('\n')
-	line = strings.TrimSpace(line)
-	if line == "" {
-		return rotate.Secret{}, usage(fmt.Errorf("the secret access key is missing: %w", err), "give it on standard input")
+	line, err := e.askSecret(ctx, "secret access key of "+o.Key)
+	if err == nil && line == "" {
+		err = usage(errors.New("the secret access key is missing"), "give it on standard input, or in a file with --secret-file")
 	}
-	return rotate.NewSecret(line), nil
+	return rotate.NewSecret(line), err
 }
 
 func (e Env) ackUser(ctx context.Context, o usersOptions) error {

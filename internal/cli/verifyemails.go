@@ -50,7 +50,10 @@ func (e Env) verifyEmails(ctx context.Context, o verifyOptions) error {
 			return usagef("%q is not an e-mail address", email)
 		}
 	}
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, nil)
+	if err == nil {
+		err = identified(ctx, sdk)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (e Env) verifyEmails(ctx context.Context, o verifyOptions) error {
 				e.say("%v", err)
 				open++
 			case err != nil:
-				return err
+				return cutShort(ctx, err, "%s is not verified yet; run this again to wait for it", a.Email)
 			}
 		}
 	}

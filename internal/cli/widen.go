@@ -74,7 +74,7 @@ func (o deployOptions) keeping(s deploy.Stack, changed []string) (deployOptions,
 }
 
 // widen has what lets more happen than before accepted by itself.
-func (p *deployment) widen(more []string) error {
+func (p *deployment) widen(ctx context.Context, more []string) error {
 	p.more = more
 	p.showWidenings(more)
 	switch {
@@ -83,10 +83,8 @@ func (p *deployment) widen(more []string) error {
 	case p.o.Yes:
 		return usage(errors.New("the plan lets more happen than before; nothing was changed"),
 			"--yes does not accept that; give --accept-widening, too")
-	case !p.confirmed("This lets more happen than before. Accept it?"):
-		return notConfirmed()
 	}
-	return nil
+	return p.agreed(ctx, "This lets more happen than before. Accept it?")
 }
 
 // colours reports whether w is a terminal that shows them.

@@ -280,7 +280,7 @@ func TestWideningIsAcceptedByItself(t *testing.T) {
 	} {
 		var errs bytes.Buffer
 		p := &deployment{Env: Env{In: strings.NewReader(tc.answer), Err: &errs, Getenv: func(string) string { return "" }}, o: deployOptions{Yes: tc.yes, AcceptWidening: tc.accept}}
-		err := p.widen(tc.more)
+		err := p.widen(t.Context(), tc.more)
 		if (err == nil) != tc.ok || err != nil && exitCode(err) != 2 {
 			t.Errorf("%s: widen = %v, want ok %t", tc.name, err, tc.ok)
 		}

@@ -295,6 +295,14 @@ func openAudit(ctx context.Context, cfg config.Config, st store, now func() time
 	return fileAudit{log}, nil
 }
 
+// first returns what says, once all went well, that a store was made.
+func (e Env) first(cfg config.Config) (made func()) {
+	if storeExists(cfg) == nil {
+		return func() {}
+	}
+	return func() { e.say("made %s", nameOf(cfg.Store)) }
+}
+
 // openStore opens the store, making the file if it is missing. What a table
 // answers tells clock the time.
 func openStore(ctx context.Context, cfg config.Config, getenv func(string) string, clock *rotate.Clock) (store, error) {
@@ -326,7 +334,7 @@ func onlyHere(ctx context.Context, st *dynamodb.Store, log *slog.Logger) error {
 
 // connectTable joins the store in the table that the configuration names.
 func connectTable(ctx context.Context, cfg config.Config, clock *rotate.Clock) (store, error) {
-	sdk, err := regional(ctx)
+	sdk, err := regional(ctx, clock.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -355,7 +363,25 @@ func storeExists(cfg config.Config) error {
 		return nil
 	}
 	if _, err := os.Stat(cfg.Store.Path); errors.Is(err, fs.ErrNotExist) {
-		return usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name it with --store, or start "keyrot serve", which makes it`)
+		return usage(fmt.Errorf("store %s does not exist", cfg.Store.Path), `name the daemon's store with --store, or its settings with `+
+			`--config; if there is none yet, "keyrot serve" makes it`)
 	}
 	return nil
+}
+
+// openKept opens the store to change it, and makes none: a command that looks in
+// the wrong place must not work on a store that nobody serves.
+func openKept(ctx context.Context, cfg config.Config, getenv func(string) string, clock *rotate.Clock) (store, error) {
+	if err := storeExists(cfg); err != nil {
+		return nil, err
+	}
+	return openStore(ctx, cfg, getenv, clock)
+}
+
+// nameOf says which store it is.
+func nameOf(cfg config.Store) string {
+	if cfg.Table != "" {
+		return "table " + cfg.Table
+	}
+	return "store " + cfg.Path
 }

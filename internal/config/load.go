@@ -72,7 +72,7 @@ func Load(src Source) (Config, error) {
 	}
 	hook := mapstructure.ComposeDecodeHookFunc(decodeDuration, decodeList, decodeScalar)
 	if err := v.UnmarshalExact(&c, viper.DecodeHook(hook)); err != nil {
-		return Config{}, errors.Join(unknown, decodeError(err))
+		return Config{}, errors.Join(unknown, src.Locate(decodeError(err)))
 	}
 	c.fill()
 	return c, unknown

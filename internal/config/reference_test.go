@@ -23,7 +23,7 @@ Weakest first: defaults, the file, ` + "`KEYROT_*`" + ` variables, flags. The fi
 never in the working folder. A settings, key or token file is refused if anybody but root and the user that keyrot runs as
 owns it or can write it, or a folder above it; the error says which ` + "`chmod`" + ` or ` + "`chown`" + ` puts that right. The variable of a key is KEYROT_ and the key in capitals, ` + "`_`" + ` for the dot;
 lists are comma-separated there. Durations need a unit: ` + "`20s`, `10m`, `36h`, `90d`, `2w`" + `. A key that is unknown is refused,
-and so is a variable that is spelt like a key or a group of keys and is none; lists of groups (` + "`overrides`" + `) fit into a file only.
+and so is a variable that begins with ` + "`KEYROT_`" + ` and is no setting (but for those that Kubernetes and Docker make); lists of groups (` + "`overrides`" + `) fit into a file only.
 A zero in an override is refused, because zero there means that the override says nothing.
 
 In the file, names are the text that is written, also where YAML would see a number, a date or a switch (` + "`00123`, `1e3`, `no`" + `);

@@ -89,6 +89,9 @@ type ScheduleError string
 
 func (e ScheduleError) Error() string { return string(e) }
 
+// Hint is what to do about it, as package hint reads it.
+func (e ScheduleError) Hint() string { return `"keyrot plan" draws the timeline of a schedule` }
+
 func (s Schedule) validate(prefix string) []error {
 	var errs []error
 	if _, ok := plan.Preset(s.Preset); !ok {

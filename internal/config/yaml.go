@@ -22,27 +22,34 @@ type file struct {
 	name  string
 	errs  []error
 	nodes int
+	lines map[string]int // of the values, by key
 }
 
 // parse returns the file's content as a tree, and an error about what is not
 // understood; without a tree nothing could be read.
 func parse(name string, raw []byte) (map[string]any, error) {
+	tree, _, err := read(name, raw)
+	return tree, err
+}
+
+// read is parse, with the lines of all values.
+func read(name string, raw []byte) (map[string]any, map[string]int, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, nil // an empty file
+		return nil, nil, nil // an empty file
 	} else if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading %s: more than one document", name)
+		return nil, nil, fmt.Errorf("reading %s: more than one document", name)
 	}
-	f := &file{name: name}
+	f := &file{name: name, lines: map[string]int{}}
 	tree, _ := f.value("", &doc, reflect.TypeFor[Config]()).(map[string]any)
 	if tree == nil {
 		tree = map[string]any{}
 	}
-	return tree, errors.Join(f.errs...)
+	return tree, f.lines, errors.Join(f.errs...)
 }
 
 func (f *file) bad(node *yaml.Node, format string, args ...any) {
@@ -55,6 +62,7 @@ func (f *file) value(key string, node *yaml.Node, t reflect.Type) any {
 	if node = f.resolve(key, node); node == nil {
 		return nil
 	}
+	f.lines[key] = node.Line
 	nothing := node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null"
 	switch {
 	case group(t) && node.Kind == yaml.MappingNode:

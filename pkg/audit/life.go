@@ -15,12 +15,15 @@ type Life struct {
 	CreatePlanned     time.Time `json:"created_planned,omitzero"`
 	Created           time.Time `json:"created,omitzero"`
 	Verified          time.Time `json:"verified,omitzero"` // latest proof before it was promoted
-	Promoted          time.Time `json:"promoted,omitzero"`
+	Promoted          time.Time `json:"promoted,omitzero"` // for the first time
 	DeactivatePlanned time.Time `json:"deactivated_planned,omitzero"`
 	Deactivated       time.Time `json:"deactivated,omitzero"`
 	Deleted           time.Time `json:"deleted,omitzero"`
 	Handouts          int       `json:"handouts"`
 	Reason            string    `json:"reason,omitempty"` // why it was created
+	// Reactivated is when a roll-back made the key active again, the latest time.
+	// Deactivated is of what followed.
+	Reactivated time.Time `json:"reactivated,omitzero"`
 }
 
 // Lives puts together the lives of all keys that were still there at since, by
@@ -48,7 +51,12 @@ func Lives(lines iter.Seq2[Line, error], since time.Time) ([]Life, error) {
 				k.Verified = e.Time
 			}
 		case "promote":
-			k.Promoted = e.Time
+			if k.Promoted.IsZero() {
+				k.Promoted = e.Time
+			}
+		case "reactivate":
+			k.Reactivated = e.Time
+			k.Deactivated, k.DeactivatePlanned = time.Time{}, time.Time{}
 		case "deactivate":
 			k.Deactivated, k.DeactivatePlanned = e.Time, e.Due
 		case "delete":

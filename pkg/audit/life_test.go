@@ -48,3 +48,39 @@ func TestLivesSayWhenAKeyWasProven(t *testing.T) {
 		t.Errorf("Lives() differs (-want +got):\n%s", d)
 	}
 }
+
+// TestTheLifeOfAKeyThatWasRolledBackTo: it is promoted once more after it was made
+// inactive, and is none of the keys that went inactive at that time.
+func TestTheLifeOfAKeyThatWasRolledBackTo(t *testing.T) {
+	t.Parallel()
+	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
+	events := []rotate.Event{
+		{Time: at(1), Action: "create", Due: at(0)},
+		{Time: at(2), Action: "promote"},
+		{Time: at(600), Action: "deactivate", Due: at(599)},
+		{Time: at(650), Action: "reactivate"},
+		{Time: at(651), Action: "promote"},
+	}
+	lives := func() []Life {
+		got, err := Lives(func(yield func(Line, error) bool) {
+			for _, e := range events {
+				if e.User, e.Key, e.Result = "ci", "AKIA1", "ok"; !yield(Line{Event: e}, nil) {
+					return
+				}
+			}
+		}, at(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	want := Life{User: "ci", Key: "AKIA1", CreatePlanned: at(0), Created: at(1), Promoted: at(2), Reactivated: at(650)}
+	if d := cmp.Diff([]Life{want}, lives()); d != "" {
+		t.Errorf("after the roll-back (-want +got):\n%s", d)
+	}
+	events = append(events, rotate.Event{Time: at(1300), Action: "deactivate", Due: at(1299)})
+	want.Deactivated, want.DeactivatePlanned = at(1300), at(1299)
+	if d := cmp.Diff([]Life{want}, lives()); d != "" {
+		t.Errorf("at the end (-want +got):\n%s", d)
+	}
+}

@@ -8,6 +8,7 @@ package awsiam
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -95,7 +96,7 @@ func identity(from aws.CredentialsProvider) aws.CredentialsProvider {
 	}
 	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		c, err := from.Retrieve(ctx) // which caches
-		if err != nil {
+		if err != nil && !errors.Is(err, rotate.ErrNoIdentity) {
 			err = fmt.Errorf("%w: %w", rotate.ErrNoIdentity, err)
 		}
 		return c, err

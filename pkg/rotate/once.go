@@ -226,6 +226,7 @@ func (p *once) report(ctx context.Context, reports []UserReport, n int, unread e
 		return rep
 	}
 	done := len(slices.DeleteFunc(slices.Clone(reports), func(u UserReport) bool { return errors.Is(u.Err, ctx.Err()) }))
+	rep.Missed = max(0, n-len(reports))
 	switch {
 	case done < n:
 		rep.Stopped = fmt.Sprintf("its time was up after %d of %d users", done, n)

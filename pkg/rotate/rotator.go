@@ -101,6 +101,8 @@ type Report struct {
 	// Stopped says what the pass did not get to before its context ended. "":
 	// it looked at everybody.
 	Stopped string
+	// Missed is how many more users it would have looked at.
+	Missed int
 }
 
 // Failed returns the users whose pass ended in an error.

@@ -88,7 +88,7 @@ func newSceneIn(t *testing.T, dir, iamURL string, root aws.Credentials, env []st
 			t.Fatal(err)
 		}
 	}
-	out, err := s.Run(t.Context(), "api-key", "create", "--name", "e2e", "--users", "*", "-o", "json")
+	out, err := s.Run(t.Context(), "api-key", "create", "--init", "--name", "e2e", "--users", "*", "-o", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
