@@ -204,7 +204,7 @@ func TestDocumentedCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := append(os.Environ(), path, "GOCACHE="+cache, "GOMODCACHE="+mods, "HOME="+home, "XDG_CONFIG_HOME="+home+"/.config", "XDG_STATE_HOME="+home+"/state",
-		"XDG_RUNTIME_DIR="+home, "XDG_CACHE_HOME="+home+"/cache", "TMPDIR="+s.Dir, "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION="+Region)
+		"XDG_RUNTIME_DIR="+home, "XDG_CACHE_HOME="+home+"/cache", "TMPDIR="+s.Dir, "AWS_EC2_METADATA_DISABLED=true", "AWS_REGION="+Region, "AWS_DEFAULT_REGION="+Region)
 
 	// README.md: the sandbox, by go run as a newcomer has it.
 	sandbox := &reader{T: t, dir: root, ran: ran, env: base, here: strings.NewReplacer(
