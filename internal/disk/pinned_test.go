@@ -50,7 +50,9 @@ func TestOverwrite(t *testing.T) {
 	}
 	foreign := content("never")
 	foreign.UID = os.Geteuid() + 1
-	for what, err := range map[string]error{"Overwrite": Overwrite(dir, "file", foreign), "Overwritable": Overwritable(dir, "file", foreign.UID)} {
+	for what, err := range map[string]error{
+		"Overwrite": Overwrite(dir, "file", foreign), "Overwritable": Overwritable(dir, "file", foreign.UID),
+	} {
 		if err == nil || !strings.Contains(err.Error(), "belongs to user") {
 			t.Errorf("%s of another user's file = %v, want a refusal", what, err)
 		}

@@ -117,7 +117,12 @@ func TestFileInPlace(t *testing.T) {
 			t.Errorf("%s = %v, want a refusal that names in_place", what, err)
 		}
 	}
-	if err := errors.Join(f.Publish(t.Context(), pair("AKIA2")), f.Publish(t.Context(), pair("AKIA2")), f.Held(all), f.Reach(t.Context(), "ci")); err != nil {
+	for range 2 {
+		if err := f.Publish(t.Context(), pair("AKIA2")); err != nil {
+			t.Errorf("in place: Publish = %v", err)
+		}
+	}
+	if err := errors.Join(f.Held(all), f.Reach(t.Context(), "ci")); err != nil {
 		t.Errorf("in place: %v", err)
 	}
 	if got, _ := os.ReadFile(there); !strings.Contains(string(got), "ID=AKIA2\n") {
