@@ -179,6 +179,7 @@ var hidden = []string{
 	"AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
 	"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+	"AWS_CREDENTIAL_PROFILES_FILE", // Java version 1 knows no other name
 	"KEYROT_API_KEY", "KEYROT_API_KEY_FILE", "KEYROT_OIDC_TOKEN_FILE", signingVariable, "KEYROT_SEAL_KEY",
 }
 
@@ -199,7 +200,7 @@ func childEnv(env []string) []string {
 		})
 		out = append(out, name+"="+noProxy(value))
 	}
-	return append(out, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+	return append(out, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_CREDENTIAL_PROFILES_FILE="+os.DevNull)
 }
 
 // noProxy returns the value of NO_PROXY with the addresses that no proxy can

@@ -119,7 +119,8 @@ func (e Env) processEnv(ctx context.Context, dir string, o *getkey.Options, a *a
 	}
 	wg.Go(func() { _ = local.Serve(ctx, ln, a.Give) })
 	return []string{
-		"AWS_CONFIG_FILE=" + file, "AWS_SDK_LOAD_CONFIG=1", // without which older SDKs read no config file
+		"AWS_CONFIG_FILE=" + file,
+		"AWS_SDK_LOAD_CONFIG=1", "AWS_CREDENTIAL_PROFILES_FILE=" + file, // what the first versions of SDKs want
 		"KEYROT_AGENT_SOCKET=" + socket,
 	}, nil
 }
