@@ -42,10 +42,13 @@ func TestDefaultProfile(t *testing.T) {
 // to the endpoint.
 func TestChildEnv(t *testing.T) {
 	t.Parallel()
-	got := childEnv([]string{"HOME=/h", "AWS_PROFILE=p", "KEYROT_API_KEY=k", "AWS_REGION=r", "no_proxy=.a, 127.0.0.1",
-		"NO_PROXY=*", "HTTP_PROXY=http://p"})
-	want := []string{"HOME=/h", "AWS_REGION=r", "HTTP_PROXY=http://p", "NO_PROXY=*", "no_proxy=.a,127.0.0.1,localhost",
-		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_CREDENTIAL_PROFILES_FILE=" + os.DevNull}
+	got := childEnv([]string{
+		"HOME=/h", "AWS_PROFILE=p", "KEYROT_API_KEY=k", "AWS_REGION=r", "no_proxy=.a, 127.0.0.1", "NO_PROXY=*", "HTTP_PROXY=http://p",
+	})
+	want := []string{
+		"HOME=/h", "AWS_REGION=r", "HTTP_PROXY=http://p", "NO_PROXY=*", "no_proxy=.a,127.0.0.1,localhost",
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_CREDENTIAL_PROFILES_FILE=" + os.DevNull,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("childEnv (-want +got):\n%s", diff)
 	}
