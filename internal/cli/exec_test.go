@@ -21,7 +21,7 @@ func TestDefaultProfile(t *testing.T) {
 		"with continuation": {"[default]\ncredential_process = a\n   b\nregion = r\n", "[default]\nregion = r\n", []string{"credential_process"}},
 		"colon, capitals":   {"[default]\nRole_ARN: r\nregion: r\n", "[default]\nregion: r\n", []string{"role_arn"}},
 		"nested":            {"[default]\ns3 =\n  role_arn = x\n", "[default]\ns3 =\n  role_arn = x\n", nil},
-		"twice":             {"[default]\nrole_arn = a\n[profile default]\nrole_arn=b\na=r\n", "[default]\n[default]\na=r\n", []string{"role_arn"}},
+		"twice":             {"[default]\nrole_arn=a\n[profile default]\nrole_arn=b\na=r\n", "[default]\n[default]\na=r\n", []string{"role_arn"}},
 		"services":          {"[default]\na = s\n[services s]\ns3 =\n  b = u\n", "[default]\na = s\n[services s]\ns3 =\n  b = u\n", nil},
 		"windows":           {"[default]\r\naws_access_key_id=a\r\nregion=r\r\n", "[default]\nregion=r\r\n", []string{"aws_access_key_id"}},
 	} {
