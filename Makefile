@@ -21,7 +21,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 E2E := $(GO) test -count=1 -tags e2e -v
 
 .PHONY: bench-server bench-sweep soak-server e2e-api build test lint sim mutants sizes vuln dead fuzz bench bench-get help \
-	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-browser
+	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-sdks-more e2e-browser
 .DEFAULT_GOAL := help
 
 build: ## build bin/keyrot and bin/keyrot-get
@@ -98,6 +98,10 @@ e2e-faults: e2e-setup ## two daemons and a cron job under faults of AWS, machine
 e2e-sdks: e2e-setup ## AWS CLI, boto3, JavaScript, Java and Go through rotations (needs npm, mvn)
 	test/e2e/sdks/setup.sh
 	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestSDKs(ReadProfiles)?$$' -timeout 30m ./test/e2e
+
+e2e-sdks-more: e2e-setup ## C++, Rust, Ruby, JavaScript 2, Java 1 and Go 1 (needs npm, mvn, ruby-aws-sdk-s3)
+	test/e2e/sdks/setup.sh more
+	$(GO) test -count=1 -v -tags e2e,sdks -run '^TestMoreSDKs$$' -timeout 30m ./test/e2e
 
 e2e-browser: build ## the status page in Chromium (needs Node 20 and /usr/bin/chromium, or CHROMIUM=path)
 	$(GO) build -o .e2e/bin/crowd ./test/e2e/crowd

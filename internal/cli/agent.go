@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -98,6 +99,10 @@ func (e Env) agent(ctx context.Context, o agentOptions) error {
 			getkey.Quote("http://"+ln.Addr().String()+api.PathContainer+user))
 	}
 	_, _ = fmt.Fprintf(e.Out, "export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=%s\n", getkey.Quote(o.TokenFile))
+	if e.Getenv("HTTP_PROXY")+e.Getenv("http_proxy")+e.Getenv("ALL_PROXY")+e.Getenv("all_proxy") != "" {
+		_, _ = fmt.Fprintf(e.Out, "# no proxy reaches these addresses\nexport NO_PROXY=%[1]s no_proxy=%[1]s\n",
+			getkey.Quote(noProxy(cmp.Or(e.Getenv("no_proxy"), e.Getenv("NO_PROXY")))))
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.Run(ctx); return nil })
 	g.Go(func() error { return agent.Serve(ctx, ln, a.Handler()) })

@@ -12,10 +12,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/pkg/agent"
 	"github.com/keyrot/keyrot/pkg/api"
 )
@@ -24,6 +26,7 @@ type execOptions struct {
 	common
 	User           string
 	Command        []string
+	Via            string // viaContainer or viaProcess
 	AllowPlainHTTP bool
 }
 
@@ -39,13 +42,18 @@ func newExecCmd(run func(context.Context, execOptions) error) *cobra.Command {
 		Short: "Run a command whose AWS SDK keeps refreshing the user's key",
 		Long: `Run a command with a private endpoint on a loopback address, from which its AWS
 SDK takes the user's credentials, again and again through rotations. Static
-keys, profiles and keyrot's own API key are taken out of its environment.
-Signals are passed on, and its exit code is the exit code; 127 if there is no
-such command, 128 and the signal's number if a signal ended it.
+keys, profiles and keyrot's own API key are taken out of its environment, and
+NO_PROXY gets the endpoint's address. Signals are passed on, and its exit code
+is the exit code; 127 if there is no such command, 128 and the signal's number
+if a signal ended it.
 
 SDKs look into ~/.aws/credentials and ~/.aws/config first: the former is hidden
-from the command, a default profile with credentials in the latter would win.`,
-		Example: "  keyrot exec --user ci -- aws s3 ls",
+from the command, a default profile with credentials in the latter would win,
+which is said. With "--via process" the command gets a private AWS config file
+instead, whose default profile asks keyrot and keeps its other settings: for
+such a profile, and for SDKs that want a session token from an endpoint
+(JavaScript version 2).`,
+		Example: "  keyrot exec --user ci -- aws s3 ls\n  keyrot exec --user ci --via process -- node old.js",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.common, err = commonOf(cmd); err != nil {
@@ -58,6 +66,7 @@ from the command, a default profile with credentials in the latter would win.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the command's flags are its own
 	f.StringVar(&o.User, "user", "", "IAM user (required)")
+	f.StringVar(&o.Via, "via", viaContainer, "how the command's SDK asks: container (an endpoint) or process (credential_process)")
 	f.BoolVar(&o.AllowPlainHTTP, "allow-plain-http", false, "send the API key unencrypted to other hosts")
 	clientFlags(f)
 	return cmd
@@ -66,6 +75,9 @@ from the command, a default profile with credentials in the latter would win.`,
 func (e Env) exec(ctx context.Context, o execOptions) error {
 	if o.User == "" {
 		return usagef("--user is missing")
+	}
+	if o.Via != viaContainer && o.Via != viaProcess {
+		return usagef("--via: %q is neither %s nor %s", o.Via, viaContainer, viaProcess)
 	}
 	cfg, err := e.loadClient(o.common)
 	if err != nil {
@@ -83,18 +95,32 @@ func (e Env) exec(ctx context.Context, o execOptions) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
+	// What answers lives as long as the child, which may outlive a signal.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer func() { stop(); wg.Wait() }()
+	wg.Go(func() { a.Run(serving) })
+	env := childEnv(os.Environ())
+	if o.Via == viaProcess {
+		dir, err := os.MkdirTemp("", "keyrot-exec-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the command's AWS config file: %w", err)
+		}
+		defer func() { stop(); wg.Wait(); _ = os.RemoveAll(dir) }() // it holds no secret
+		more, err := e.processEnv(serving, dir, &getkey.Options{User: o.User, Endpoint: cfg.Client.Endpoint}, a, &wg)
+		if err != nil {
+			return err
+		}
+		return e.child(o.Command, append(env, more...))
+	}
+	e.warnOfProfile(o.User)
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("opening the endpoint: %w", err)
 	}
-	// The endpoint lives as long as the child, which may outlive a signal.
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{}, 2)
-	go func() { a.Run(serving); done <- struct{}{} }()
-	go func() { _ = agent.Serve(serving, ln, a.Handler()); done <- struct{}{} }()
-	defer func() { stop(); <-done; <-done }()
-	url := "http://" + ln.Addr().String() + api.PathContainer + o.User
-	return e.child(o.Command, childEnv(os.Environ(), url, token))
+	wg.Go(func() { _ = agent.Serve(serving, ln, a.Handler()) })
+	return e.child(o.Command, append(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN="+token,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://"+ln.Addr().String()+api.PathContainer+o.User))
 }
 
 // child runs the command until it ends. Signals that come meanwhile are its.
@@ -153,25 +179,41 @@ var hidden = []string{
 	"AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
 	"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+	"AWS_CREDENTIAL_PROFILES_FILE", // Java version 1 knows no other name
 	"KEYROT_API_KEY", "KEYROT_API_KEY_FILE", "KEYROT_OIDC_TOKEN_FILE", signingVariable, "KEYROT_SEAL_KEY",
 }
 
-// childEnv returns the child's environment.
-func childEnv(env []string, url, token string) []string {
+// childEnv returns the child's environment, but for where it gets credentials.
+func childEnv(env []string) []string {
 	out := slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
 		return slices.Contains(hidden, name)
 	})
-	for _, name := range []string{"NO_PROXY", "no_proxy"} { // a proxy cannot reach this address
-		for i, kv := range out {
-			if rest, ok := strings.CutPrefix(kv, name+"="); ok {
-				out[i] = name + "=" + strings.TrimPrefix(rest+",127.0.0.1", ",")
+	for _, name := range []string{"NO_PROXY", "no_proxy"} { // some programs read one, some the other
+		value := ""
+		out = slices.DeleteFunc(out, func(kv string) bool {
+			v, is := strings.CutPrefix(kv, name+"=")
+			if is {
+				value = v
 			}
+			return is
+		})
+		out = append(out, name+"="+noProxy(value))
+	}
+	return append(out, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_CREDENTIAL_PROFILES_FILE="+os.DevNull)
+}
+
+// noProxy returns the value of NO_PROXY with the addresses that no proxy can
+// reach for this machine.
+func noProxy(value string) string {
+	hosts := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+	if slices.Contains(hosts, "*") { // everything; but for some only if it stands alone
+		return value
+	}
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
 		}
 	}
-	if !slices.ContainsFunc(out, func(kv string) bool { return strings.HasPrefix(strings.ToUpper(kv), "NO_PROXY=") }) {
-		out = append(out, "NO_PROXY=127.0.0.1")
-	}
-	return append(out, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+url, "AWS_CONTAINER_AUTHORIZATION_TOKEN="+token,
-		"AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+	return strings.Join(hosts, ",")
 }

@@ -47,12 +47,12 @@ func (a *AWS) start(ctx context.Context, dir string, users []string) error {
 	if err != nil {
 		return fmt.Errorf("opening the IAM state: %w", err)
 	}
-	if a.iam, err = a.listen(ctx, func(ready func()) (server, error) {
+	if a.iam, err = a.listen(ctx, false, func(ready func()) (server, error) {
 		return newIAM(store, a.RootCredentials, ready)
 	}); err != nil {
 		return fmt.Errorf("starting IAM: %w", err)
 	}
-	if a.s3, err = a.listen(ctx, func(ready func()) (server, error) {
+	if a.s3, err = a.listen(ctx, true, func(ready func()) (server, error) {
 		return newS3(store, a.RootCredentials, ready)
 	}); err != nil {
 		return fmt.Errorf("starting S3: %w", err)
@@ -108,10 +108,10 @@ const (
 	listenAttempts = 5
 )
 
-// listen runs a server on a free port and returns its URL. The port is found
+// listen runs a server on a free port and returns the URL of its front. The port is found
 // by listening on it first; should another process snatch it in between, the
 // next one is tried.
-func (a *AWS) listen(ctx context.Context, build func(ready func()) (server, error)) (string, error) {
+func (a *AWS) listen(ctx context.Context, s3 bool, build func(ready func()) (server, error)) (string, error) {
 	var errs []error
 	for range listenAttempts {
 		if err := ctx.Err(); err != nil {
@@ -123,7 +123,7 @@ func (a *AWS) listen(ctx context.Context, build func(ready func()) (server, erro
 		}
 		err = a.run(addr, build)
 		if err == nil {
-			return "http://" + addr, nil
+			return a.front(ctx, "http://"+addr, s3)
 		}
 		errs = append(errs, err)
 	}

@@ -17,6 +17,7 @@ func TestContainerOf(t *testing.T) {
 		{"boto and JavaScript need a Token", "python-urllib3/2", `{"AccessKeyId":"A","SecretAccessKey":"verysecret","Token":"","Expiration":"1970-01-01T00:00:09Z"}`},
 		{"JavaScript names itself not at all", "", `{"AccessKeyId":"A","SecretAccessKey":"verysecret","Token":"","Expiration":"1970-01-01T00:00:09Z"}`},
 		{"Java must not see one", "aws-sdk-java/2.57.8 md/io#sync", `{"AccessKeyId":"A","SecretAccessKey":"verysecret","Expiration":"1970-01-01T00:00:09Z"}`},
+		{"Ruby must not see one", "Ruby", `{"AccessKeyId":"A","SecretAccessKey":"verysecret","Expiration":"1970-01-01T00:00:09Z"}`},
 	} {
 		got := api.ContainerOf(c, tc.agent)
 		raw, err := json.Marshal(got)

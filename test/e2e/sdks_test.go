@@ -48,23 +48,7 @@ func TestSDKs(t *testing.T) {
 	for name := range sdks {
 		users = append(users, name+"-process", name+"-container")
 	}
-	v, err := StartVersitygw(ctx, shortDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(v.Stop)
-	s := newScene(t, v.IAM.URL, v.Root, users...)
-	root := s3.NewFromConfig(config(v.S3.URL, v.Root), func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("demo")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Serve(ctx, sdkSchedule...); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	for _, u := range users {
-		s.ready(u)
-	}
+	s, v := newSDKScene(t, users)
 	a := s.startAgent(users)
 	agent := newWitness(t, a.URL)
 	ends := []string{"AWS_ENDPOINT_URL_S3=" + v.S3.URL, "AWS_ENDPOINT_URL_STS=" + v.IAM.URL, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region}
@@ -98,7 +82,7 @@ func TestSDKs(t *testing.T) {
 	for _, line := range strings.Fields(string(raw)) {
 		fetches[line]++
 	}
-	raw, err = os.ReadFile(pairs)
+	raw, err := os.ReadFile(pairs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +98,30 @@ func TestSDKs(t *testing.T) {
 			t.Errorf("%s: %d keys, want %d; refused %v", user, r.Keys, sdkKeys, early)
 		}
 	}
+}
+
+// newSDKScene starts servers and a daemon that has a key for each user.
+func newSDKScene(t *testing.T, users []string) (*scene, *Versitygw) {
+	t.Helper()
+	ctx := t.Context()
+	v, err := StartVersitygw(ctx, shortDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Stop)
+	s := newScene(t, v.IAM.URL, v.Root, users...)
+	root := s3.NewFromConfig(config(v.S3.URL, v.Root), func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("demo")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ctx, sdkSchedule...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	for _, u := range users {
+		s.ready(u)
+	}
+	return s, v
 }
 
 // witness stands before the agent and keeps what it answers.
@@ -215,13 +223,7 @@ func runCaller(ctx context.Context, command, env []string) (r tally, err error) 
 	defer cancel()
 	var talk bytes.Buffer
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "AWS_") && !strings.HasPrefix(kv, "KEYROT_") && !strings.Contains(strings.ToLower(kv), "_proxy=") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	cmd.Env = append(cmd.Env, env...)
-	cmd.Env = append(cmd.Env, "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true", "CALLER_SECONDS="+strconv.Itoa(int(patience.Seconds())), "CALLER_KEYS="+strconv.Itoa(sdkKeys))
+	cmd.Env = callerEnv(append(env, "CALLER_SECONDS="+strconv.Itoa(int(patience.Seconds())), "CALLER_KEYS="+strconv.Itoa(sdkKeys)))
 	cmd.Stderr = &talk
 	out, err := cmd.Output()
 	if err != nil {
@@ -231,6 +233,15 @@ func runCaller(ctx context.Context, command, env []string) (r tally, err error) 
 		return r, fmt.Errorf("%w: %s\n%s", err, out, talk.String())
 	}
 	return r, nil
+}
+
+// callerEnv returns this process's environment without what would lead an SDK
+// elsewhere, and with more.
+func callerEnv(more []string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "AWS_") || strings.HasPrefix(kv, "KEYROT_") || strings.Contains(strings.ToLower(kv), "_proxy=")
+	})
+	return append(append(env, "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true"), more...)
 }
 
 // ready waits until keyrot has a key for the user.
