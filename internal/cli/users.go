@@ -60,7 +60,8 @@ func newUsersCmd(run usersRuns) *cobra.Command {
 		selectionFlags(c.Flags())
 		storeFlags(c.Flags())
 		setting(c.Flags(), "existing_keys", "existing-keys", "keys that were there before: refuse or retire")
-		c.Flags().DurationVar(&o.Wait, "wait", time.Minute, "how long to wait for AWS to accept a new key, beside settle; 0s leaves it to the daemon")
+		c.Flags().DurationVar(&o.Wait, "wait", time.Minute,
+			"how long to wait for AWS to accept a new key, beside settle; 0s leaves it to the daemon")
 		c.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done, without doing it")
 		return c
 	}
