@@ -117,6 +117,7 @@ func newRoot(env Env) (root *cobra.Command, started *bool) {
 	root.AddCommand(newOperateCmds(env.operations())...)
 	root.SetHelpCommand(helpCmd(root))
 	root.InitDefaultHelpCmd()
+	root.SetOut(env.Out) // the next line remembers it
 	root.InitDefaultCompletionCmd()
 	strict(root)
 	return root, started

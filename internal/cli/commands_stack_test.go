@@ -184,3 +184,18 @@ func armProgram() []byte {
 	put.PutUint32(b[64:], uint32(elf.PT_LOAD))
 	return b
 }
+
+func TestVersionAndHelp(t *testing.T) {
+	t.Parallel()
+	s := newShell(t, "")
+	s.Succeed("version")
+	if out, _ := s.Succeed("version", "-o", "json"); !json.Valid([]byte(out)) {
+		t.Errorf("version -o json = %s", out)
+	}
+	for _, args := range []string{"help", "help users enroll", "--help", "burn --help", "completion bash"} {
+		if out, _ := s.Succeed(strings.Fields(args)...); !strings.Contains(out, "keyrot") {
+			t.Errorf("keyrot %s = %s", args, out)
+		}
+	}
+	s.Refused(2, "has no sub-commands", "help", "status", "x")
+}

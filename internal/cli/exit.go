@@ -155,7 +155,7 @@ func problems(err error) (all []error) {
 	if m, ok := err.(*marked); ok { //nolint:errorlint // what else wraps a join speaks for all of it
 		return problems(m.error)
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the same
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

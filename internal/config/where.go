@@ -44,7 +44,7 @@ func (src Source) Locate(err error) error {
 
 // problems are the errors that err joins.
 func problems(err error) (all []error) {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what wraps a join says more
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
