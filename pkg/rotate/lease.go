@@ -43,6 +43,19 @@ func (r *Rotator) acquire(ctx context.Context, user string, least time.Duration)
 	return lease{now.Add(ttl), version}, nil
 }
 
+// take takes the user's lease for a pass. If that gets no answer, also because ctx
+// has ended, a lease that was taken all the same is given up: nothing was done
+// under it, and the next process need not wait for its end.
+func (r *Rotator) take(ctx context.Context, user string) (lease, error) {
+	l, err := r.acquire(ctx, user, 0)
+	if err != nil && !errors.Is(err, ErrLeased) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
+		defer cancel()
+		_ = r.Store.Release(ctx, user, r.Owner) // it ends by itself anyway
+	}
+	return l, err
+}
+
 // lease extends the user's lease if less than half of it is left.
 func (p *pass) lease(user string) error { return p.outlast(user, p.leaseTime(user)/2) }
 

@@ -44,3 +44,33 @@ func (l *leases) Acquire(ctx context.Context, user, owner string, now time.Time,
 	l.longest = max(l.longest, ttl)
 	return l.Store.Acquire(ctx, user, owner, now, ttl)
 }
+
+// TestALeaseWhoseAnswerIsLostIsGivenUp: the caller has left, or the store's answer
+// was lost, and the lease was taken all the same. The next process finds it free.
+func TestALeaseWhoseAnswerIsLostIsGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		ctx, cancel := context.WithCancel(t.Context())
+		h.Store = &lostLease{Store: h.store, leave: cancel}
+		if rep, err := h.RunOnce(ctx, rotate.Options{}); err == nil && changed(rep) {
+			t.Errorf("a pass without a lease did %q", actions(rep.Users[0]))
+		}
+		if _, err := h.store.Acquire(t.Context(), "ci", "other", time.Now(), time.Minute); err != nil {
+			t.Errorf("the next process: Acquire = %v, want the lease", err)
+		}
+	})
+}
+
+// lostLease takes leases and loses the answer, because the caller leaves.
+type lostLease struct {
+	rotate.Store
+	leave func()
+}
+
+func (l *lostLease) Acquire(ctx context.Context, user, owner string, now time.Time, ttl time.Duration) (int64, error) {
+	if _, err := l.Store.Acquire(ctx, user, owner, now, ttl); err != nil {
+		return 0, err
+	}
+	l.leave()
+	return 0, ctx.Err()
+}

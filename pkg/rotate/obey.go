@@ -173,6 +173,6 @@ func (r *Rotator) attended(ctx context.Context, user string, patience time.Durat
 		return UserReport{User: user, Err: fmt.Errorf("user %q: %w", user, err)}
 	}
 	w := way{patience: patience, private: true, turns: r.Clock.corrections()}
-	l, err := r.acquire(ctx, user, 0)
+	l, err := r.take(ctx, user)
 	return r.leased(ctx, user, w, l, err)
 }

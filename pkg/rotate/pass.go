@@ -87,7 +87,7 @@ func (r *Rotator) pass(ctx context.Context, user string, w way) UserReport {
 		}
 	}
 	w.turns = r.Clock.corrections()
-	l, err := r.acquire(ctx, user, 0)
+	l, err := r.take(ctx, user)
 	if !errors.Is(err, ErrLeased) {
 		r.elsewhere.Delete(user)
 	} else if _, told := r.elsewhere.LoadOrStore(user, true); told {
