@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keyrot/keyrot/internal/printable"
 )
 
 // terminal is a pseudo-terminal: the side of the person, and the program's.
@@ -130,4 +133,20 @@ func TestAReleaseOnATerminalAsks(t *testing.T) {
 		t.Error("the user is released although that was not confirmed")
 	}
 	s.Succeed("users", "release", "ci")
+}
+
+// TestWideningsAreRedOnATerminal, and what others chose stays text there.
+func TestWideningsAreRedOnATerminal(t *testing.T) {
+	t.Parallel()
+	person, program := terminal(t)
+	for _, c := range []struct{ noColour, want string }{
+		{"", "keyrot: \x1b[31;1mWIDER: users of \\u001b[2J\x1b[0m\r\n"}, {"1", "keyrot: WIDER: users of \\u001b[2J\r\n"},
+	} {
+		p := &deployment{Env: Env{Err: printable.Writer{Writer: program}, Getenv: func(string) string { return c.noColour }}}
+		p.showWidenings([]string{"users of \x1b[2J"})
+		got := make([]byte, len(c.want))
+		if _, err := io.ReadFull(person, got); err != nil || string(got) != c.want {
+			t.Errorf("with NO_COLOR=%q the terminal shows %q, %v, want %q", c.noColour, got, err, c.want)
+		}
+	}
 }

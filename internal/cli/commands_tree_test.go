@@ -138,6 +138,28 @@ func TestNoCommandMakesAStoreUnasked(t *testing.T) {
 	}
 }
 
+// TestWhatCannotStartMakesNoStore: settings of files that are not there are refused
+// before a store is made.
+func TestWhatCannotStartMakesNoStore(t *testing.T) {
+	t.Parallel()
+	for _, settings := range []string{
+		"server: {tls_cert: /missing/cert.pem, tls_key: /missing/key.pem}",
+		"publish: [{type: webhook, url: \"https://vendor.example/\", key_file: /missing/key}]",
+	} {
+		s := newShell(t, settings, "ci")
+		file := filepath.Join(filepath.Dir(s.File), "state", "keyrot.db")
+		for _, command := range []string{"serve --listen 127.0.0.1:0", "rotate-once", "users enroll"} {
+			code, out, errs := s.Run(append(strings.Fields(command), "--store", file)...)
+			if code != 2 || out != "" || !strings.Contains(errs, "/missing/") {
+				t.Errorf("%s with %s = %d, %q, %q, want 2 and the missing file", command, settings, code, out, errs)
+			}
+			if _, err := os.Stat(filepath.Dir(file)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s with %s left something where the store should be: %v", command, settings, err)
+			}
+		}
+	}
+}
+
 // TestStoresThatAreMadeAreNamed: --init makes a store, and says where.
 func TestStoresThatAreMadeAreNamed(t *testing.T) {
 	t.Parallel()

@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
-	"golang.org/x/term"
 
+	"github.com/keyrot/keyrot/internal/printable"
 	"github.com/keyrot/keyrot/pkg/deploy"
 )
 
@@ -87,19 +85,15 @@ func (p *deployment) widen(ctx context.Context, more []string) error {
 	return p.agreed(ctx, "This lets more happen than before. Accept it?")
 }
 
-// colours reports whether w is a terminal that shows them.
-func colours(w io.Writer, getenv func(string) string) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && getenv("NO_COLOR") == ""
-}
-
+// showWidenings says them, in red on a terminal (but for NO_COLOR, see no-color.org).
 func (p *deployment) showWidenings(more []string) {
-	red, plain := "\x1b[31;1m", "\x1b[0m"
-	if !colours(p.Err, p.Getenv) {
-		red, plain = "", ""
-	}
+	f, red := terminalOf(p.Err)
 	for _, m := range more {
-		p.say("%sWIDER: %s%s", red, m, plain)
+		if red && p.Getenv("NO_COLOR") == "" {
+			_, _ = fmt.Fprintf(f, "keyrot: \x1b[31;1mWIDER: %s\x1b[0m\n", printable.Line(m))
+		} else {
+			p.say("WIDER: %s", m)
+		}
 	}
 }
 

@@ -103,6 +103,13 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		}
 	}()
 	log := logger(e.Err, cfg.Log)
+	certificate, err := tlsConfig(cfg.Server, log, s.clock.Now)
+	if err == nil {
+		_, _, err = publishers(cfg, aws.Config, s.clock.Now, log)
+	}
+	if err != nil { // before a store is made
+		return nil, usage(err, "")
+	}
 	if s.store, err = openStore(ctx, cfg, e.Getenv, s.clock); err != nil {
 		return nil, err
 	}
@@ -169,9 +176,7 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Secure: cfg.Server.TLSCert != "" || cfg.Server.AllowPlainHTTP, // then a proxy adds it
 	}
 	s.measure(cfg, aws)
-	if s.server.TLS, err = tlsConfig(cfg.Server, log, s.clock.Now); err != nil {
-		return nil, usage(err, "")
-	}
+	s.server.TLS = certificate
 	return s, nil
 }
 
