@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/keyrot/keyrot/internal/awsconfig"
 	"github.com/keyrot/keyrot/internal/getkey"
 	"github.com/keyrot/keyrot/internal/getkey/local"
 	"github.com/keyrot/keyrot/internal/getkey/profile"
@@ -24,41 +24,51 @@ const (
 	viaProcess   = "process"
 )
 
-// sources are the settings of a profile that give credentials. Every SDK looks
-// at them before it asks a container endpoint.
-var sources = []string{
-	"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "credential_process", "role_arn", "source_profile",
-	"credential_source", "web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id", "sso_role_name", "login_session",
-}
-
-// defaultProfile returns the lines of the default profile in an AWS config file
-// and those of the services that it may name, without what gives credentials;
-// and the names of what that is.
-func defaultProfile(config []byte) (kept []byte, found []string) {
-	inside, dropping := false, false
-	var isDefault bool
-	for line := range bytes.Lines(config) {
-		text := strings.TrimSpace(string(line))
-		if section, ok := strings.CutPrefix(text, "["); ok {
-			section, _, _ = strings.Cut(section, "]")
-			words := strings.Fields(section)
-			isDefault = slices.Equal(words, []string{"default"}) || slices.Equal(words, []string{"profile", "default"})
-			inside, dropping = isDefault || len(words) > 1 && words[0] == "services", false
-			if isDefault {
-				line = []byte("[default]\n")
+// defaultProfile returns the settings of the default profile in an AWS config file
+// and the sections of the services that it may name, without what gives
+// credentials; and the names of what that is. Clients differ in which of [default]
+// and [profile default] they use: what either has counts, and the latter is kept.
+func defaultProfile(config []byte) (settings, services string, found []string, err error) {
+	f, err := awsconfig.Parse(config)
+	if err != nil {
+		return "", "", nil, err
+	}
+	var kept *awsconfig.Section
+	for _, s := range f.Sections {
+		words, err := awsconfig.Words(s.Name) // not all clients mind how it is written
+		switch name := strings.Join(words, " "); {
+		case err != nil, name != "default" && name != "profile default":
+			if err == nil && len(words) == 2 && words[0] == "services" {
+				services += "[" + s.Name + "]\n" + written(s.Options)
 			}
-		} else if isDefault && text != "" && !strings.ContainsAny(text[:1], "#;") && line[0] != ' ' && line[0] != '\t' {
-			end := strings.IndexAny(text, "=:")
-			name := strings.ToLower(strings.TrimSpace(text[:max(end, 0)]))
-			if dropping = slices.Contains(sources, name); dropping && !slices.Contains(found, name) {
-				found = append(found, name)
-			}
+			continue
+		case kept == nil, name == "profile default":
+			kept = s
 		}
-		if inside && !dropping {
-			kept = append(kept, line...)
+		for _, o := range slices.Concat(s.Options, f.Defaults.Options) {
+			if givesCredentials(o) && !slices.Contains(found, o.Name) {
+				found = append(found, o.Name)
+			}
 		}
 	}
-	return kept, found
+	if kept != nil {
+		settings = written(slices.DeleteFunc(slices.Clone(kept.Options), givesCredentials))
+	}
+	return settings, services, found, nil
+}
+
+// givesCredentials reports whether a setting gives credentials. Every SDK looks at those
+// before it asks a container endpoint.
+func givesCredentials(o *awsconfig.Option) bool { return slices.Contains(profile.Sources, o.Name) }
+
+// written returns settings as every client reads them.
+func written(options []*awsconfig.Option) string {
+	var b strings.Builder
+	for _, o := range options {
+		text := o.Name + " = " + strings.ReplaceAll(o.Value, "\n", "\n  ") + "\n"
+		b.WriteString(strings.Replace(text, " = \n", " =\n", 1)) // of a block, or of nothing
+	}
+	return b.String()
 }
 
 // userConfig reads the AWS config file that a child of exec would read; nil if
@@ -80,7 +90,7 @@ func (e Env) warnOfProfile(user string) {
 	if err != nil {
 		return // the child's own trouble
 	}
-	if _, found := defaultProfile(config); len(found) > 0 {
+	if _, _, found, err := defaultProfile(config); err == nil && len(found) > 0 {
 		_, _ = fmt.Fprintf(e.Err, "keyrot: warning: the default profile in %s has %s, which the command's AWS SDK uses instead of %s's key\n"+
 			"  hint: keyrot exec --via process hides it from the command\n", path, strings.Join(found, ", "), user)
 	}
@@ -97,20 +107,17 @@ func (e Env) processEnv(ctx context.Context, dir string, o *getkey.Options, a *a
 	if err != nil {
 		return nil, err
 	}
-	_, config, err := e.userConfig()
+	path, config, err := e.userConfig()
 	if err != nil {
 		return nil, err
 	}
-	kept, _ := defaultProfile(config)
-	// Sections of one name are one to SDKs, but not to all of them.
-	line := []byte("[default]\ncredential_process = " + command + "\n")
-	if at := bytes.Index(kept, []byte("[default]\n")); at >= 0 {
-		kept = slices.Replace(kept, at, at+len("[default]\n"), line...)
-	} else {
-		kept = append(line, kept...)
+	settings, services, _, err := defaultProfile(config)
+	if err != nil {
+		return nil, usage(fmt.Errorf("%s: %w", path, err), "correct it, or name another file with AWS_CONFIG_FILE")
 	}
+	text := "[default]\ncredential_process = " + command + "\n" + settings + services
 	file, socket := filepath.Join(dir, "config"), filepath.Join(dir, "agent.sock")
-	if err := os.WriteFile(file, kept, 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the command's AWS config file: %w", err)
 	}
 	ln, err := agent.ListenSocket(ctx, socket)

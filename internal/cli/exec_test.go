@@ -12,29 +12,33 @@ import (
 func TestDefaultProfile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		config, kept string
-		found        []string
+		config, settings, services string
+		found                      []string
 	}{
-		"none":              {"", "", nil},
-		"of others":         {"[profile a]\nrole_arn = r\n[sso-session s]\nsso_start_url = u\n", "", nil},
-		"nothing to hide":   {"[default]\na = r\n# role_arn = x\n; role_arn = y\n", "[default]\na = r\n# role_arn = x\n; role_arn = y\n", nil},
-		"with continuation": {"[default]\ncredential_process = a\n   b\nregion = r\n", "[default]\nregion = r\n", []string{"credential_process"}},
-		"colon, capitals":   {"[default]\nRole_ARN: r\nregion: r\n", "[default]\nregion: r\n", []string{"role_arn"}},
-		"nested":            {"[default]\ns3 =\n  role_arn = x\n", "[default]\ns3 =\n  role_arn = x\n", nil},
-		"twice":             {"[default]\nrole_arn=a\n[profile default]\nrole_arn=b\na=r\n", "[default]\n[default]\na=r\n", []string{"role_arn"}},
-		"services":          {"[default]\na = s\n[services s]\ns3 =\n  b = u\n", "[default]\na = s\n[services s]\ns3 =\n  b = u\n", nil},
-		"windows":           {"[default]\r\naws_access_key_id=a\r\nregion=r\r\n", "[default]\nregion=r\r\n", []string{"aws_access_key_id"}},
+		"none":              {"", "", "", nil},
+		"of others":         {"[profile a]\nrole_arn = r\n[sso-session s]\nsso_start_url = u\n", "", "", nil},
+		"nothing to hide":   {"[default]\na = r\n# role_arn = x\n; role_arn = y\n", "a = r\n", "", nil},
+		"with continuation": {"[default]\ncredential_process = a\n   b\nregion = r\n", "region = r\n", "", []string{"credential_process"}},
+		"indented":          {"[default]\n    credential_process = a\n    region = r\n", "region = r\n", "", []string{"credential_process"}},
+		"colon, capitals":   {"[default]\nRole_ARN: r\nregion: r\n", "region = r\n", "", []string{"role_arn"}},
+		"nested":            {"[default]\ns3 =\n  role_arn = x\n", "s3 =\n  role_arn = x\n", "", nil},
+		"twice":             {"[default]\nrole_arn=a\n[profile default]\nsso_session=b\na=r\n", "a = r\n", "", []string{"role_arn", "sso_session"}},
+		"services":          {"[default]\na = s\n[services s]\ns3 =\n  b = u\n", "a = s\n", "[services s]\ns3 =\n  b = u\n", nil},
+		"windows":           {"[default]\r\naws_access_key_id=a\r\nregion=r\r\n", "region = r\n", "", []string{"aws_access_key_id"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kept, found := defaultProfile([]byte(c.config))
-			if diff := cmp.Diff(c.kept, string(kept)); diff != "" {
-				t.Errorf("kept (-want +got):\n%s", diff)
+			settings, services, found, err := defaultProfile([]byte(c.config))
+			if err != nil || settings != c.settings || services != c.services {
+				t.Errorf("defaultProfile = %q, %q, %v, want %q, %q", settings, services, err, c.settings, c.services)
 			}
 			if diff := cmp.Diff(c.found, found); diff != "" {
 				t.Errorf("found (-want +got):\n%s", diff)
 			}
 		})
+	}
+	if _, _, _, err := defaultProfile([]byte("region = r\n")); err == nil {
+		t.Error("a file that the AWS CLI refuses is read")
 	}
 }
 

@@ -12,7 +12,10 @@ import (
 
 const setting = "credential_process"
 
-// otherSources are settings that compete with credential_process in a profile.
+// Sources are the settings of a profile that give credentials.
+var Sources = append(otherSources[:len(otherSources):len(otherSources)], setting)
+
+// otherSources are those that compete with credential_process in a profile.
 var otherSources = []string{
 	"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_security_token", "role_arn", "source_profile", "credential_source",
 	"web_identity_token_file", "sso_session", "sso_start_url", "sso_account_id", "sso_role_name", "login_session",
@@ -136,7 +139,7 @@ func unshadowed(credentials file, w wanted) error {
 		if s.Name != w.profile {
 			continue
 		}
-		for _, name := range append(otherSources, setting) {
+		for _, name := range Sources {
 			if o := f.Option(s, name); o != nil {
 				return credentials.refuse(o.Line, "choose another name, or remove that setting",
 					"clients would not use the profile: [%s] of the credentials file has %s, which wins", s.Name, name)
