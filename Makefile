@@ -20,7 +20,7 @@ RACE := $(shell if command -v "$(CC)" >/dev/null 2>&1; then echo -race; fi)
 # Tests on servers that are started for them.
 E2E := $(GO) test -count=1 -tags e2e -v
 
-.PHONY: bench-server bench-sweep soak-server e2e-api build test lint sim mutants sizes vuln dead fuzz bench bench-get help \
+.PHONY: bench-server bench-sweep soak-server e2e-api build test lint sim mutants sizes vuln dead cover fuzz bench bench-get help \
 	e2e-setup e2e e2e-faults e2e-lambda e2e-deploy e2e-sdks e2e-sdks-more e2e-browser
 .DEFAULT_GOAL := help
 
@@ -62,6 +62,9 @@ sizes: ## build the release's binaries and hold them against their limits
 
 vuln: ## check the release's binaries: the pinned toolchain, and no known vulnerability
 	sh test/vuln.sh
+
+cover: ## how much of the command layer its tests run: at least 85 %
+	sh test/cover.sh
 
 dead: ## find code that is written and never called
 	sh test/dead.sh

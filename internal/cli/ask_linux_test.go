@@ -16,6 +16,14 @@ import (
 	"github.com/keyrot/keyrot/internal/printable"
 )
 
+// terminals are kept until the process ends. What a signal leaves alone reads on by
+// the descriptor's number: if that were closed with its file, it would read from
+// the next test's terminal.
+var terminals struct {
+	sync.Mutex
+	files []*os.File
+}
+
 // terminal is a pseudo-terminal: the side of the person, and the program's.
 func terminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
@@ -34,7 +42,10 @@ func terminal(t *testing.T) (person, program *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return person, program // not closed: a read that a signal left alone goes on until the process ends
+	terminals.Lock()
+	defer terminals.Unlock()
+	terminals.files = append(terminals.files, person, program)
+	return person, program
 }
 
 func echoes(t *testing.T, f *os.File) bool {

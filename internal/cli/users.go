@@ -260,7 +260,12 @@ func (e Env) releaseUser(ctx context.Context, o usersOptions) error {
 // confirmed if somebody is there to ask.
 func (e Env) secretMayGo(ctx context.Context, o usersOptions, s *system) error {
 	entry, err := s.store.Load(ctx, o.Users[0])
-	if err != nil || o.ShowSecret || o.DryRun || len(entry.Secrets) == 0 { // Release says what is wrong with the user
+	switch {
+	case errors.Is(err, rotate.ErrNotFound): // Release says so
+		return nil
+	case err != nil:
+		return fmt.Errorf("loading %q: %w", o.Users[0], err)
+	case o.ShowSecret, o.DryRun, len(entry.Secrets) == 0:
 		return nil
 	}
 	e.say("warning: the only copy of the secret of %s is deleted; --show-secret prints it first", o.Users[0])
