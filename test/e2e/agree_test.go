@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -53,7 +52,7 @@ func (s *scene) agree(user string) error {
 		if u.User == user {
 			found = nil
 			for _, k := range u.Keys {
-				inStore = append(inStore, strings.ReplaceAll(k.Key, "…", ""))
+				inStore = append(inStore, k.Key)
 			}
 		}
 	}
@@ -65,7 +64,7 @@ func (s *scene) agree(user string) error {
 	return found
 }
 
-// inIAM lists the user's keys as status shortens them.
+// inIAM lists the ids of the user's keys.
 func (s *scene) inIAM(user string) (ids []string, err error) {
 	list, err := s.admin.ListAccessKeys(s.t.Context(), &iam.ListAccessKeysInput{UserName: &user})
 	if err != nil {
@@ -73,7 +72,7 @@ func (s *scene) inIAM(user string) (ids []string, err error) {
 	}
 	for _, k := range list.AccessKeyMetadata {
 		id := *k.AccessKeyId
-		ids = append(ids, id[:4]+id[len(id)-2:])
+		ids = append(ids, id)
 	}
 	return ids, nil
 }
