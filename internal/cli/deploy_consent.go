@@ -25,6 +25,8 @@ func (p *deployment) consent(ctx context.Context, order deploy.Order) error {
 		p.say("stack %s is made, with a table and a KMS key, two functions, an API and alarms", p.o.Name)
 	case s.Status == types.StackStatusUpdateRollbackFailed:
 		p.say("stack %s is in %s: its roll-back is continued, and then it is updated", p.o.Name, s.Status)
+	case p.o.Cleanup: // which asks by itself, and then nothing is left to be wider than
+		return nil
 	default:
 		return p.widen(ctx, widenings(s.Parameters, order.Parameters))
 	}
