@@ -191,7 +191,7 @@ func TestAWSIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	loop := []string{"KEYROT_IDENTITY=aws", "AWS_CONFIG_FILE=" + profile, "AWS_PROFILE=loop", "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}
-	s.asks("a profile that asks itself", loop, "getting AWS credentials", "keyrot", "get-key", "--user", "app", "--no-cache")
+	s.asks("a profile that asks itself", loop, "are asked of keyrot itself", "keyrot", "get-key", "--user", "app", "--no-cache")
 
 	out := s.exec(env, "exec", "--user", "app", "--", "sh", "-c", "echo ok $AWS_CONTAINER_CREDENTIALS_FULL_URI")
 	if !strings.HasPrefix(out, "ok http://127.0.0.1:") {
