@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ func (s *simulation) daemon(ctx context.Context, n int) {
 			until = time.Duration(r.ExpFloat64() * float64(s.Faults.Crash))
 		}
 		p.crash.Store(time.Now().Add(until).UnixNano())
+		s.note(func() { s.lives = append(s.lives, p) })
 		run, cancel := s.life(ctx, p.name, until+time.Second)
 		p.run(run)
 		cancel()
@@ -48,6 +50,7 @@ type process struct {
 	r     *rand.Rand
 	crash atomic.Int64 // unix nanoseconds
 	skew  atomic.Int64 // of its machine's clock
+	heir  *process     // who goes on in its place
 	clock *rotate.Clock
 }
 
@@ -69,7 +72,7 @@ func (p *process) rotator() *rotate.Rotator {
 			p.clock.Begin()(time.Now().Truncate(time.Second))
 			return p.aws.Users(), nil
 		},
-		Observe: p.observe,
+		Observe: p.observe, Dead: p.gone,
 	}
 	if p.Faults.Copies > 0 {
 		rot.Optional = []rotate.Publisher{optional{p}}
@@ -105,6 +108,26 @@ func (p *process) stepClocks(ctx context.Context, r *rand.Rand) {
 }
 
 func (p *process) dead() bool { return time.Now().UnixNano() >= p.crash.Load() }
+
+// gone is [rotate.Rotator.Dead]. In every second run all processes are on one
+// machine, where they see each other die; in the others leases end by themselves.
+func (p *process) gone() (names []string) {
+	if p.Seed%2 == 1 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lives = slices.DeleteFunc(p.lives, func(q *process) bool { return time.Since(time.Unix(0, q.crash.Load())) > 5*time.Minute })
+	for _, q := range p.lives {
+		if q.dead() && (q.heir == nil || q.heir.dead()) {
+			q.heir = p
+		}
+		if q.heir == p {
+			names = append(names, q.name)
+		}
+	}
+	return names
+}
 
 // strike draws the fate of a store operation.
 func (p *process) strike() (before, after bool) {
@@ -168,15 +191,19 @@ func change[T any](p *process, user, announced string, f func() (T, error)) (T, 
 	}
 	p.mu.Lock()
 	got, other := p.recorded[user], p.hands[user]
-	p.hands[user] = p.name
+	p.hands[user] = p
 	p.mu.Unlock()
 	if announced != "" && got != announced {
 		p.violation("on record: %s: %q was done, %q was the last on record", user, announced, got)
 	}
-	if other != "" && other != p.name {
-		p.violation("one hand: %s changes the keys of %s while %s does", p.name, user, other)
+	if other != nil && other != p && !other.dead() { // what a dead one sent is on its way
+		p.violation("one hand: %s changes the keys of %s while %s does", p.name, user, other.name)
 	}
-	defer p.note(func() { delete(p.hands, user) })
+	defer p.note(func() {
+		if p.hands[user] == p {
+			delete(p.hands, user)
+		}
+	})
 	v, err := mortal(p, f)
 	return v, p.troubledBy(user, err)
 }

@@ -97,7 +97,7 @@ type simulation struct {
 	excused  map[string]time.Time         // users whose keys somebody else spoiled, until when
 	promised map[string]time.Time         // latest Expiration handed out or published, by key
 	recorded map[string]string            // latest audited step, by user
-	hands    map[string]string            // who is changing a user's keys right now
+	hands    map[string]*process          // who is changing a user's keys right now
 	holds    map[string]rotate.Credential // what the required publisher's target holds, by user
 	burned   map[string]burnt             // by key
 	bereft   map[string]time.Time         // users whose served key is burned and not replaced, since when
@@ -113,6 +113,7 @@ type simulation struct {
 	made     map[string]time.Time // when keys were made that are not promoted yet
 	fresh    map[string]time.Time // when the latest key of a user was promoted
 	house    house                // what can be stopped
+	lives    []*process           // that run, or died a moment ago
 	others   bool                 // somebody else makes keys by hand
 	stop     context.CancelFunc   // ends the run
 	stopped  bool                 // Until has ended it
@@ -122,7 +123,7 @@ type simulation struct {
 func Run(ctx context.Context, c Config) Result {
 	s := &simulation{
 		Config: c, foreign: map[string]bool{}, excused: map[string]time.Time{}, promised: map[string]time.Time{},
-		recorded: map[string]string{}, hands: map[string]string{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
+		recorded: map[string]string{}, hands: map[string]*process{}, holds: map[string]rotate.Credential{}, burned: map[string]burnt{},
 		bereft: map[string]time.Time{}, lacking: map[string]time.Time{}, troubled: map[string]time.Time{}, proofs: map[string]bool{},
 		made: map[string]time.Time{}, fresh: map[string]time.Time{},
 		rng: rand.New(rand.NewPCG(c.Seed, 1)), store: &rotatetest.MemStore{},

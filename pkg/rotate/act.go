@@ -170,6 +170,17 @@ func certain(err error) bool {
 // ends reports whether the step takes its key away.
 func ends(step plan.Step) bool { return step.Action == plan.Deactivate || step.Action == plan.Delete }
 
+// forewarn saves that a key on its way is to be deleted. Should this process die
+// during the call, whoever goes on in its place must not promote the key. For keys
+// that were superseded, [plan.Record.Inherited] sees to it.
+func (p *pass) forewarn(step plan.Step) error {
+	k := p.entry.Record.Key(step.KeyID)
+	if step.Action != plan.Delete || k == nil || k.Stage != plan.Pending || !k.Refused.IsZero() {
+		return nil
+	}
+	return p.commitFor(func(e *Entry) { e.Record = e.Record.EndsLate(p.policy, step.KeyID, p.now()) }, p.stillDue)
+}
+
 // hold returns once it is saved that a key may be taken away by a call that got
 // no answer, or when that is over: nobody else may put the key back into service
 // meanwhile. If the process has to stop before, the lease stays.

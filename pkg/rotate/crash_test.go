@@ -26,6 +26,7 @@ type crashWorld struct {
 	at     atomic.Int64 // the effect that fails
 	after  bool         // whether it fails after it took effect
 	dies   bool         // whether the process dies with it
+	known  bool         // whether it is known to be dead
 	dead   atomic.Bool
 	policy plan.Policy
 }
@@ -136,10 +137,14 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 	for at := int64(1); at <= total; at++ {
 		for _, after := range []bool{false, true} {
-			for _, dies := range []bool{false, true} {
-				t.Run(fmt.Sprintf("effect %d after=%v dies=%v", at, after, dies), func(t *testing.T) {
+			for _, how := range []struct{ dies, known bool }{{false, false}, {true, false}, {true, true}} {
+				t.Run(fmt.Sprintf("effect %d after=%v %+v", at, after, how), func(t *testing.T) {
 					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { crashRun(t, newCrashWorld(at, after, dies), life) })
+					synctest.Test(t, func(t *testing.T) {
+						w := newCrashWorld(at, after, how.dies)
+						w.known = how.known
+						crashRun(t, w, life)
+					})
 				})
 			}
 		}
@@ -167,7 +172,11 @@ func crashRun(t *testing.T, w *crashWorld, life time.Duration) int64 {
 		time.Sleep(5 * time.Second)
 		w.at.Store(-1)
 		w.dead.Store(false)
-		_ = w.rotator(w.store, "second").Run(ctx) // somebody starts it again
+		second := w.rotator(w.store, "second")
+		if w.known {
+			second.Dead = func() []string { return []string{"first"} }
+		}
+		_ = second.Run(ctx) // somebody starts it again
 	})
 	wg.Wait()
 	if msg := refused.Load(); msg != nil {

@@ -20,6 +20,7 @@ type ending struct {
 	order plan.OrderKind // given at once; "": somebody makes the served key inactive
 	disk  bool           // it is full for two seconds just then
 	other bool           // another process goes on
+	heir  bool           // at once, because the process that made the call was killed
 	clock bool           // the call shows that the clock was wrong
 }
 
@@ -40,6 +41,10 @@ func TestACallThatEndsAKeyMayComeLate(t *testing.T) {
 		"deactivation, burn, other process":     {op: rotatetest.UpdateKey, late: late, order: plan.Burn, other: true},
 		"deactivation, burn, both":              {op: rotatetest.UpdateKey, late: late, order: plan.Burn, other: true, disk: true},
 		"deactivation, burn, clock is wrong":    {op: rotatetest.UpdateKey, late: late, order: plan.Burn, clock: true},
+		"deactivation, burn, killed":            {op: rotatetest.UpdateKey, late: late, order: plan.Burn, other: true, heir: true},
+		"deactivation, rollback, killed":        {op: rotatetest.UpdateKey, late: late, order: plan.Rollback, other: true, heir: true},
+		"deletion, rollback, killed":            {op: rotatetest.DeleteKey, late: late, order: plan.Rollback, other: true, heir: true},
+		"deletion, burn, killed":                {op: rotatetest.DeleteKey, late: late, order: plan.Burn, other: true, heir: true},
 		"deletion, burn":                        {op: rotatetest.DeleteKey, late: late, order: plan.Burn},
 		"deletion, rollback":                    {op: rotatetest.DeleteKey, late: late, order: plan.Rollback},
 		"deletion, rollback, soon":              {op: rotatetest.DeleteKey, late: soon, order: plan.Rollback},
@@ -74,6 +79,10 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 		h.Clock.Begin()(time.Now().Add(5 * time.Second))
 		return nil
 	}
+	mortal := &mortalStore{Store: h.store}
+	if e.heir {
+		h.Store = mortal
+	}
 	h.aws.LateBy = rotatetest.Delay{Min: e.late}
 	h.store.Before = func(op, _ string) error {
 		if at := lost.Load(); e.disk && at != nil && time.Since(*at) < 2*time.Second && op == rotatetest.OpSave {
@@ -88,6 +97,7 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 			now := time.Now()
 			lost.Store(&now)
 			chance = 1
+			mortal.dead.Store(e.heir)
 			if e.clock {
 				_ = h.Clock.Ask(t.Context())
 			}
@@ -110,7 +120,11 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 		time.Sleep(2*time.Second - time.Since(*lost.Load()))
 	}
 	if e.other {
-		h.Rotator = &rotate.Rotator{Clock: h.Clock, IAM: h.IAM, Store: h.Store, Owner: "other", Log: h.Log, Select: h.Select}
+		dead := h.Owner
+		h.Rotator = &rotate.Rotator{Clock: h.Clock, IAM: h.IAM, Store: h.store, Owner: "other", Log: h.Log, Select: h.Select}
+		if e.heir {
+			h.Dead = func() []string { return []string{dead} }
+		}
 	}
 }
 

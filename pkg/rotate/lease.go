@@ -48,12 +48,59 @@ func (r *Rotator) acquire(ctx context.Context, user string, least time.Duration)
 // under it, and the next process need not wait for its end.
 func (r *Rotator) take(ctx context.Context, user string) (lease, error) {
 	l, err := r.acquire(ctx, user, 0)
+	if errors.Is(err, ErrLeased) && r.inherit(ctx, user) {
+		l, err = r.acquire(ctx, user, 0)
+	}
 	if err != nil && !errors.Is(err, ErrLeased) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
 		defer cancel()
 		_ = r.Store.Release(ctx, user, r.Owner) // it ends by itself anyway
 	}
 	return l, err
+}
+
+// inherit ends the user's lease if its owner is one of [Rotator.Dead]. What that
+// process has sent may still have its effect, so the entry is marked first.
+func (r *Rotator) inherit(ctx context.Context, user string) bool {
+	if r.Dead == nil {
+		return false
+	}
+	for _, dead := range r.Dead() {
+		ended, err := r.endLease(ctx, user, dead)
+		if err != nil && !errors.Is(err, ErrLeased) {
+			r.Log.Warn("the lease of a process that is gone stays until it ends", "user", user, "owner", dead, "err", err)
+		}
+		if ended {
+			r.Log.Info("the lease of a process that is gone was ended", "user", user, "owner", dead)
+			return true
+		}
+	}
+	return false
+}
+
+// endLease ends the lease if dead holds it. It acts as dead meanwhile, which
+// nobody else does, so that no third process takes an entry that is not marked.
+func (r *Rotator) endLease(ctx context.Context, user, dead string) (bool, error) {
+	e, err := r.Store.Load(ctx, user)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	next, ok := e.Record.Inherited(r.policy(user, e.Record.UserID), r.now())
+	if !ok {
+		return false, nil
+	}
+	version, err := r.Store.Acquire(ctx, user, dead, r.now(), r.leaseTime(user))
+	switch {
+	case err != nil:
+		return false, err
+	case version != e.Version:
+		return false, nil // the next attempt will do
+	case version == 0:
+		return true, r.Store.Release(ctx, user, dead)
+	}
+	e.Record, e.Leave = next, dead
+	_, err = r.Store.Save(ctx, e)
+	return err == nil, err
 }
 
 // lease extends the user's lease if less than half of it is left.

@@ -290,6 +290,9 @@ func (p *pass) do(step plan.Step) error {
 	if err := p.audit(step, ""); err != nil {
 		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
+	if err := p.forewarn(step); err != nil {
+		return err
+	}
 	if !leadsOn(step) {
 		p.giveBack()
 	}

@@ -48,6 +48,7 @@ type Rotator struct {
 	Recorded   func(ctx context.Context) error            // nil; called when a pass ends that has recorded something; see Event.More
 	Beat       func()                                     // nil; called at every tick of Run that got through
 	Owner      string                                     // names this process in leases and audit; default host, pid and chance
+	Dead       func() []string                            // nil; owners that are gone for certain and that no other process acts for
 	Workers    int                                        // keys made at once, and calls beside for what is urgent; default 8
 	Tick       time.Duration                              // how often Run looks at the due index; default 1 s
 	Reselect   time.Duration                              // how long a selection is kept; default 1 min, longer if reading it is slow

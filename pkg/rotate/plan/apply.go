@@ -126,6 +126,25 @@ func (r Record) EndsLate(p Policy, keyID string, began time.Time) Record {
 	return r
 }
 
+// Inherited returns r as it must be saved at now, before anybody acts on it in the
+// place of a process that died in the middle of a pass. Every key that it may have
+// been taking away is treated as if such a call had got no answer. false: it may have
+// been publishing, which goes on without it, so its lease has to end by itself.
+func (r Record) Inherited(p Policy, now time.Time) (Record, bool) {
+	for _, k := range r.Keys {
+		publishable := k.Stage == Pending || k.Stage == Current || r.Order != nil && k.Stage == Previous
+		if publishable && len(r.Owed(p, k.ID, true, now))+len(r.Owed(p, k.ID, false, now)) > 0 {
+			return r, false
+		}
+	}
+	for _, k := range r.Keys {
+		if k.Stage != Current && (k.Stage != Pending || !k.Refused.IsZero() || !k.Ending.IsZero()) {
+			r = r.EndsLate(p, k.ID, now)
+		}
+	}
+	return r, true
+}
+
 // Over is when a call that was made at began cannot have an effect any more. A
 // request that its caller gave up on may be on its way for as long again.
 func (p Policy) Over(began time.Time) time.Time { return began.Add(2 * p.CallTimeout) }
