@@ -78,6 +78,7 @@ var rules = []rule{
 	{who: "internal/getkey/local", only: []string{"std", "pkg/api", "internal/getkey", "internal/getkey/entry", "internal/getkey/quick"}},
 	{who: "internal/trust", only: []string{"syscall"}},
 	{who: "internal/sdnotify", only: []string{"std"}},
+	{who: "internal/liveness", only: []string{"std", "github.com/gofrs/flock"}},
 	{who: "internal/printable", only: []string{"std"}},
 	{who: "internal/getkey/fetch", only: []string{"std", "pkg/api", "pkg/client", "internal/disk", "internal/getkey", "internal/getkey/entry", "internal/hint"}},
 	{who: "cmd/keyrot-get", only: []string{"std", "internal/printable", "internal/getkey", "internal/getkey/fetch", "internal/getkey/profile", "cmd/keyrot/early"}},

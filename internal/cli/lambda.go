@@ -103,7 +103,7 @@ func (e Env) newFunction(ctx context.Context) (*function.Function, *system, erro
 			return nil, nil, usage(err, "")
 		}
 		s.rotator, s.notify, s.health.unenrolled = r, n, r.Unenrolled
-		s.remember(aws.SDK.Pace)
+		aws.SDK.Pace.Settings, s.pace = s.store, aws.SDK.Pace
 		f.RunOnce = hereOnly(st, log, func(ctx context.Context, o rotate.Options) (rotate.Report, error) {
 			defer s.pace.Flush(ctx)
 			tick.begin()

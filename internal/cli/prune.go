@@ -15,6 +15,7 @@ import (
 	"github.com/keyrot/keyrot/internal/hint"
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/store/sqlite"
 )
 
 // prunable is an audit log that lines can be cut off.
@@ -213,5 +214,15 @@ func (p *pruner) prune(ctx context.Context, now time.Time) {
 		p.Log.Warn("the audit log cannot be pruned; it is kept as it is", "err", err)
 	case s.Lines > 0:
 		p.Log.Info("the beginning of the audit log was exported and cut off", "count", s.Lines, "file", s.Path)
+	}
+}
+
+// prunes joins what cuts off old hand-outs and lines of the log, if they are in
+// files.
+func (s *system) prunes(cfg config.Config, log *slog.Logger) {
+	st, file := s.store.(*sqlite.Store)
+	l, logged := s.audit.(fileAudit)
+	if file && logged {
+		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
 	}
 }

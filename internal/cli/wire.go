@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/keyrot/keyrot/internal/config"
+	"github.com/keyrot/keyrot/internal/liveness"
 	"github.com/keyrot/keyrot/pkg/audit"
 	"github.com/keyrot/keyrot/pkg/auth"
 	"github.com/keyrot/keyrot/pkg/awsiam"
@@ -89,9 +90,10 @@ type system struct {
 	watch   *notify.Watchdog
 	health  *health
 	guard   *guard
-	pace    *pace.Budget // nil: nothing is learnt
-	pprof   string       // where profiles are taken; empty: nowhere
-	pruner  *pruner      // nil: nothing is pruned here
+	pace    *pace.Budget       // nil: nothing is learnt
+	pprof   string             // where profiles are taken; empty: nowhere
+	pruner  *pruner            // nil: nothing is pruned here
+	alive   *liveness.Registry // nil: who is killed cannot be told from who is slow
 }
 
 // open joins the parts. The caller closes the result.
@@ -135,8 +137,11 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 		Policy: policy, Select: aws.Select, Rule: ruleOf(cfg.Users), Settings: s.store, Existing: rotate.ExistingKeys(cfg.ExistingKeys),
 		Log: log, Clock: s.clock, Workers: cfg.Workers, Tick: config.Tick, Recorded: s.audit.Flush,
 	}
-	if aws.SDK != nil {
-		s.remember(aws.SDK.Pace)
+	if _, file := s.store.(*sqlite.Store); file {
+		s.live(cfg.Store.Path+".owners", log)
+	}
+	if aws.SDK != nil { // the pace begins with what the store knows of it
+		aws.SDK.Pace.Settings, s.pace = s.store, aws.SDK.Pace
 	}
 	if aws.Quick {
 		s.rotator.ProofGap = -1
@@ -180,9 +185,16 @@ func open(ctx context.Context, e Env, cfg config.Config, aws cloud) (_ *system, 
 	return s, nil
 }
 
-// remember lets the pace begin with what the store knows of it.
-func (s *system) remember(p *pace.Budget) {
-	p.Settings, s.pace = s.store, p
+// live makes this process known to those that share the store's file, and them to
+// it, so that the leases of one that is killed do not hold the others up.
+func (s *system) live(dir string, log *slog.Logger) {
+	owner := rotate.NewOwner()
+	var err error
+	if s.alive, err = liveness.Register(dir, owner); err != nil {
+		log.Warn("should this process be killed, others wait for up to a minute until its leases end", "err", err)
+		return
+	}
+	s.rotator.Owner, s.rotator.Dead = owner, s.alive.Dead
 }
 
 // tlsConfig returns nil if the server speaks plain HTTP.
@@ -197,16 +209,6 @@ func tlsConfig(cfg config.Server, log *slog.Logger, now func() time.Time) (*tls.
 		files.NoHTTP2 = true
 	}
 	return files.Config()
-}
-
-// prunes joins what cuts off old hand-outs and lines of the log, if they are in
-// files.
-func (s *system) prunes(cfg config.Config, log *slog.Logger) {
-	st, file := s.store.(*sqlite.Store)
-	l, logged := s.audit.(fileAudit)
-	if file && logged {
-		s.pruner = &pruner{Config: cfg, Clock: s.clock, Log: log, Handouts: st.PruneHandouts, Audit: l.Prune}
-	}
 }
 
 // measure counts what the parts do, if anybody may see it.
@@ -269,6 +271,9 @@ func (s *system) close(ctx context.Context) error {
 			errs = append(errs, s.late.Close(grace))
 		}
 		errs = append(errs, s.audit.Close(grace))
+	}
+	if s.alive != nil {
+		errs = append(errs, s.alive.Close())
 	}
 	if s.store != nil {
 		s.pace.Flush(ctx)

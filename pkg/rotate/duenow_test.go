@@ -2,11 +2,13 @@ package rotate_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyrot/keyrot/pkg/rotate"
+	"github.com/keyrot/keyrot/pkg/rotate/plan"
 	"github.com/keyrot/keyrot/pkg/rotate/rotatetest"
 )
 
@@ -22,6 +24,35 @@ func (s *corrected) Save(ctx context.Context, e rotate.Entry) (int64, error) {
 	v, err := s.Store.Save(ctx, e)
 	s.once.Do(func() { s.clock.Begin()(s.clock.Now().Add(-1500 * time.Millisecond)) })
 	return v, err
+}
+
+// looked is IAM whose list of a user's keys narrows the time down in the same way.
+type looked struct {
+	rotate.IAM
+	clock *rotate.Clock
+	once  sync.Once
+}
+
+func (a *looked) Keys(ctx context.Context, user string) ([]plan.Key, error) {
+	keys, err := a.IAM.Keys(ctx, user)
+	a.once.Do(func() { a.clock.Begin()(a.clock.Now().Add(-1500 * time.Millisecond)) })
+	return keys, err
+}
+
+// TestAnOrderIsDueAtOnce: the look that comes before a forced rotation shows that
+// the order was dated a moment too late.
+func TestAnOrderIsDueAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := newHouse("ci")
+		h.turn(t, rotate.Options{})
+		time.Sleep(time.Minute)
+		h.Rotator = &rotate.Rotator{Clock: rotatetest.Clock(), Store: h.store, Select: h.Select}
+		h.IAM = &looked{IAM: h.aws, clock: h.Clock}
+		rep := h.turn(t, rotate.Options{Force: true})
+		if got := actions(rep.Users[0]); !strings.HasPrefix(got, "create ") {
+			t.Errorf("rotate-once --force did %q, and waits because of %s", got, rep.Users[0].Wait.Reason)
+		}
+	})
 }
 
 // TestWhoWasMadeDueIsDue: an entry that was saved as due now is not left to the

@@ -63,7 +63,7 @@ func TestACallThatEndsAKeyMayComeLate(t *testing.T) {
 				default:
 					h.mustOrder(t, plan.Order{Kind: tt.order})
 				}
-				h.replaced(t, cur.KeyID)
+				h.replaced(t, cur.KeyID, 5*time.Minute)
 			})
 		})
 	}
@@ -130,11 +130,11 @@ func (h *house) untilLost(t *testing.T, key string, e ending) {
 
 // replaced runs on until another key than the given one is handed out, and for
 // a while after: what is handed out must work.
-func (h *house) replaced(t *testing.T, key string) {
+func (h *house) replaced(t *testing.T, key string, within time.Duration) {
 	t.Helper()
 	d := &rotate.Dispenser{Clock: rotatetest.Clock(), Store: h.store}
 	given := map[string]rotate.Credential{}
-	for range 5 * 60 {
+	for range int(within / time.Second) {
 		h.run(t, time.Second)
 		if c, err := d.Give(t.Context(), "ci", rotate.Recipient{Caller: "test"}); err == nil && c.KeyID != key {
 			given[c.KeyID] = c

@@ -111,15 +111,21 @@ func (r Report) Failed() []UserReport {
 	return slices.DeleteFunc(slices.Clone(r.Users), func(u UserReport) bool { return u.Err == nil })
 }
 
+// NewOwner returns a name for this process that no other process has, for
+// [Rotator.Owner]: its host, its id and chance, as in "web-1/4711/K7Q2MZ5XAB".
+func NewOwner() string {
+	host, _ := os.Hostname()
+	// In containers host and process id are the same everywhere.
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:10])
+}
+
 func (r *Rotator) init() {
 	r.once.Do(func() {
 		if r.Log == nil {
 			r.Log = slog.New(slog.DiscardHandler)
 		}
 		if r.Owner == "" {
-			host, _ := os.Hostname()
-			// In containers host and process id are the same everywhere.
-			r.Owner = fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:10])
+			r.Owner = NewOwner()
 		}
 		if r.Workers <= 0 {
 			r.Workers = 8

@@ -34,9 +34,9 @@ func (d *decision) createDue() (time.Time, Reason) {
 	cur := d.r.In(Current)
 	switch {
 	case d.r.Order != nil && d.r.Order.Kind == Force:
-		return d.r.Order.At, Ordered
+		return earliest(d.r.Order.At, d.now), Ordered // it may have been dated a moment too late
 	case cur == nil && d.r.Order != nil && d.r.Order.Kind == Recover:
-		return d.r.Order.At, Recovering // also in a maintenance window
+		return earliest(d.r.Order.At, d.now), Recovering // also in a maintenance window
 	case cur == nil:
 		return d.now, NoCurrent
 	case !cur.Broken.IsZero():
