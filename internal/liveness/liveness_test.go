@@ -48,7 +48,7 @@ func TestAKilledProcessIsGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "owners")
 	c := &clock{time.Now()}
 	heir, other := registered(t, dir, "host/2/heir", c), registered(t, dir, "host/3/other", c)
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), processVariable+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

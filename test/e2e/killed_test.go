@@ -67,11 +67,10 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 	once()
 	closed.Store(true)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	first := exec.CommandContext(ctx, filepath.Join(s.Bin, "keyrot"), "rotate-once", "--settle", "0s", "--force")
 	first.Env = append(os.Environ(), s.env()...)
-	first.Stdout, first.Stderr = os.Stderr, os.Stderr
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -27,4 +27,39 @@ var ofEnding = []mutant{
 		File: "pkg/rotate/plan/apply.go", Old: "k.Ending = latest(k.Ending, p.WithDefaults().Over(began))", New: "_ = k",
 		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
 	},
+	{
+		Name: "heir-forgets-what-was-sent", Rule: "served works",
+		File: "pkg/rotate/plan/apply.go", Old: "r = r.EndsLate(p, k.ID, now)", New: "_ = k",
+		Pkg: "./pkg/rotate", Test: "TestACallThatEndsAKeyMayComeLate", Says: "before its Expiration",
+	},
+	{
+		Name: "deletion-is-not-announced", Rule: "served works",
+		File: "pkg/rotate/act.go", Old: "if step.Action != plan.Delete || k == nil", New: "if true || k == nil",
+		Pkg: "./pkg/rotate", Test: "TestAKeyOnItsWayThatEndsLate", Says: "before its Expiration",
+	},
+	{
+		Name: "heir-of-a-publisher", Rule: "served works",
+		File: "pkg/rotate/plan/apply.go", Old: "if publishable && len(", New: "if false && publishable && len(",
+		Pkg: "./pkg/rotate", Test: "TestPublishingOutlivesItsProcess", Says: "want when the lease has ended",
+	},
+	{
+		Name: "gone-while-stopped", Rule: "served works",
+		File: "internal/liveness/liveness.go", Old: "err == nil && got {", New: "err == nil && (got || true) {",
+		Pkg: "./internal/liveness", Test: "TestAKilledProcessIsGone", Says: "with everybody alive",
+	},
+	{
+		Name: "nobody-inherits", Rule: "on time",
+		File: "pkg/rotate/lease.go", Old: "for _, dead := range r.Dead() {", New: "for _, dead := range r.Dead()[:0] {",
+		Pkg: "./pkg/rotate", Test: "TestTheLeaseOfWhoIsGone", Says: "goes on after 1m0s",
+	},
+	{
+		Name: "wiring-alone", Rule: "on time",
+		File: "internal/cli/wire.go", Old: "s.rotator.Owner, s.rotator.Dead = owner, s.alive.Dead", New: "s.rotator.Owner = owner",
+		Pkg: "./internal/cli", Test: "TestProcessesKnowEachOther", Says: "is not told",
+	},
+	{
+		Name: "order-is-not-due", Rule: "on time",
+		File: "pkg/rotate/plan/create.go", Old: "return earliest(d.r.Order.At, d.now), Ordered", New: "return d.r.Order.At, Ordered",
+		Pkg: "./pkg/rotate", Test: "TestAnOrderIsDueAtOnce", Says: "not_due",
+	},
 }

@@ -55,7 +55,7 @@ var ofPace = []mutant{
 	},
 	{
 		Name: "pace-without-its-store", Rule: "on time",
-		File: "internal/cli/wire.go", Old: "p.Settings, s.pace = s.store, p", New: "s.pace = p",
+		File: "internal/cli/wire.go", Old: "aws.SDK.Pace.Settings, s.pace = s.store, aws.SDK.Pace", New: "s.pace = aws.SDK.Pace",
 		Pkg: "./internal/cli", Test: "TestTheStoreRemembersThePace", Says: "began with 0 a second",
 	},
 	{
