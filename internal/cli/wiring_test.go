@@ -114,7 +114,7 @@ func held(t *testing.T, v any, zero ...string) {
 func TestServeIsWired(t *testing.T) {
 	t.Parallel()
 	s, _ := opened(t)
-	defaults := []string{"Owner", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry"}
+	defaults := []string{"Reselect", "Reconcile", "ProofGap", "Proofs", "Dry"}
 	held(t, s.rotator, defaults...)
 	held(t, s.server, "TLS", "MetricsOpen")
 	held(t, s.server.Keys, "Fixed", "Adopted", "MaxAge")
@@ -266,7 +266,7 @@ func TestTheRotatorsFunctionIsWired(t *testing.T) {
 		t.Fatal(err)
 	}
 	held(t, f, "API", "Margin", "MaxAge")
-	held(t, s.rotator, "Publishers", "Optional", "Roster", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry")
+	held(t, s.rotator, "Publishers", "Optional", "Roster", "Beat", "Tick", "Reselect", "Reconcile", "ProofGap", "Proofs", "Dry", "Dead")
 	held(t, s.watch, "Tick", "Missed", "Every", "Owner")
 	held(t, s.notify, "Instance", "Gather")
 	if _, err := s.rotator.IAM.Keys(t.Context(), "ci"); err == nil {
