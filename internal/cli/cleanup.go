@@ -133,6 +133,11 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 	if o.Successor {
 		return r.kept, nil
 	}
+	return r.kept, cutShort(ctx, p.clearUp(ctx, o, r), "stack %s is deleted, but not all that belonged to it; %s", r.stack.Name, goesOn)
+}
+
+// clearUp does what is left when the stack is gone.
+func (p *deployment) clearUp(ctx context.Context, o cleanupOptions, r removal) error {
 	late, err := p.finish(ctx, r, o.Wait)
 	if err == nil && o.DeleteSecrets && late > 0 {
 		err = &marked{fmt.Errorf("table %s stays: %d users have superseded keys that work, and only it knows when they may go",
@@ -148,7 +153,7 @@ func (p *deployment) remove(ctx context.Context, o cleanupOptions) (deploy.Kept,
 	if err != nil && hint.Of(err) == "" {
 		err = hint.Wrap(err, goesOn)
 	}
-	return r.kept, err
+	return err
 }
 
 // goesOn is true once the stack is gone: what is left was written down.

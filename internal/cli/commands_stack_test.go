@@ -25,6 +25,8 @@ type stackAccount struct {
 	objects  map[string][]byte // S3, by path
 	verified map[string]int    // SES: how often it was asked about the address since a mail was sent
 	inert    bool              // a change set has no changes
+
+	discarded int // plans
 }
 
 // stacked starts the account, and returns what runs commands in it.
@@ -63,6 +65,9 @@ func (a *stackAccount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case action == "DescribeChangeSet":
 		xml("<Status>CREATE_COMPLETE</Status><ExecutionStatus>AVAILABLE</ExecutionStatus><Changes><member><Type>Resource</Type><ResourceChange>" +
 			"<Action>Add</Action><LogicalResourceId>Table</LogicalResourceId><ResourceType>AWS::DynamoDB::Table</ResourceType></ResourceChange></member></Changes>")
+	case action == "DeleteChangeSet" && a.noStack:
+		a.discarded++
+		xml("")
 	case action == "ExecuteChangeSet", action == "DeleteStack", action == "DeleteChangeSet":
 		a.noStack = map[string]bool{"ExecuteChangeSet": false, "DeleteStack": true}[action]
 		xml("")
@@ -138,9 +143,9 @@ func TestVerifyEmails(t *testing.T) {
 	s.Refused(2, "set AWS_REGION", "verify-emails", "a@example.com")
 }
 
-func TestDeployAndCleanup(t *testing.T) {
-	a := &stackAccount{account: &account{noStack: true}}
-	s := stacked(t, a)
+// functionZip is a file with a function's program.
+func functionZip(t *testing.T) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "f.zip")
 	art, err := deploy.Pack(armProgram())
 	if err == nil {
@@ -149,6 +154,45 @@ func TestDeployAndCleanup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// TestCtrlCDuringADeployment: it is said what stays, and a plan that is not carried
+// out is discarded.
+func TestCtrlCDuringADeployment(t *testing.T) {
+	file := functionZip(t)
+	deploys := []string{"deploy", "--admin-email", "a@example.com", "--function-zip", file, "--yes", "--accept-widening"}
+	for _, tc := range []struct {
+		when, left string
+		args       []string
+		there      bool // the stack is, before
+		discards   int
+	}{
+		{"account 123456789012", "keyrot: interrupted\n", deploys, false, 0},
+		{"uploaded, ", "interrupted, stack iam-key-rotation was not changed; what was made for it (bucket keyrot-artefacts-", deploys, false, 0},
+		{"SES has sent a link", "interrupted, stack iam-key-rotation was not changed; what was made for it", deploys, false, 1},
+		{"confirm the alarms' subscription", "endpoint", deploys, false, 0}, // all is done
+		{"stack s deleted", "interrupted, stack iam-key-rotation is not made anew yet", append(deploys, "--cleanup"), true, 0},
+		{"stack s deleted", "interrupted, stack s is deleted, but not all that belonged to it; run this again to continue",
+			[]string{"cleanup", "--yes"}, true, 0},
+		{"a@example.com: SES has sent a link", "interrupted, a@example.com is not verified yet; run this again", []string{"verify-emails", "a@example.com", "--wait"}, false, 0},
+	} {
+		t.Run(tc.when+" "+tc.args[0], func(t *testing.T) {
+			a := &stackAccount{account: &account{noStack: !tc.there}}
+			s := stacked(t, a)
+			s.Interrupt(tc.when)
+			code, out, errs := s.Run(tc.args...)
+			if code != 130 && tc.left != "endpoint" || !strings.Contains(out+errs, tc.left) || a.discarded != tc.discards {
+				t.Errorf("%s = %d, %d plans discarded\n%s%s\nwant %q", strings.Join(tc.args[:1], " "), code, a.discarded, out, errs, tc.left)
+			}
+		})
+	}
+}
+
+func TestDeployAndCleanup(t *testing.T) {
+	a := &stackAccount{account: &account{noStack: true}}
+	s := stacked(t, a)
+	file := functionZip(t)
 	args := []string{"deploy", "--admin-email", "a@example.com", "--function-zip", file}
 	s.Refused(2, "not confirmed", args...)
 	s.Env.In = strings.NewReader("yes\n")

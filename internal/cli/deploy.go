@@ -138,6 +138,17 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if err := p.consent(ctx, order); err != nil {
 		return err
 	}
+	left := "was not changed"
+	if o.Cleanup {
+		left = "is not made anew yet"
+	}
+	return cutShort(ctx, p.carryOut(ctx, found, art), "stack %s %s; what was made for it (bucket %s, a program in it, addresses for SES "+
+		"to verify) stays until the next deploy or cleanup", o.Name, left, p.d.Bucket())
+}
+
+// carryOut does what the plan says.
+func (p *deployment) carryOut(ctx context.Context, found []candidate, art deploy.Artefact) error {
+	o := p.o
 	if o.Cleanup {
 		if err := p.clearFirst(ctx); err != nil {
 			return err
@@ -150,7 +161,8 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	if err := p.d.Upload(ctx, o.Name, art); err != nil {
 		return err
 	}
-	if order, err = p.order(found, deploy.ArtefactKey(o.Name, art)); err != nil { // what was cleared away left a table
+	order, err := p.order(found, deploy.ArtefactKey(o.Name, art)) // what was cleared away left a table
+	if err != nil {
 		return err
 	}
 	return p.install(ctx, s, fresh, order)
@@ -251,8 +263,11 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 	}
 	if !p.o.SkipMail {
 		if err := p.mails(ctx); err != nil {
-			return errors.Join(err, p.d.Discard(ctx, plan))
+			return errors.Join(err, p.d.Discard(context.WithoutCancel(ctx), plan))
 		}
+	}
+	if ctx.Err() != nil { // a request that is not sent changes nothing
+		return errors.Join(ctx.Err(), p.d.Discard(context.WithoutCancel(ctx), plan))
 	}
 	if s, err = p.d.Execute(ctx, plan); err != nil {
 		return cutShort(ctx, err, "stack %s goes on changing in AWS; run this again to see how it ends", order.Name)
@@ -262,7 +277,7 @@ func (p *deployment) install(ctx context.Context, s deploy.Stack, fresh bool, or
 			p.say("warning: %v", err)
 		}
 	}
-	return p.result(ctx, s, plan)
+	return cutShort(ctx, p.result(ctx, s, plan), "the stack is as planned; run this again to see its endpoint")
 }
 
 func (p *deployment) showPlan(plan deploy.Plan) error {

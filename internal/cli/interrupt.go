@@ -54,11 +54,13 @@ func (c *cut) Error() string {
 	return c.by.Error() + ", " + c.left
 }
 
-// cutShort says what a command leaves undone, if a signal ended it. Otherwise,
-// and for nothing but the end of its context, it returns err.
+// cutShort says what a command leaves undone, if a signal ended it and err does not
+// say so already. Otherwise, and for nothing but the end of its context, it returns
+// err.
 func cutShort(ctx context.Context, err error, format string, args ...any) error {
 	by, ok := errors.AsType[interruption](context.Cause(ctx))
-	if err == nil || !ok {
+	var told *cut
+	if err == nil || !ok || errors.As(err, &told) {
 		return err
 	}
 	return &cut{by, fmt.Sprintf(format, args...)}
