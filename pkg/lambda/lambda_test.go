@@ -107,7 +107,7 @@ func TestResult(t *testing.T) {
 	}
 	want := Result{Users: []UserResult{
 		{User: "ann", Wait: string(plan.NotDue), Next: now, Steps: []StepResult{
-			{Action: "create", Key: "AKIA…LE", Reason: "due"}, {Action: "verify", Error: "slow"},
+			{Action: "create", Key: "AKIAIOSFODNN7EXAMPLE", Reason: "due"}, {Action: "verify", Error: "slow"},
 		}},
 		{User: "bob", Error: rotate.ErrForeignKey.Error()},
 	}}

@@ -27,7 +27,7 @@ type UserResult struct {
 // StepResult is one step that was carried out, or attempted.
 type StepResult struct {
 	Action string    `json:"action"`
-	Key    string    `json:"key,omitempty"` // shortened
+	Key    string    `json:"key,omitempty"`
 	Reason string    `json:"reason,omitempty"`
 	Due    time.Time `json:"due,omitzero"`
 	Error  string    `json:"error,omitempty"`
@@ -42,7 +42,7 @@ func result(rep rotate.Report) Result {
 		v := UserResult{User: u.User, Wait: string(u.Wait.Reason), Next: u.Wait.Wake, Error: text(u.Err)}
 		for _, d := range u.Steps {
 			v.Steps = append(v.Steps, StepResult{
-				Action: string(d.Step.Action), Key: rotate.ShortID(d.Step.KeyID), Reason: string(d.Step.Reason),
+				Action: string(d.Step.Action), Key: d.Step.KeyID, Reason: string(d.Step.Reason),
 				Due: d.Step.Due, Error: text(d.Err),
 			})
 		}
