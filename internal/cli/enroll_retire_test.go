@@ -25,7 +25,7 @@ func TestEnrolmentDemandsAProvenKey(t *testing.T) {
 		t.Errorf("enroll of an unproven canary = %d\n%s%s", code, out, errs)
 	}
 	if strings.Contains(errs, "cannot go on") || strings.Contains(out+errs, "no_successor") {
-		t.Errorf("the key from before is told as a trouble:\n%s%s", out, errs)
+		t.Errorf("the key from before keyrot is reported as a problem:\n%s%s", out, errs)
 	}
 	if keys := s.AWS.Truth("web"); len(keys) > 0 {
 		t.Errorf("web has %v, want nothing before the canary is done", keys)

@@ -25,7 +25,7 @@ func means(text, id string) bool {
 	return text == id || len(text) >= minSuffix && strings.HasSuffix(id, text)
 }
 
-// wholeKey returns the id that text stands for; text itself if it is none of ids,
+// wholeKey returns the id that text stands for; text itself if no id matches,
 // and an error if it could be several.
 func wholeKey(text string, ids []string) (string, error) {
 	like := slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(ids))), func(id string) bool { return !means(text, id) })
