@@ -332,6 +332,24 @@ func TestAnOrderFromTheFutureIsDatedAnew(t *testing.T) {
 	})
 }
 
+// TestARollbackFromTheFuture: the proof that it waits for comes at its time, not a
+// day later.
+func TestARollbackFromTheFuture(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, old, _ := twoKeys(t)
+		m := newMachine(24 * time.Hour)
+		m.set(func(m *machine) { m.down = true })
+		away := &rotate.Rotator{Clock: m.Clock, IAM: h.aws, Store: h.store, Owner: "command"}
+		if _, err := away.Order(t.Context(), "ci", plan.Order{Kind: plan.Rollback, By: "operator"}); err != nil {
+			t.Fatal(err)
+		}
+		h.run(t, 30*time.Second)
+		if now := h.give(t, "ci"); now.KeyID != old.KeyID {
+			t.Error("a rollback that was ordered by a machine a day ahead is not done half a minute later")
+		}
+	})
+}
+
 // TestTwoProcessesOfOneHost: in containers, host and process id may be the same.
 func TestTwoProcessesOfOneHost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

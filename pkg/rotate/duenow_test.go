@@ -77,3 +77,23 @@ func TestWhoWasMadeDueIsDue(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoIsDueByAnothersClockIsDue: the process that saved an entry as due now was
+// killed, and its idea of now was half a second later than the next one's.
+func TestWhoIsDueByAnothersClockIsDue(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h, _, _ := twoKeys(t)
+		heir := h.killed(t, rotatetest.CallerIdentity, func() []string { return []string{"test"} })
+		e, err := h.store.Load(t.Context(), "ci")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Due = time.Now().Add(500 * time.Millisecond)
+		if _, err := h.store.Save(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if !h.moves(t, heir) {
+			t.Error("a pass of cron's leaves the user to the next one")
+		}
+	})
+}

@@ -19,20 +19,20 @@ import (
 	"time"
 )
 
-// gate passes requests on, but holds those for which holds is true until they are
+// holdUp passes requests on, but holds those for which holds is true until they are
 // given up by who made them.
-type gate struct {
+type holdUp struct {
 	*httptest.Server
 	held atomic.Int32
 }
 
-func newGate(t *testing.T, to string, holds func(*http.Request) bool) *gate {
+func newHoldUp(t *testing.T, to string, holds func(*http.Request) bool) *holdUp {
 	t.Helper()
 	u, err := url.Parse(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, proxy := &gate{}, httputil.NewSingleHostReverseProxy(u)
+	g, proxy := &holdUp{}, httputil.NewSingleHostReverseProxy(u)
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if holds(r) {
 			g.held.Add(1)
@@ -52,8 +52,8 @@ func newGate(t *testing.T, to string, holds func(*http.Request) bool) *gate {
 func TestKilledInTheMiddle(t *testing.T) {
 	t.Parallel()
 	s, v := versity(t, "app")
-	var closed atomic.Bool // the gate before STS, for keys that are to be proven
-	sts := newGate(t, v.IAM.URL, func(r *http.Request) bool {
+	var closed atomic.Bool // before STS, for keys that are to be proven
+	sts := newHoldUp(t, v.IAM.URL, func(r *http.Request) bool {
 		return closed.Load() && !strings.Contains(r.Header.Get("Authorization"), v.Root.AccessKeyID)
 	})
 	s.Env = append(s.Env, "AWS_ENDPOINT_URL_STS="+sts.URL)

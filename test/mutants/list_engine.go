@@ -31,8 +31,13 @@ var ofEngine = []mutant{
 	},
 	{
 		Name: "order-is-for-later", Rule: "on time",
-		File: "pkg/rotate/save.go", Old: "OrderedAfter(now)", New: "OrderedAfter(now.Add(clockSlack))",
-		Pkg: "./pkg/rotate", Test: "TestWhoWasMadeDueIsDue", Says: "nothing was done",
+		File: "pkg/rotate/save.go", Old: "OrderedAfter(now)", New: "OrderedAfter(now.Add(24 * time.Hour))",
+		Pkg: "./pkg/rotate", Test: "TestARollbackFromTheFuture", Says: "is not done",
+	},
+	{
+		Name: "due-by-this-clock-only", Rule: "on time",
+		File: "pkg/rotate/rotator.go", Old: "known.Due.After(r.now().Add(clockSlack))", New: "known.Due.After(r.now())",
+		Pkg: "./pkg/rotate", Test: "TestWhoIsDueByAnothersClockIsDue", Says: "to the next one",
 	},
 	{
 		Name: "list-at-each-tick", Rule: "cheap",
