@@ -172,7 +172,7 @@ func TestCtrlCDuringADeployment(t *testing.T) {
 		{"uploaded, ", "interrupted, stack iam-key-rotation was not changed; what was made for it (bucket keyrot-artefacts-", deploys, false, 0},
 		{"SES has sent a link", "interrupted, stack iam-key-rotation was not changed; what was made for it", deploys, false, 1},
 		{"confirm the alarms' subscription", "endpoint", deploys, false, 0}, // all is done
-		{"stack s deleted", "interrupted, stack iam-key-rotation is not made anew yet", append(deploys, "--cleanup"), true, 0},
+		{"stack s deleted", "interrupted, stack iam-key-rotation is not replaced yet", append(deploys, "--cleanup"), true, 0},
 		{"stack s deleted", "interrupted, stack s is deleted, but not all that belonged to it; run this again to continue",
 			[]string{"cleanup", "--yes"}, true, 0},
 		{"a@example.com: SES has sent a link", "interrupted, a@example.com is not verified yet; run this again", []string{"verify-emails", "a@example.com", "--wait"}, false, 0},

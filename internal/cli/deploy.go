@@ -140,7 +140,7 @@ func (e Env) deploy(ctx context.Context, o deployOptions) error {
 	}
 	left := "was not changed"
 	if o.Cleanup {
-		left = "is not made anew yet"
+		left = "is not replaced yet"
 	}
 	return cutShort(ctx, p.carryOut(ctx, found, art), "stack %s %s; what was made for it (bucket %s, a program in it, addresses for SES "+
 		"to verify) stays until the next deploy or cleanup", o.Name, left, p.d.Bucket())

@@ -287,11 +287,11 @@ func (p *pass) effect() (context.Context, context.CancelFunc) {
 
 // do audits the step, has its effect and saves the result.
 func (p *pass) do(step plan.Step) error {
-	if err := p.audit(step, ""); err != nil {
-		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
-	}
 	if err := p.forewarn(step); err != nil {
 		return err
+	}
+	if err := p.audit(step, ""); err != nil {
+		return fmt.Errorf("auditing %s of %q: %w", step.Action, p.entry.Record.User, err)
 	}
 	if !leadsOn(step) {
 		p.giveBack()
