@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -208,8 +209,10 @@ func (s *simulation) recover(ctx context.Context, rot *rotate.Rotator, l rotate.
 	}
 	room := ""
 	if l.Full {
-		if room = l.Idle(); room == "" && len(ours) > 0 { // of two active ones the older
-			room = slices.MinFunc(ours, func(a, b plan.Key) int { return a.Created.Compare(b.Created) }).ID
+		if room = l.Idle(); room == "" && len(ours) > 0 { // one that does not work, or of two that do the older
+			room = slices.MinFunc(ours, func(a, b plan.Key) int {
+				return cmp.Or(cmp.Compare(b.Status, a.Status), a.Created.Compare(b.Created)) // "Inactive" is after "Active"
+			}).ID
 		}
 	}
 	o, err := rot.Recover(ctx, l, room, "operator")
