@@ -192,14 +192,11 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []*Entr
 	if ctx.Err() != nil {
 		return UserReport{User: u.Name, Err: ctx.Err()}
 	}
-	early := known.Due.After(r.now())
-	if known.Version != 0 && !o.Force && known.Due.After(r.now().Add(clockSlack)) {
+	if known.Version != 0 && !o.Force && !r.comesDue(ctx, known.Due, o) {
 		return UserReport{User: u.Name, Wait: plan.Step{Action: plan.Wait, Reason: plan.NotDue, Wake: known.Due}}
 	}
 	if known.Version != 0 && !o.Force && !o.DryRun { // the pass loads the entry itself
-		// One that is early by no more than two clocks differ was due now for whoever
-		// saved it, and the next pass of cron's may come an interval later.
-		return r.visitKnown(ctx, known, way{patience: o.Patience, dueNow: early})
+		return r.visitKnown(ctx, known, way{patience: o.Patience})
 	}
 	e, err := r.enrolInTurn(ctx, u, stored, o.DryRun)
 	if err != nil {
@@ -214,6 +211,24 @@ func (r *Rotator) visit(ctx context.Context, u User, known Entry, stored []*Entr
 		return r.rehearse(ctx, e)
 	}
 	return r.visitKnown(ctx, e, way{patience: o.Patience, dueNow: true})
+}
+
+// comesDue reports whether due has come. For as much as two clocks may differ, a
+// patient pass waits: whoever saved due may have meant now, and the next pass of
+// cron's may come an interval later.
+func (r *Rotator) comesDue(ctx context.Context, due time.Time, o Options) bool {
+	early := due.Sub(r.now())
+	if early <= 0 || o.DryRun || early > min(clockSlack, o.Patience) {
+		return early <= 0
+	}
+	t := time.NewTimer(early)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	}
+	return !due.After(r.now())
 }
 
 // enrolInTurn is enrol for one of many users.

@@ -36,7 +36,7 @@ var ofEngine = []mutant{
 	},
 	{
 		Name: "due-by-this-clock-only", Rule: "on time",
-		File: "pkg/rotate/rotator.go", Old: "known.Due.After(r.now().Add(clockSlack))", New: "known.Due.After(r.now())",
+		File: "pkg/rotate/rotator.go", Old: "early > min(clockSlack, o.Patience) {", New: "early > 0 {",
 		Pkg: "./pkg/rotate", Test: "TestWhoIsDueByAnothersClockIsDue", Says: "to the next one",
 	},
 	{
