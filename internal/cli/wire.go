@@ -93,7 +93,7 @@ type system struct {
 	pace    *pace.Budget       // nil: nothing is learnt
 	pprof   string             // where profiles are taken; empty: nowhere
 	pruner  *pruner            // nil: nothing is pruned here
-	alive   *liveness.Registry // nil: who is killed cannot be told from who is slow
+	alive   *liveness.Registry // nil: the leases of killed processes end by themselves
 }
 
 // open joins the parts. The caller closes the result.
