@@ -107,7 +107,7 @@ func (c *commits) finish(ctx context.Context, g *group) {
 // and returns the errors of those that were refused or have failed.
 func (c *commits) try(ctx context.Context, all []*change) map[*change]error {
 	errs := map[*change]error{}
-	err := c.commit(ctx, all)
+	err := cutShort(ctx, c.commit(ctx, all))
 	if err != nil && len(all) > 1 && ctx.Err() == nil {
 		for _, one := range all {
 			for ch, err := range c.try(ctx, []*change{one}) {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,13 +53,13 @@ func explain(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = cutShort(ctx, err)
 	var s *driver.Error
 	var sentinel error
 	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()): // says why
 	case errors.As(err, &s):
-		if sentinel = meaning(s.Code()); s.Code()&0xff == codeInterrupt {
-			sentinel = ctx.Err()
-		}
+		sentinel = meaning(s.Code())
 	case errors.Is(err, ErrCorrupt):
 		return hint.Wrap(fmt.Errorf("%s: %w", doing, err), advice[ErrCorrupt])
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
@@ -70,6 +71,18 @@ func explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return refuse(sentinel, "%s: %w (%w)", doing, sentinel, err)
+}
+
+// cutShort returns err, or the error of ctx if err is only what its end has left of
+// a transaction: database/sql rolls one back by itself then, and who still uses it
+// is told that it is over.
+func cutShort(ctx context.Context, err error) error {
+	var s *driver.Error
+	over := errors.Is(err, sql.ErrTxDone) || errors.As(err, &s) && s.Code()&0xff == codeInterrupt
+	if over && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // meaning returns the sentinel that a result code stands for, or nil.
