@@ -8,6 +8,11 @@ var ofReading = []mutant{
 		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "want the new user",
 	},
 	{
+		Name: "rollback-hides-the-signal", Rule: "told",
+		File: "pkg/store/sqlite/errors.go", Old: "if over && ctx.Err() != nil {", New: "if false && over {",
+		Pkg: "./pkg/store/sqlite", Test: "TestOpeningIsCutShort", Says: "want context canceled",
+	},
+	{
 		Name: "one-failure-fails-all", Rule: "never zero",
 		File: "pkg/store/sqlite/commits.go", Old: "err != nil && len(all) > 1 && ctx.Err() == nil", New: "false",
 		Pkg: "./pkg/store/sqlite", Test: "TestEachOfATransactionGetsItsOwnAnswer", Says: "Save of a new user",
