@@ -19,7 +19,7 @@ func rolledBack(t *testing.T, path string) {
 		t.Error(err)
 		return
 	}
-	defer db.Close() //nolint:errcheck // of a test
+	defer db.Close()
 	tx, err := db.BeginTx(context.WithoutCancel(t.Context()), nil)
 	if err != nil {
 		t.Error(err)
