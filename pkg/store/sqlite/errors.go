@@ -73,9 +73,8 @@ func explain(ctx context.Context, doing string, err error) error {
 	return refuse(sentinel, "%s: %w (%w)", doing, sentinel, err)
 }
 
-// cutShort returns err, or the error of ctx if err is only what its end has left of
-// a transaction: database/sql rolls one back by itself then, and who still uses it
-// is told that it is over.
+// cutShort returns err, or ctx's error if err only says that the transaction ended
+// with ctx: database/sql rolls it back then, and Commit returns sql.ErrTxDone.
 func cutShort(ctx context.Context, err error) error {
 	var s *driver.Error
 	over := errors.Is(err, sql.ErrTxDone) || errors.As(err, &s) && s.Code()&0xff == codeInterrupt

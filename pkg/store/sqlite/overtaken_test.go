@@ -28,8 +28,8 @@ func rolledBack(t *testing.T, path string) {
 	_ = tx.Rollback()
 }
 
-// Who is told to end while the store is opened hears of that, not of a transaction
-// that database/sql has rolled back in the meantime.
+// Opening a store that is interrupted says so, instead of naming the transaction that
+// database/sql has rolled back.
 func TestOpeningIsCutShort(t *testing.T) {
 	t.Parallel()
 	path := saved(t)
@@ -49,7 +49,7 @@ func TestOpeningIsCutShort(t *testing.T) {
 	save(t, s, entry("bob"))
 }
 
-// The deadline of a change, reached while others hold up its transaction.
+// A change whose deadline passes before it is committed says so, too.
 func TestAChangeIsCutShort(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keyrot.db")

@@ -55,7 +55,8 @@ func threeCalls(ctx context.Context, c *iam.Client, name string) error {
 		return err
 	}
 	id := out.AccessKey.AccessKeyId
-	if _, err := c.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: id, Status: types.StatusTypeInactive}); err != nil {
+	off := &iam.UpdateAccessKeyInput{UserName: &name, AccessKeyId: id, Status: types.StatusTypeInactive}
+	if _, err := c.UpdateAccessKey(ctx, off); err != nil {
 		return err
 	}
 	_, err = c.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &name, AccessKeyId: id})

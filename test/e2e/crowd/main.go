@@ -179,7 +179,10 @@ func (c *crowd) serve(ctx context.Context, st *sqlite.Store, log string) error {
 	roster := &rotate.Roster{Store: st, Policy: policy, Now: c.now}
 	srv := &server.Server{
 		Keys: keys, Tokens: &auth.Tokens{Settings: st, Keys: keys, Now: c.now}, Log: slog.New(slog.DiscardHandler),
-		Credentials: &rotate.Dispenser{Store: st, Policy: policy, Late: &rotate.Late{Audit: c.rotator.Audit, Handouts: st}, Clock: c.rotator.Clock},
+		Credentials: &rotate.Dispenser{
+			Store: st, Policy: policy, Clock: c.rotator.Clock,
+			Late: &rotate.Late{Audit: c.rotator.Audit, Handouts: st},
+		},
 		Page:        &page.Page{Roster: roster, Policy: policy, Keys: keys, History: &page.History{Path: log}, Now: c.now},
 		Limits:      server.Limits{Caller: 1000},
 	}
