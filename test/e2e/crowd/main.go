@@ -183,8 +183,8 @@ func (c *crowd) serve(ctx context.Context, st *sqlite.Store, log string) error {
 			Store: st, Policy: policy, Clock: c.rotator.Clock,
 			Late: &rotate.Late{Audit: c.rotator.Audit, Handouts: st},
 		},
-		Page:        &page.Page{Roster: roster, Policy: policy, Keys: keys, History: &page.History{Path: log}, Now: c.now},
-		Limits:      server.Limits{Caller: 1000},
+		Page:   &page.Page{Roster: roster, Policy: policy, Keys: keys, History: &page.History{Path: log}, Now: c.now},
+		Limits: server.Limits{Caller: 1000},
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
