@@ -246,7 +246,9 @@ func (p *pass) keeping(wait func(context.Context) error) error {
 			left = p.leased.Sub(p.now())
 		}
 		ctx, cancel := context.WithCancel(p.ctx)
-		t := time.AfterFunc(left-ttl/2, cancel)
+		// Never 0: Go 1.26's race detector has crashed on a timer that a synctest bubble
+		// fires at once (tsan's SlotLock, below runtime.(*timer).modify).
+		t := time.AfterFunc(max(1, left-ttl/2), cancel)
 		err := wait(ctx)
 		woken := !t.Stop()
 		cancel()
